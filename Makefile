@@ -1,0 +1,37 @@
+# Everything from a fresh clone. One cargo profile, release, serves play, tests, benchmarks and CI,
+# so that RocksDB (about 12 minutes on two cores) is compiled once.
+
+CARGO ?= cargo
+# Outside of the clone, and the same for every clone: that is where RocksDB is found compiled.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/kontiki/target
+# What `make play` and `make bench` pass on, for example: make play PLAY="--nodes 1 --port 4000"
+PLAY ?=
+BENCH ?=
+
+.PHONY: help play test bench audit setup
+
+help:
+	@echo "make play    build, and start three stores in one process; PLAY=\"...\" adds flags"
+	@echo "make test    every test of the workspace"
+	@echo "make bench   the load test beside etcd; BENCH=\"...\" adds flags"
+	@echo "make audit   licences, advisories and banned versions (needs cargo-deny)"
+	@echo "make setup   only check for the system packages, and install them when root"
+
+setup:
+	@./scripts/setup.sh
+
+play: setup
+	$(CARGO) run --release --locked -p kontiki -- playground $(PLAY)
+
+test: setup
+	$(CARGO) test --release --locked --workspace
+
+bench:
+	@./scripts/setup.sh bench
+	$(CARGO) build --release --locked -p kontiki
+	$(CARGO) run --release --locked -p bench --features etcd --bin compare -- $(BENCH)
+
+audit:
+	@$(CARGO) deny --version >/dev/null 2>&1 || { \
+		echo "audit: cargo-deny is missing. Run:  cargo install --locked cargo-deny" >&2; exit 1; }
+	$(CARGO) deny --locked check
