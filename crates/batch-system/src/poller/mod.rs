@@ -1,0 +1,373 @@
+//! The poller: a batch of FSMs, a handler, and what happens in a round.
+//!
+//! **Invariants.**
+//! - Every FSM of the batch is owned by this poller; its mailbox is *notified*.
+//! - An FSM leaves the batch only after `end`, with one exception: those not yet handled may be given
+//!   to an idle poller while a long round goes on.
+//! - Messages that were taken and not handled go back to the front of their mailbox before the FSM
+//!   changes hands, so their order is kept.
+//!
+//! **Not here.** Waiting: both drivers run rounds with this code, each decides when and with what.
+
+mod settle;
+
+use crate::batch::{Batch, Entry};
+use crate::config::Config;
+use crate::fsm::{Fsm, Priority};
+use crate::handler::{Handler, RoundInfo};
+use crate::inbox::{Inbox, Local};
+use crate::panic::{PanicPlace, drop_quietly};
+use crate::run_queue::Fetch;
+use crate::shared::{DeadLetter, Shared, Task};
+use settle::reschedule;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A round that has lasted so long is worth another poller's wake-up, which costs about half of it.
+const SHARE_AFTER: Duration = Duration::from_micros(50);
+/// A round with a backlog is cut after this time, or after so many times what its `end` takes: batching pays
+/// by sharing `end`; where that costs nothing, newcomers should not wait for the busy ones.
+const SLICE_MIN: Duration = Duration::from_micros(2);
+const SLICE_PER_END: u32 = 4;
+/// Rounds shorter than this are over before a sleeping poller would be awake.
+const BRISK_ROUND: Duration = Duration::from_micros(20);
+
+/// The control FSM in this poller's hands.
+struct ControlEntry<C: Fsm> {
+    fsm: Box<C>,
+    local: Local<C::Message>,
+}
+
+pub(crate) struct Poller<N: Fsm, C: Fsm, H> {
+    pub(crate) shared: Arc<Shared<N, C>>,
+    pub(crate) priority: Priority,
+    handler: H,
+    config: Config,
+    control: Option<ControlEntry<C>>,
+    batch: Vec<Entry<N>>,
+    /// FSMs of this round that were not handled, and are the first of the next.
+    waiting: Vec<Entry<N>>,
+    /// The batch of the next round while this round's is settled.
+    kept: Vec<Entry<N>>,
+    spare: Vec<VecDeque<N::Message>>,
+    /// Buffer for what is fetched.
+    tasks: Vec<Task<N, C>>,
+    /// FSMs that are still to be fetched for this round.
+    due: usize,
+    /// The time when the last round ended, or the wait after it. Reading the clock for each purpose would
+    /// cost more than a small round itself.
+    now: Duration,
+    /// When hot FSMs last moved on.
+    moved: Duration,
+    /// What the handler's `end` takes, on average.
+    end_cost: Duration,
+    /// The end of the last round that left no backlog.
+    behind_since: Duration,
+    /// How long a round takes lately: the longest, forgotten by a sixteenth each round, so that a slow
+    /// `end` now and then is remembered.
+    pace: Duration,
+    /// True if rounds are short: what waits need not wake another poller.
+    brisk: bool,
+}
+
+impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
+    pub(crate) fn new(shared: Arc<Shared<N, C>>, priority: Priority, handler: H) -> Self {
+        let (config, now) = (shared.config(), shared.clock.now());
+        Self {
+            shared,
+            priority,
+            handler,
+            config,
+            control: None,
+            batch: Vec::new(),
+            waiting: Vec::new(),
+            kept: Vec::new(),
+            spare: Vec::new(),
+            tasks: Vec::new(),
+            due: 0,
+            now,
+            moved: now,
+            end_cost: Duration::ZERO,
+            behind_since: now,
+            pace: BRISK_ROUND,
+            brisk: false,
+        }
+    }
+
+    /// FSMs in the poller's hands.
+    pub(crate) fn held(&self) -> usize {
+        self.batch.len() + usize::from(self.control.is_some())
+    }
+
+    /// Fetches FSMs for the next round; waits for one if none is held, unless the run queue is closed or
+    /// interrupted since generation `seen`.
+    pub(crate) fn fetch(&mut self, seen: u64) {
+        self.config = self.shared.config();
+        let lane = self.shared.lane(self.priority);
+        let call = self.call(0);
+        let mut tasks = std::mem::take(&mut self.tasks);
+        if self.held() == 0 {
+            let fetched = lane.fetch(seen, call, &mut tasks);
+            self.due = fetched.as_ref().map_or(0, |fetched| fetched.due);
+            if fetched.is_none_or(|fetched| fetched.waited) {
+                self.now = self.shared.clock.now();
+            }
+            self.behind_since = self.now;
+        } else {
+            self.due = lane.try_fetch(call, &mut tasks);
+        }
+        self.admit_at(0, tasks.drain(..));
+        self.tasks = tasks;
+    }
+
+    /// What this poller may ask for with `position` FSMs of the round behind it.
+    fn call(&self, position: usize) -> Fetch {
+        Fetch {
+            held: self.batch.len() - position,
+            max: self.config.max_batch_size.saturating_sub(self.batch.len()),
+            brisk: self.brisk,
+        }
+    }
+
+    /// Takes FSMs over that a driver chose.
+    pub(crate) fn admit(&mut self, tasks: impl Iterator<Item = Task<N, C>>) {
+        self.now = self.shared.clock.now();
+        self.admit_at(0, tasks);
+    }
+
+    /// Puts newcomers into the batch at `position`.
+    fn admit_at(&mut self, position: usize, tasks: impl Iterator<Item = Task<N, C>>) {
+        let since = self.now;
+        let before = self.batch.len();
+        for task in tasks {
+            match task {
+                Task::Normal(mailbox, fsm) => {
+                    let local = Local::new(self.spare.pop().unwrap_or_default());
+                    self.batch.push(Entry {
+                        mailbox,
+                        fsm,
+                        local,
+                        since,
+                        stayed: false,
+                    });
+                }
+                Task::Control(fsm) => {
+                    assert!(self.control.is_none(), "there is one control FSM");
+                    self.control = Some(ControlEntry {
+                        fsm,
+                        local: Local::new(VecDeque::new()),
+                    });
+                }
+            }
+        }
+        self.batch[position..].rotate_left(before - position);
+    }
+
+    /// One round over all FSMs that are held, and those that join in.
+    pub(crate) fn round(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let started = self.now;
+        shared.lane(self.priority).beat(started.as_nanos() as u64);
+        let info = RoundInfo {
+            batch_size: self.batch.len() + self.due,
+            control: self.control.is_some(),
+            messages_per_round: self.config.messages_per_round,
+        };
+        let policy = &shared.panic_policy;
+        let mut ending = started;
+        let mut broken = policy.guard(PanicPlace::Batch, || self.handler.begin(info));
+        if broken.is_none() {
+            self.handle_control();
+            ending = self.handle_batch(started);
+            let mut batch = Batch::new(&mut self.batch);
+            broken = policy.guard(PanicPlace::Batch, || self.handler.end(&mut batch));
+        }
+        if broken.is_some() {
+            for entry in std::mem::take(&mut self.batch) {
+                self.discard(entry);
+            }
+        }
+        self.now = shared.clock.now();
+        self.end_cost = (self.end_cost * 3 + self.now.saturating_sub(ending)) / 4;
+        self.learn(started, self.now);
+        self.settle_control();
+        self.settle_batch(self.now);
+    }
+
+    /// Learns from a round how soon the next one will be over. A poller that has been leaving a backlog
+    /// for a while is never brisk: it can do with help.
+    fn learn(&mut self, started: Duration, now: Duration) {
+        let round = now.saturating_sub(started);
+        self.pace = round.max(self.pace - self.pace / 16);
+        let emptied = |entry: &Entry<N>| entry.local.queue.is_empty();
+        if self.waiting.is_empty() && self.batch.iter().all(emptied) {
+            self.behind_since = now;
+        }
+        let behind = now.saturating_sub(self.behind_since);
+        self.set_brisk(self.pace < BRISK_ROUND && behind < SHARE_AFTER);
+    }
+
+    /// Tells the run queue when the poller's pace changes.
+    pub(crate) fn set_brisk(&mut self, brisk: bool) {
+        if self.brisk != brisk {
+            self.brisk = brisk;
+            self.shared.lane(self.priority).set_brisk(brisk);
+        }
+    }
+
+    fn handle_control(&mut self) {
+        let Some(mut entry) = self.control.take() else {
+            return;
+        };
+        let shared = &self.shared;
+        let started = shared.clock.now();
+        look(&mut entry.local, |buffer| shared.control.take(buffer));
+        let mut inbox = Inbox::new(&mut entry.local, 0, self.config.messages_per_round);
+        let must_go = shared.panic_policy.guard(PanicPlace::Control, || {
+            self.handler.handle_control(&mut entry.fsm, &mut inbox);
+        });
+        let (messages, freed_bytes) = inbox.finish();
+        shared.budget.release(freed_bytes);
+        shared
+            .control
+            .stats
+            .record(messages, shared.clock.now().saturating_sub(started));
+        if must_go.is_none() {
+            self.control = Some(entry);
+            return;
+        }
+        self.shared.budget.release(entry.local.bytes);
+        for message in entry.local.queue {
+            (self.shared.dead_letters)(DeadLetter::Control(message));
+        }
+        drop_quietly(entry.fsm);
+        drop_quietly(self.shared.bury_control(self.shared.control.kill()));
+    }
+
+    /// Handles FSMs until all are handled, or until the round has lasted long enough and one of those that
+    /// stayed has had its turn; the others then wait for the next round. Gives the time.
+    fn handle_batch(&mut self, started: Duration) -> Duration {
+        let slice = SLICE_MIN.max(self.end_cost * SLICE_PER_END);
+        let mut now = started;
+        let mut position = 0;
+        let mut of_stayed = 0;
+        loop {
+            self.join_in(position);
+            let lasted = now.saturating_sub(started);
+            if position == self.batch.len() {
+                return now;
+            }
+            if lasted > slice && of_stayed > 0 {
+                self.waiting.extend(self.batch.drain(position..));
+                return now;
+            }
+            if lasted > SHARE_AFTER {
+                self.share(position);
+            }
+            let before = now;
+            if self.handle_normal(position, before, &mut now) {
+                let entry = self.batch.remove(position);
+                self.discard(entry);
+                continue;
+            }
+            of_stayed += usize::from(self.batch[position].stayed);
+            position += 1;
+        }
+    }
+
+    /// Newcomers join the round: those that are due, and whatever waits before the next FSM that
+    /// stayed, which would otherwise keep all of them waiting. Bounded by the batch size, since each FSM
+    /// is handled once in a round.
+    fn join_in(&mut self, position: usize) {
+        let due = match self.batch.get(position) {
+            Some(next) if next.stayed => usize::MAX,
+            Some(_) => return,
+            None => self.due,
+        };
+        let lane = self.shared.lane(self.priority);
+        let call = self.call(position);
+        let max = call.max.min(due);
+        if max == 0 || lane.ready() == 0 {
+            return;
+        }
+        let mut tasks = std::mem::take(&mut self.tasks);
+        lane.try_fetch(Fetch { max, ..call }, &mut tasks);
+        self.due = self.due.saturating_sub(tasks.len());
+        self.admit_at(position, tasks.drain(..));
+        self.tasks = tasks;
+    }
+
+    /// True if the FSM panicked and must go.
+    fn handle_normal(&mut self, position: usize, started: Duration, now: &mut Duration) -> bool {
+        let Entry {
+            mailbox,
+            fsm,
+            local,
+            ..
+        } = &mut self.batch[position];
+        let shared = &self.shared;
+        look(local, |buffer| mailbox.take(buffer));
+        let mut inbox = Inbox::new(local, mailbox.address, self.config.messages_per_round);
+        let must_go = shared
+            .panic_policy
+            .guard(PanicPlace::Normal(mailbox.address), || {
+                self.handler.handle_normal(fsm, &mut inbox);
+            });
+        let (messages, freed_bytes) = inbox.finish();
+        shared.budget.release(freed_bytes);
+        *now = shared.clock.now();
+        shared.lane(self.priority).beat(now.as_nanos() as u64);
+        mailbox.stats.record(messages, now.saturating_sub(started));
+        must_go.is_some()
+    }
+
+    /// Gives half of the FSMs from `first` on to a poller that has nothing to do, if there is one.
+    fn share(&mut self, first: usize) {
+        self.set_brisk(false);
+        if !self.shared.lane(self.priority).is_hungry() {
+            return;
+        }
+        let give = (self.batch.len() - first) / 2;
+        for entry in self.batch.split_off(self.batch.len() - give) {
+            reschedule(&self.shared, entry);
+        }
+    }
+
+    /// Puts all FSMs back into the run queue.
+    pub(crate) fn disband(&mut self) {
+        for entry in std::mem::take(&mut self.batch) {
+            reschedule(&self.shared, entry);
+        }
+        if let Some(ControlEntry { fsm, local }) = self.control.take() {
+            self.shared.control.put_back(local.queue, local.bytes);
+            self.shared.schedule(Task::Control(fsm));
+        }
+    }
+
+    /// Gives all FSMs away, their messages back into their mailboxes.
+    pub(crate) fn give_away(&mut self) -> Vec<Task<N, C>> {
+        let mut tasks = Vec::with_capacity(self.held());
+        for entry in std::mem::take(&mut self.batch) {
+            entry.mailbox.put_back(entry.local.queue, entry.local.bytes);
+            tasks.push(Task::Normal(entry.mailbox, entry.fsm));
+        }
+        if let Some(ControlEntry { fsm, local }) = self.control.take() {
+            self.shared.control.put_back(local.queue, local.bytes);
+            tasks.push(Task::Control(fsm));
+        }
+        tasks
+    }
+}
+
+/// Takes what waits in the mailbox, unless there is something left of an earlier round.
+fn look<M>(local: &mut Local<M>, take: impl FnOnce(&mut VecDeque<M>) -> crate::mailbox::Taken) {
+    if local.queue.is_empty() {
+        let taken = take(&mut local.queue);
+        local.bytes += taken.bytes;
+        local.closing = taken.closing;
+    }
+}
+
+#[cfg(test)]
+mod tests;
