@@ -1,0 +1,68 @@
+//! The wire: the messages and services of TiKV's and PD's gRPC protocols, and conversions of them
+//! to and from `types`.
+//!
+//! **Why own `.proto` files.** Names, numbers and types of fields are the protocol, and a test holds
+//! them against the files inside the published `tikv-client` crate. What this project does not read
+//! is left out: a decoder skips it.
+//!
+//! **Invariants.** Every `bytes` field is a [`bytes::Bytes`], so that decoding copies no key and no
+//! value. A Raft message is bytes inside its envelope: nobody decodes it before the envelope has
+//! been checked. A conversion never panics, whatever came over the wire.
+//!
+//! **Not here.** Validation against limits, and any decision.
+
+mod convert;
+
+pub use convert::InvalidRegion;
+
+/// Generated modules carry no documentation of their own: it is in the `.proto` files.
+macro_rules! generated {
+    ($(#[$doc:meta])* $name:ident, $package:literal) => {
+        $(#[$doc])*
+        #[allow(missing_docs, clippy::all, rustdoc::all)]
+        pub mod $name {
+            tonic::include_proto!($package);
+        }
+    };
+}
+
+generated!(
+    /// Stores, Regions, Peers (`proto/metapb.proto`).
+    metapb,
+    "metapb"
+);
+generated!(
+    /// Errors about a Region (`proto/errorpb.proto`).
+    errorpb,
+    "errorpb"
+);
+generated!(
+    /// Requests for keys and values (`proto/kvrpcpb.proto`).
+    kvrpcpb,
+    "kvrpcpb"
+);
+generated!(
+    /// Messages between stores (`proto/raft_serverpb.proto`).
+    raft_serverpb,
+    "raft_serverpb"
+);
+generated!(
+    /// The service of a store, `Tikv` (`proto/tikvpb.proto`).
+    tikvpb,
+    "tikvpb"
+);
+generated!(
+    /// The placement driver's service, `PD` (`proto/pdpb.proto`).
+    pdpb,
+    "pdpb"
+);
+generated!(
+    /// The service `Keyspace` (`proto/keyspacepb.proto`).
+    keyspacepb,
+    "keyspacepb"
+);
+generated!(
+    /// The service `grpc.health.v1.Health` (`proto/health.proto`).
+    healthpb,
+    "grpc.health.v1"
+);
