@@ -1,0 +1,40 @@
+//! The conformance suite on the engines in memory.
+
+use engine::conformance::{KvPlace, LogPlace};
+use engine::mem::{Disk, MemKv, MemLog};
+
+struct Place(Disk);
+
+impl KvPlace for Place {
+    type Engine = MemKv;
+
+    fn fresh() -> Self {
+        Self(Disk::new())
+    }
+
+    fn open(&self) -> MemKv {
+        self.0.open_kv("kv").expect("every earlier handle is gone")
+    }
+}
+
+impl LogPlace for Place {
+    type Log = MemLog;
+
+    fn fresh() -> Self {
+        Self(Disk::new())
+    }
+
+    fn open(&self) -> MemLog {
+        self.0
+            .open_log("log")
+            .expect("every earlier handle is gone")
+    }
+}
+
+mod kv {
+    engine::kv_conformance!(super::Place);
+}
+
+mod log {
+    engine::raft_log_conformance!(super::Place);
+}
