@@ -1,0 +1,83 @@
+//! Reading one log file from its first byte to its last.
+//!
+//! **Not here.** Whether what is found is a crash's doing: see `verify`.
+
+use crate::record::{LogFile, Record};
+use engine::Result;
+use engine::file::failed;
+use std::fs::File;
+use std::path::Path;
+
+/// What is in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// A header and whole records, to the end.
+    Whole {
+        /// How many.
+        records: u64,
+    },
+    /// No header.
+    NoHeader {
+        /// Where a whole record stands nevertheless.
+        record: Option<u64>,
+    },
+    /// Whole records up to an offset, and something else there.
+    Broken {
+        /// How many before it.
+        records: u64,
+        /// The offset.
+        at: u64,
+        /// What is wrong there.
+        why: &'static str,
+        /// Where the first whole record behind it stands.
+        next: Option<u64>,
+    },
+}
+
+impl Verdict {
+    /// Whether any whole record was found.
+    pub(crate) fn has_records(&self) -> bool {
+        match self {
+            Verdict::Whole { records } => *records > 0,
+            Verdict::NoHeader { record } => record.is_some(),
+            Verdict::Broken { records, next, .. } => *records > 0 || next.is_some(),
+        }
+    }
+}
+
+/// Reads the file at `path`, whose number is `sequence`.
+///
+/// # Errors
+/// [`engine::Error::Io`] if it can't be read.
+pub(crate) fn check_file(path: &Path, sequence: u64) -> Result<Verdict> {
+    let file = File::open(path).and_then(LogFile::new);
+    let verdict = file.and_then(|mut file| read(&mut file, sequence));
+    verdict.map_err(|error| failed("read", path, error))
+}
+
+fn read(file: &mut LogFile, sequence: u64) -> std::io::Result<Verdict> {
+    let Some(header) = file.header(sequence)? else {
+        // Records can still be told by the header that the file should have.
+        let record = file.find_record(crate::record::Header::expected(sequence), 0)?;
+        return Ok(Verdict::NoHeader { record });
+    };
+    let (mut at, mut records) = (header.bytes, 0);
+    while at < file.length() {
+        match file.record(header, at)? {
+            Record::Whole(length) => {
+                at += length;
+                records += 1;
+            }
+            Record::Broken(why) => {
+                let next = file.find_record(header, at + 1)?;
+                return Ok(Verdict::Broken {
+                    records,
+                    at,
+                    why,
+                    next,
+                });
+            }
+        }
+    }
+    Ok(Verdict::Whole { records })
+}

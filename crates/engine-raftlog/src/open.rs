@@ -1,0 +1,108 @@
+//! Opening a log: lock, verify, open, list.
+//!
+//! **Why a lock of our own.** raft-engine takes its lock while it opens; the verifier may cut files
+//! before that.
+//!
+//! **A crash at each line.** Until the list is stored for the first time nothing was promised, and
+//! the verifier removes what it finds. Afterwards the list of before and the files agree as the
+//! invariants of `manifest` say.
+//!
+//! **Not here.** Reads and writes: see `log`.
+
+use crate::RaftLogOptions;
+use crate::manifest::{Manifest, Queue, Span};
+use crate::verify::{REMEDY, verify};
+use crate::watch::Watch;
+use engine::file::{failed, sync_directory, sync_failed};
+use engine::{Error, Result};
+use raft_engine::Engine;
+use raft_engine::internals::{FilePipeLog, LogQueue};
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+use std::sync::Arc;
+
+const LOCK: &str = "STORE-LOCK";
+
+pub(crate) type WatchedEngine = Engine<Watch, FilePipeLog<Watch>>;
+
+/// An open log.
+pub(crate) struct Opened {
+    // Declared before the lock, so that it is closed before another may open it.
+    pub(crate) engine: WatchedEngine,
+    pub(crate) watch: Watch,
+    _lock: File,
+}
+
+pub(crate) fn open(directory: &Path, options: &RaftLogOptions) -> Result<Opened> {
+    if directory.to_str().is_none() {
+        let error = std::io::Error::other("the path is not UTF-8");
+        return Err(failed("open", directory, error));
+    }
+    fs::create_dir_all(directory).map_err(|error| failed("create", directory, error))?;
+    let lock = lock(directory)?;
+    verify(directory, options.recovery_threads)?;
+    let watch = Watch::new(directory);
+    let opened = Engine::open_with(
+        options.config(directory),
+        Arc::new(watch.clone()),
+        vec![Arc::new(watch.clone())],
+    );
+    let engine = opened.map_err(|error| translate(error, "open", directory))?;
+    let span = |queue| {
+        let (first, last) = engine.file_span(queue);
+        Span { first, last }
+    };
+    let manifest = Manifest::new(span(LogQueue::Append), span(LogQueue::Rewrite));
+    // raft-engine syncs a file's header when it rotates, but not that of a first file.
+    for queue in Queue::ALL {
+        let path = directory.join(queue.file_name(manifest.span(queue).last));
+        let synced = File::open(&path).and_then(|file| file.sync_all());
+        synced.map_err(|error| sync_failed(&path, error))?;
+    }
+    sync_directory(directory)?;
+    watch.begin(manifest)?;
+    Ok(Opened {
+        engine,
+        watch,
+        _lock: lock,
+    })
+}
+
+fn lock(directory: &Path) -> Result<File> {
+    let path = directory.join(LOCK);
+    let file = File::create(&path).map_err(|error| failed("create", &path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked {
+            path: directory.to_path_buf(),
+            source: None,
+        }),
+        Err(TryLockError::Error(error)) => Err(failed("lock", &path, error)),
+    }
+}
+
+/// Our error for raft-engine's.
+pub(crate) fn translate(
+    error: raft_engine::Error,
+    operation: &'static str,
+    directory: &Path,
+) -> Error {
+    use raft_engine::Error as Source;
+    match error {
+        Source::Io(error) => failed(operation, directory, error),
+        // raft-engine answers this when the disk was full and may have room again.
+        Source::TryAgain(_) => Error::DiskFull {
+            source: Some(error.into()),
+        },
+        Source::Corruption(_) | Source::Codec(_) | Source::Protobuf(_) => Error::Corruption {
+            path: directory.to_path_buf(),
+            reason: format!("{operation} found: {error}; {REMEDY}"),
+            source: Some(error.into()),
+        },
+        other => Error::Io {
+            operation,
+            path: directory.to_path_buf(),
+            source: other.into(),
+        },
+    }
+}

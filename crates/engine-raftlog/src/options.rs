@@ -1,0 +1,48 @@
+//! The tuning of the log.
+//!
+//! **Not here.** Names of configuration items: the server maps them.
+
+use raft_engine::{Config, ReadableSize, RecoveryMode};
+use std::path::Path;
+
+/// Sizes and threads. The defaults are those of TiKV 9.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaftLogOptions {
+    /// A file is closed and the next one begun at this size. Bytes.
+    pub file_bytes: u64,
+    /// Space is reclaimed when the files take more than this. Bytes; at least `file_bytes`.
+    pub purge_threshold_bytes: u64,
+    /// Threads that verify and read the files at start.
+    pub recovery_threads: usize,
+    /// Batches larger than this are compressed; zero for never. Bytes.
+    pub compression_threshold_bytes: u64,
+}
+
+impl Default for RaftLogOptions {
+    fn default() -> Self {
+        Self {
+            file_bytes: 128 << 20,
+            purge_threshold_bytes: 10 << 30,
+            recovery_threads: 4,
+            compression_threshold_bytes: 8 << 10,
+        }
+    }
+}
+
+impl RaftLogOptions {
+    pub(crate) fn config(&self, path: &Path) -> Config {
+        Config {
+            dir: path.to_string_lossy().into_owned(),
+            // What a crash explains was cut before; raft-engine has nothing to tolerate.
+            recovery_mode: RecoveryMode::AbsoluteConsistency,
+            recovery_threads: self.recovery_threads.max(1),
+            target_file_size: ReadableSize(self.file_bytes),
+            purge_threshold: ReadableSize(self.purge_threshold_bytes.max(self.file_bytes)),
+            batch_compression_threshold: ReadableSize(self.compression_threshold_bytes),
+            // A recycled file holds old records behind its end, where the verifier looks for new
+            // ones; and our list of files could not name it.
+            enable_log_recycle: false,
+            ..Config::default()
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! [`RocksKv`]: the key-value engine.
+//!
+//! **Invariants.** A batch is one RocksDB write: atomic over families, in one record of the
+//! write-ahead log.
+//!
+//! **Not here.** Reads of a snapshot: see `snapshot`.
+
+use crate::error::{translate, translate_sync};
+use crate::size::SizeEstimator;
+use crate::{RocksOptions, RocksSnapshot};
+use bytes::Bytes;
+use engine::{Cf, Durability, Error, KvBatch, KvEngine, Result};
+use rocksdb::{ColumnFamily, DB, DBRecoveryMode, WriteBatch, WriteOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An open database; closed when the last handle, batch or snapshot is gone.
+pub(crate) struct Database {
+    pub(crate) db: DB,
+    pub(crate) path: PathBuf,
+}
+
+impl Database {
+    pub(crate) fn family(&self, cf: Cf) -> &ColumnFamily {
+        let family = self.db.cf_handle(cf.name());
+        family.expect("every family is opened with the database")
+    }
+
+    pub(crate) fn translate(&self, error: rocksdb::Error, operation: &'static str) -> Error {
+        translate(error, operation, &self.path)
+    }
+
+    /// Writes `batch` with a sync or without.
+    pub(crate) fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
+        let mut options = WriteOptions::default();
+        options.set_sync(durability == Durability::Synced);
+        let written = self.db.write_opt(batch, &options);
+        written.map_err(|error| match durability {
+            Durability::Buffered => self.translate(error, "write"),
+            Durability::Synced => translate_sync(error, &self.path),
+        })
+    }
+
+    /// Syncs the write-ahead log.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let synced = self.db.flush_wal(true);
+        synced.map_err(|error| translate_sync(error, &self.path))
+    }
+}
+
+/// A key-value engine in a directory.
+#[derive(Clone)]
+pub struct RocksKv {
+    database: Arc<Database>,
+    sizes: Arc<SizeEstimator>,
+}
+
+impl RocksKv {
+    /// Opens the engine in `path`, which is created if it isn't there.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while it is open elsewhere, [`Error::Corruption`] for damaged files,
+    /// [`Error::Io`] and [`Error::DiskFull`] if it can't be read or written.
+    pub fn open(path: &Path, options: &RocksOptions) -> Result<Self> {
+        // The Raft log brings back what a damaged end of the write-ahead log held.
+        let database = options.database(DBRecoveryMode::PointInTime);
+        let opened = DB::open_cf_descriptors(&database, path, options.families());
+        let db = opened.map_err(|error| translate(error, "open", path))?;
+        Ok(Self {
+            database: Arc::new(Database {
+                db,
+                path: path.to_path_buf(),
+            }),
+            sizes: Arc::default(),
+        })
+    }
+
+    /// Writes all recent writes to tables, so that the write-ahead log can go.
+    ///
+    /// # Errors
+    /// As [`KvEngine::sync`].
+    pub fn flush(&self) -> Result<()> {
+        for cf in Cf::ALL {
+            let flushed = self.database.db.flush_cf(self.database.family(cf));
+            flushed.map_err(|error| translate_sync(error, &self.database.path))?;
+        }
+        Ok(())
+    }
+}
+
+impl KvEngine for RocksKv {
+    type Snapshot = RocksSnapshot;
+    type Batch = RocksBatch;
+
+    fn batch(&self) -> RocksBatch {
+        RocksBatch {
+            database: self.database.clone(),
+            batch: WriteBatch::default(),
+            refused: None,
+        }
+    }
+
+    fn write(&self, batch: &mut RocksBatch, durability: Durability) -> Result<()> {
+        if let Some((start, end)) = &batch.refused {
+            return Err(Error::InvalidRange {
+                start: start.clone(),
+                end: end.clone(),
+            });
+        }
+        if batch.is_empty() {
+            return match durability {
+                Durability::Buffered => Ok(()),
+                Durability::Synced => self.sync(),
+            };
+        }
+        // RocksDB takes the batch even if it fails; the caller's must stay for another try.
+        let copy = WriteBatch::from_data(batch.batch.data());
+        self.database.write(copy, durability)?;
+        batch.clear();
+        Ok(())
+    }
+
+    fn snapshot(&self) -> RocksSnapshot {
+        RocksSnapshot::new(self.database.clone())
+    }
+
+    fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Bytes>> {
+        let database = &self.database;
+        let found = database.db.get_pinned_cf(database.family(cf), key);
+        let value = found.map_err(|error| database.translate(error, "get"))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.database.sync()
+    }
+
+    fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {
+        self.sizes.estimate(&self.database, cf, start, end)
+    }
+}
+
+/// A batch for a [`RocksKv`]; it keeps the engine open.
+pub struct RocksBatch {
+    database: Arc<Database>,
+    batch: WriteBatch,
+    /// The first range that is none; the write will refuse it.
+    refused: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl KvBatch for RocksBatch {
+    fn put(&mut self, cf: Cf, key: &[u8], value: &[u8]) {
+        self.batch.put_cf(self.database.family(cf), key, value);
+    }
+
+    fn delete(&mut self, cf: Cf, key: &[u8]) {
+        self.batch.delete_cf(self.database.family(cf), key);
+    }
+
+    fn delete_range(&mut self, cf: Cf, start: &[u8], end: &[u8]) {
+        if end.is_empty() || start > end {
+            let range = || (start.to_vec(), end.to_vec());
+            self.refused.get_or_insert_with(range);
+        } else if start < end {
+            self.batch
+                .delete_range_cf(self.database.family(cf), start, end);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.refused.is_none()
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.batch.size_in_bytes()
+    }
+
+    fn clear(&mut self) {
+        self.batch.clear();
+        self.refused = None;
+    }
+}

@@ -1,0 +1,28 @@
+//! RocksDB behind the traits of `engine`: [`RocksKv`] for the data, and [`RocksLog`], Raft logs in a
+//! RocksDB of their own.
+//!
+//! **Why a database for each.** The Raft log is synced on every round and read rarely; the data is
+//! written without a sync and read always. In one database each sync of the log would carry the
+//! data's write-ahead log with it.
+//!
+//! **Invariants.**
+//! - The write-ahead log is on for every write. A buffered write reaches the operating system
+//!   before the call returns, so it survives a killed process; a synced one survives the machine.
+//! - A torn end of the write-ahead log is dropped, as nothing in it was promised. Damage elsewhere
+//!   stops [`RocksLog`] at open; [`RocksKv`] recovers up to the damage, because the Raft log can
+//!   bring back what follows. Compare the applied index with the log's first index after opening.
+//!
+//! **Not here.** RocksDB's types: none is in a public signature.
+
+mod error;
+mod kv;
+mod log;
+mod log_keys;
+mod options;
+mod size;
+mod snapshot;
+
+pub use kv::{RocksBatch, RocksKv};
+pub use log::RocksLog;
+pub use options::RocksOptions;
+pub use snapshot::{RocksIter, RocksSnapshot};

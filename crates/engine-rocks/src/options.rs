@@ -1,0 +1,109 @@
+//! The tuning of both databases.
+//!
+//! **Why few knobs.** Everything here bounds a resource that one machine shares (memory, threads,
+//! disk); the rest is fixed where the reason stands.
+//!
+//! **Not here.** Names of configuration items: the server maps them.
+
+use engine::Cf;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, Options,
+};
+
+/// Bounds on what a database uses. The defaults suit a store of some gigabytes on a small machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RocksOptions {
+    /// Memory for blocks, indexes and filters read from files, shared by all families. Bytes.
+    pub block_cache_bytes: usize,
+    /// Threads for flushes and compactions together.
+    pub background_jobs: u16,
+    /// Memory for recent writes of one family before it is flushed. Bytes.
+    pub write_buffer_bytes: usize,
+    /// The write-ahead log is flushed to tables when it reaches this. Bytes; bounds the start time.
+    pub wal_bytes_max: u64,
+}
+
+impl Default for RocksOptions {
+    fn default() -> Self {
+        Self {
+            block_cache_bytes: 256 << 20,
+            background_jobs: 2,
+            write_buffer_bytes: 64 << 20,
+            wal_bytes_max: 512 << 20,
+        }
+    }
+}
+
+/// Bits a key of the bloom filters: about one false positive in a hundred.
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+const BLOCK_BYTES: usize = 16 << 10;
+const OPEN_FILES_MAX: i32 = 4096;
+/// RocksDB's own text logs that are kept.
+const INFO_LOGS_MAX: usize = 5;
+
+impl RocksOptions {
+    /// What both databases have in common, apart from families.
+    pub(crate) fn database(&self, recovery: DBRecoveryMode) -> Options {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_wal_recovery_mode(recovery);
+        // A write-ahead log that is gone, or shorter than what was synced, stops the open.
+        options.set_track_and_verify_wals_in_manifest(true);
+        options.set_max_background_jobs(self.background_jobs.max(1).into());
+        options.set_max_total_wal_size(self.wal_bytes_max);
+        options.set_max_open_files(OPEN_FILES_MAX);
+        options.set_keep_log_file_num(INFO_LOGS_MAX);
+        // Tables reach the disk while they are written, not in one burst at the end.
+        options.set_bytes_per_sync(1 << 20);
+        options
+    }
+
+    /// The families of the key-value engine, with one cache for all.
+    pub(crate) fn families(&self) -> Vec<ColumnFamilyDescriptor> {
+        let cache = Cache::new_lru_cache(self.block_cache_bytes);
+        let descriptor = |cf: Cf| {
+            // Locks and states are few and read by iteration or from memory.
+            let filtered = matches!(cf, Cf::Default | Cf::Write);
+            ColumnFamilyDescriptor::new(cf.name(), self.family(&cache, filtered))
+        };
+        Cf::ALL.into_iter().map(descriptor).collect()
+    }
+
+    /// The only family of the log's database.
+    pub(crate) fn log_family(&self) -> Vec<ColumnFamilyDescriptor> {
+        let cache = Cache::new_lru_cache(self.block_cache_bytes);
+        let name = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
+        vec![ColumnFamilyDescriptor::new(
+            name,
+            self.family(&cache, false),
+        )]
+    }
+
+    fn family(&self, cache: &Cache, filtered: bool) -> Options {
+        let mut blocks = BlockBasedOptions::default();
+        blocks.set_block_cache(cache);
+        blocks.set_block_size(BLOCK_BYTES);
+        // Indexes and filters count against the cache, so that memory stays bounded.
+        blocks.set_cache_index_and_filter_blocks(true);
+        blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        if filtered {
+            blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+        }
+        let mut options = Options::default();
+        options.set_block_based_table_factory(&blocks);
+        options.set_write_buffer_size(self.write_buffer_bytes);
+        options.set_level_compaction_dynamic_level_bytes(true);
+        // The young levels are rewritten often and stay cheap; most of the data is at the bottom.
+        options.set_compression_per_level(&[
+            DBCompressionType::None,
+            DBCompressionType::None,
+            DBCompressionType::Lz4,
+            DBCompressionType::Lz4,
+            DBCompressionType::Lz4,
+            DBCompressionType::Zstd,
+            DBCompressionType::Zstd,
+        ]);
+        options
+    }
+}
