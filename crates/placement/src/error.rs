@@ -1,0 +1,142 @@
+//! The one error type of this crate. What is answered to clients is its text, so some of the words
+//! are fixed: clients look for "not leader", and for "invalid store ID" with "not found".
+//!
+//! Who acts: `NotLeader`, `Busy`, `PersistFailed` mean *retry*; `StateUnusable` needs an operator;
+//! everything else means *reject*: the same request fails again.
+
+use types::{Epoch, RegionId, StoreId};
+
+/// What this crate's fallible functions return.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why the host could not persist a write. The write may still come true later: the host can't
+/// always know. Nothing was promised on it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct PersistFailed {
+    /// What the host says about it.
+    pub reason: String,
+}
+
+/// Why a request was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// This node does not lead the placement Region, or no longer does.
+    #[error("not leader of placement{}", hint(.leader))]
+    NotLeader {
+        /// Who does, if that is known. This crate does not know it; the host may fill it in.
+        leader: Option<StoreId>,
+    },
+    /// Too many bytes of requests are pending.
+    #[error("placement is busy: requests of {pending_bytes} bytes are pending")]
+    Busy {
+        /// How many.
+        pending_bytes: usize,
+    },
+    /// The change could not be replicated.
+    #[error("placement could not persist the change")]
+    PersistFailed(#[from] PersistFailed),
+    /// The persisted state can't be read: it is damaged, or a newer version wrote it.
+    #[error("placement state is unusable at key {key:?}: {reason}")]
+    StateUnusable {
+        /// The key at fault, printable.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no such store.
+    #[error("invalid store ID {0}, not found")]
+    StoreNotFound(StoreId),
+    /// The store has been removed for good; its id can't be used again.
+    #[error("store {0} is a tombstone: it was removed and can't come back under this id")]
+    StoreTombstone(StoreId),
+    /// Another store has this address already.
+    #[error("duplicated store address {address:?}: store {store_id} has it")]
+    StoreAddressTaken {
+        /// The address.
+        address: String,
+        /// Who has it.
+        store_id: StoreId,
+    },
+    /// A store's description that makes no sense.
+    #[error("invalid store {store_id}: {reason}")]
+    InvalidStore {
+        /// The id in the request.
+        store_id: StoreId,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A Region's report that makes no sense.
+    #[error("invalid region {region_id}: {reason}")]
+    InvalidRegion {
+        /// The id in the report.
+        region_id: RegionId,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The report is older than what is known.
+    #[error(
+        "region {region_id} is stale: {known_id} is known with epoch {known:?}, reported is {reported:?}"
+    )]
+    StaleRegion {
+        /// The Region reported.
+        region_id: RegionId,
+        /// The epoch reported.
+        reported: Epoch,
+        /// The Region that proves it: the same, or one that owns a part of its range now.
+        known_id: RegionId,
+        /// That one's epoch.
+        known: Epoch,
+    },
+    /// The report comes from a leader that has been replaced.
+    #[error(
+        "region {region_id} was reported by its leader of term {reported}, known is term {known}"
+    )]
+    StaleTerm {
+        /// The Region reported.
+        region_id: RegionId,
+        /// The term reported.
+        reported: u64,
+        /// The newest term known.
+        known: u64,
+    },
+    /// There is no keyspace of this name.
+    #[error("keyspace {name:?} does not exist")]
+    KeyspaceNotFound {
+        /// The name asked for.
+        name: String,
+    },
+    /// A number of timestamps that no batch can have.
+    #[error("{count} timestamps were asked for; a batch has 1 to {max}")]
+    InvalidTimestampCount {
+        /// The number asked for.
+        count: u32,
+        /// The most there can be.
+        max: u64,
+    },
+    /// The clock is so far in the future that no timestamp is left.
+    #[error("no timestamp is left: the clock shows {wall_ms} ms since the Unix epoch")]
+    TimestampsExhausted {
+        /// What the clock shows.
+        wall_ms: u64,
+    },
+    /// The bootstrapped cluster is another one than this node's.
+    #[error("the placement state belongs to cluster {found}, this node to cluster {expected}")]
+    ForeignCluster {
+        /// This node's cluster.
+        expected: types::ClusterId,
+        /// The cluster in the state.
+        found: types::ClusterId,
+    },
+}
+
+impl Error {
+    /// The answer of a node that does not lead, and does not know who does.
+    pub const NOT_LEADER: Error = Error::NotLeader { leader: None };
+}
+
+fn hint(leader: &Option<StoreId>) -> String {
+    leader.map_or_else(String::new, |store| {
+        format!(", the leader is store {store}")
+    })
+}

@@ -1,0 +1,52 @@
+//! The placement driver as a pure state machine: which stores and Regions there are, who leads
+//! them, what time it is, which ids are free.
+//!
+//! **Why a crate of its own.** Its decisions are replayable: [`Placement::step`] takes the time and
+//! one [`Input`], and describes what has to happen as [`Effect`]s. The host replicates what is to be
+//! persisted (through the Raft group of the reserved placement Region) and answers requests.
+//!
+//! **The way of a request.** A leader answers a question at once from what is *visible*. A change is
+//! evaluated on the *staged* state, queued, and written with whatever else queued meanwhile; its
+//! answer leaves when that write is acknowledged, and then the change is visible. Timestamps and ids
+//! come from windows that were written before, so they need no write of their own; timestamps also
+//! wait until the host has confirmed, after they were taken, that this node still leads.
+//!
+//! **Invariants.**
+//! - Every request gets exactly one [`Effect::Reply`]; at the latest when leadership ends.
+//! - At most one write is under way. A failed write changes nothing visible.
+//! - Nothing is visible that is not persisted, except what heartbeats report and what can be lost:
+//!   leaders and statistics.
+//! - A timestamp is above all that were answered before its request, whoever led then.
+//! - Visible Regions never overlap.
+//! - Pending requests are bounded in bytes.
+//!
+//! **Not here.** Threads, clocks, randomness, sockets, protobuf, disks. Moving or splitting Regions:
+//! nothing is scheduled yet. Who the members are and who leads them: the host knows.
+
+mod codec;
+mod config;
+mod error;
+mod heartbeat;
+mod ids;
+mod keyspaces;
+mod leader;
+mod ledger;
+mod message;
+mod placement;
+mod routes;
+mod safepoint;
+mod state;
+mod stores;
+mod tso;
+mod view;
+
+pub use config::{Bootstrap, Config};
+pub use error::{Error, PersistFailed};
+pub use heartbeat::{RegionHeartbeat, RegionStats, StoreStats};
+pub use keyspaces::Keyspace;
+pub use message::{
+    ClusterStatus, ConfirmId, Effect, Input, Now, RegionRoute, Request, Response, StoreView,
+    WriteId,
+};
+pub use placement::Placement;
+pub use stores::{Liveness, Store, StoreState};

@@ -1,0 +1,167 @@
+//! Gaining and losing leadership; everything else is a leader's work.
+//!
+//! **Invariants.**
+//! - Terms never go back. A later election begins anew from the state that comes with it: all
+//!   requests of before are answered first. Being elected again in the term in which this node leads
+//!   is no news: that state may have been read before this leader's writes.
+//! - Windows that this node has used are in every later state. One without them is older than what
+//!   was promised, and refused.
+//!
+//! **Not here.** The election: it is the placement Region's own.
+
+use crate::Error;
+use crate::config::Config;
+use crate::error::Result;
+use crate::leader::{Leader, Step};
+use crate::message::{Effect, Input, Now, Request};
+use crate::state::Durable;
+use types::RequestId;
+
+/// The placement driver of one node.
+#[derive(Debug)]
+pub struct Placement {
+    config: Config,
+    term: u64,
+    /// The last number used for a write or confirmation.
+    last_number: u64,
+    /// What was persisted, for certain, when this node last led.
+    used: Used,
+    role: Role,
+}
+
+/// Windows that were given out from.
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    id_limit: u64,
+    tso_limit_ms: u64,
+}
+
+#[derive(Debug)]
+enum Role {
+    /// Somebody else leads, or nobody.
+    Follower,
+    /// This node leads.
+    Leader(Box<Leader>),
+    /// This node was elected, but can't read the state. It answers everybody why.
+    Unable(Error),
+}
+
+impl Placement {
+    /// A node that does not lead yet.
+    ///
+    /// # Panics
+    ///
+    /// If the cluster's beginning makes no sense: a zero cluster id, Regions that overlap.
+    pub fn new(config: Config) -> Self {
+        config.check();
+        Self {
+            config,
+            term: 0,
+            last_number: 0,
+            used: Used::default(),
+            role: Role::Follower,
+        }
+    }
+
+    /// Takes one input and appends what the host has to do to `effects`, in order.
+    pub fn step(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
+        let Self {
+            config,
+            last_number,
+            used,
+            ..
+        } = self;
+        let mut step = Step {
+            now,
+            config,
+            last_number,
+            effects,
+        };
+        match (input, &mut self.role) {
+            (Input::Elected { term, .. }, Role::Leader(_)) if term == self.term => {}
+            (Input::Elected { term, state }, role) => {
+                assert!(
+                    term >= self.term,
+                    "elected in term {term} after term {}",
+                    self.term
+                );
+                self.term = term;
+                retire(role, used, &mut step);
+                self.role = elected(term, &state, used, &mut step);
+            }
+            (Input::Deposed, role) => retire(role, used, &mut step),
+            (Input::Request { id, request }, role) => handle(role, id, request, &mut step),
+            (Input::Persisted { write, result }, Role::Leader(leader)) => {
+                leader.persisted(write, result, &mut step);
+            }
+            (Input::Confirmed { confirm, leads }, Role::Leader(leader)) => {
+                leader.confirmed(confirm, leads, &mut step);
+            }
+            (Input::Tick, Role::Leader(leader)) => leader.tick(&mut step),
+            (Input::Persisted { .. } | Input::Confirmed { .. } | Input::Tick, _) => {}
+        }
+    }
+
+    /// Whether this node leads and can read the state.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// Checks all invariants. It takes time and memory in proportion to the state: for tests.
+    ///
+    /// # Panics
+    ///
+    /// If one does not hold.
+    pub fn check_invariants(&self) {
+        if let Role::Leader(leader) = &self.role {
+            leader.check_invariants();
+        }
+    }
+}
+
+fn handle(role: &mut Role, id: RequestId, request: Request, step: &mut Step<'_>) {
+    match role {
+        Role::Follower => step.reply(id, Err(Error::NOT_LEADER)),
+        Role::Unable(error) => step.reply(id, Err(error.clone())),
+        Role::Leader(leader) => leader.request(id, request, step),
+    }
+}
+
+fn retire(role: &mut Role, used: &mut Used, step: &mut Step<'_>) {
+    if let Role::Leader(leader) = std::mem::replace(role, Role::Follower) {
+        let persisted = leader.persisted_state();
+        used.id_limit = used.id_limit.max(persisted.id_limit);
+        used.tso_limit_ms = used.tso_limit_ms.max(persisted.tso_limit_ms);
+        leader.retire(step);
+    }
+}
+
+fn elected(term: u64, state: &[(Vec<u8>, Vec<u8>)], used: &Used, step: &mut Step<'_>) -> Role {
+    match load(state, used, step.config) {
+        Ok(persisted) => Role::Leader(Box::new(Leader::new(term, persisted, step))),
+        Err(error) => Role::Unable(error),
+    }
+}
+
+/// The persisted state, if it is complete, of this cluster and not older than it can be.
+fn load(state: &[(Vec<u8>, Vec<u8>)], used: &Used, config: &Config) -> Result<Durable> {
+    let persisted = Durable::load(state)?;
+    let unusable = |key: &str, reason: &str| {
+        Err(Error::StateUnusable {
+            key: key.to_string(),
+            reason: reason.to_string(),
+        })
+    };
+    let expected = config.bootstrap.cluster_id;
+    match persisted.cluster_id {
+        Some(found) if found != expected => Err(Error::ForeignCluster { expected, found }),
+        None if !state.is_empty() => unusable("c", "there is a state, but no cluster in it"),
+        _ if persisted.id_limit < used.id_limit => {
+            unusable("i", "it is older than what this node has persisted")
+        }
+        _ if persisted.tso_limit_ms < used.tso_limit_ms => {
+            unusable("t", "it is older than what this node has persisted")
+        }
+        _ => Ok(persisted),
+    }
+}

@@ -1,0 +1,192 @@
+//! The stores of the cluster: what they registered, and which of them may.
+//!
+//! **Invariants.** No two stores in service have the same address, so an address always leads to
+//! the store meant. A tombstone stays one: its id may still be in old Regions and logs.
+//!
+//! **Not here.** Whether a store is alive: that is derived from heartbeats, and not persisted.
+
+use crate::Error;
+use crate::error::Result;
+use crate::state::{Change, Durable};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use types::StoreId;
+
+const TEXT_BYTES_MAX: usize = 1_024;
+const LABELS_MAX: usize = 64;
+
+/// What the operators want of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum StoreState {
+    /// In service.
+    #[default]
+    Up,
+    /// On its way out: it keeps serving what it has and gets nothing new.
+    Offline,
+    /// Gone for good.
+    Tombstone,
+}
+
+/// Whether a store has been heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Liveness {
+    /// Lately. A new leader takes all stores to be alive at first.
+    Connected,
+    /// Not for a while; it may come back.
+    Disconnected,
+    /// For so long that its replicas should be replaced.
+    Down,
+}
+
+/// A store as it registered itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Store {
+    /// Allocated by the placement driver, or given at bootstrap.
+    pub id: StoreId,
+    /// Where clients and other stores reach it, `host:port`.
+    pub address: String,
+    /// Where its status server is, `host:port`; empty for none.
+    pub status_address: String,
+    /// The version of its program.
+    pub version: String,
+    /// Where it is (`zone`, `rack`, `host`), as key and value.
+    pub labels: Vec<(String, String)>,
+    /// When its process started, in seconds since the Unix epoch.
+    pub start_time_s: u64,
+    /// What it shall be. Ignored when a store registers: a registration can't change it.
+    pub state: StoreState,
+}
+
+impl Store {
+    pub(crate) fn size_bytes(&self) -> usize {
+        let labels: usize = self
+            .labels
+            .iter()
+            .map(|(key, value)| 48 + key.len() + value.len())
+            .sum();
+        self.address.len() + self.status_address.len() + self.version.len() + labels
+    }
+
+    fn check(&self) -> Result<()> {
+        let invalid = |reason| {
+            Err(Error::InvalidStore {
+                store_id: self.id,
+                reason,
+            })
+        };
+        let texts = [&self.address, &self.status_address, &self.version];
+        let labels = self.labels.iter().flat_map(|(key, value)| [key, value]);
+        if self.id.get() == 0 {
+            invalid("its id is zero")
+        } else if self.address.is_empty() {
+            invalid("it has no address")
+        } else if self.labels.len() > LABELS_MAX {
+            invalid("it has more than 64 labels")
+        } else if texts
+            .into_iter()
+            .chain(labels)
+            .any(|text| text.len() > TEXT_BYTES_MAX)
+        {
+            invalid("its description has a text of more than 1024 bytes")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// All stores, by id.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stores(BTreeMap<StoreId, Arc<Store>>);
+
+impl Stores {
+    /// Whether registered or removed for good.
+    pub(crate) fn get(&self, id: StoreId) -> Result<&Arc<Store>> {
+        self.0.get(&id).ok_or(Error::StoreNotFound(id))
+    }
+
+    /// A store that is not removed for good.
+    pub(crate) fn get_living(&self, id: StoreId) -> Result<&Arc<Store>> {
+        let store = self.get(id)?;
+        if store.state == StoreState::Tombstone {
+            Err(Error::StoreTombstone(id))
+        } else {
+            Ok(store)
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Store>> {
+        self.0.values()
+    }
+
+    /// Those that are not removed for good.
+    pub(crate) fn living(&self) -> impl Iterator<Item = &Arc<Store>> {
+        self.iter()
+            .filter(|store| store.state != StoreState::Tombstone)
+    }
+
+    pub(crate) fn put(&mut self, store: Arc<Store>) {
+        self.0.insert(store.id, store);
+    }
+}
+
+/// What registering `store` changes: nothing if it is known just so.
+pub(crate) fn plan_put(state: &Durable, mut store: Store) -> Result<Option<Change>> {
+    store.check()?;
+    if store.id.get() >= state.id_limit {
+        return Err(Error::InvalidStore {
+            store_id: store.id,
+            reason: "its id was never allocated",
+        });
+    }
+    let known = state.stores.get(store.id).ok();
+    store.state = known.map_or(StoreState::Up, |known| known.state);
+    if store.state == StoreState::Tombstone {
+        return Err(Error::StoreTombstone(store.id));
+    }
+    let taken = |other: &&Arc<Store>| other.id != store.id && other.address == store.address;
+    if let Some(other) = state.stores.living().find(taken) {
+        return Err(Error::StoreAddressTaken {
+            address: store.address,
+            store_id: other.id,
+        });
+    }
+    if known.is_some_and(|known| **known == store) {
+        return Ok(None);
+    }
+    Ok(Some(Change::Store(Arc::new(store))))
+}
+
+/// What giving a store another state changes.
+pub(crate) fn plan_state(
+    state: &Durable,
+    id: StoreId,
+    wanted: StoreState,
+) -> Result<Option<Change>> {
+    let store = state.stores.get_living(id)?;
+    if store.state == wanted {
+        return Ok(None);
+    }
+    if wanted == StoreState::Tombstone {
+        let invalid = |reason| {
+            Err(Error::InvalidStore {
+                store_id: id,
+                reason,
+            })
+        };
+        if store.state != StoreState::Offline {
+            return invalid("it is not offline, so it can't become a tombstone");
+        }
+        if state
+            .routes
+            .iter()
+            .any(|region| region.peer_on(id).is_some())
+        {
+            return invalid("it still has replicas, so it can't become a tombstone");
+        }
+    }
+    let changed = Store {
+        state: wanted,
+        ..Store::clone(store)
+    };
+    Ok(Some(Change::Store(Arc::new(changed))))
+}

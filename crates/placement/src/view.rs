@@ -1,0 +1,90 @@
+//! Answers to questions: what is visible, together with what heartbeats have reported.
+//!
+//! **Not here.** Anything that changes.
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::heartbeat::Observed;
+use crate::leader::Step;
+use crate::message::{ClusterStatus, Now, Response};
+use crate::routes::Routes;
+use crate::state::Durable;
+use crate::{Store, StoreView};
+use std::sync::Arc;
+use types::{KeyRange, Region, StoreId};
+
+/// What a leader knows at one moment.
+pub(crate) struct View<'a> {
+    now: Now,
+    config: &'a Config,
+    term: u64,
+    state: &'a Durable,
+    observed: &'a Observed,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(
+        step: &Step<'a>,
+        term: u64,
+        state: &'a Durable,
+        observed: &'a Observed,
+    ) -> Self {
+        Self {
+            now: step.now,
+            config: step.config,
+            term,
+            state,
+            observed,
+        }
+    }
+
+    pub(crate) fn store(&self, id: StoreId) -> Result<Response> {
+        let store = self.state.stores.get(id)?;
+        Ok(Response::Store(Box::new(self.store_view(store))))
+    }
+
+    pub(crate) fn stores(&self, exclude_tombstone: bool) -> Response {
+        let view = |store: &Arc<Store>| self.store_view(store);
+        Response::Stores(if exclude_tombstone {
+            self.state.stores.living().map(view).collect()
+        } else {
+            self.state.stores.iter().map(view).collect()
+        })
+    }
+
+    fn store_view(&self, store: &Store) -> StoreView {
+        self.observed.store(self.now, self.config, store)
+    }
+
+    /// The Region that `find` finds.
+    pub(crate) fn region(&self, find: impl Fn(&'a Routes) -> Option<&'a Arc<Region>>) -> Response {
+        Response::Region(find(&self.state.routes).map(|region| self.observed.route(region)))
+    }
+
+    pub(crate) fn scan(&self, range: KeyRange, limit: usize) -> Response {
+        let limit_max = self.config.scan_limit_max;
+        let limit = if limit == 0 {
+            limit_max
+        } else {
+            limit.min(limit_max)
+        };
+        let regions = self.state.routes.scan(&range).take(limit);
+        Response::Regions(regions.map(|region| self.observed.route(region)).collect())
+    }
+
+    pub(crate) fn safe_point(&self) -> Response {
+        Response::GcSafePoint(self.state.safe_point)
+    }
+
+    pub(crate) fn status(&self) -> Response {
+        let routes = &self.state.routes;
+        let has_leader = |region: &&Arc<Region>| self.observed.route(region).leader.is_some();
+        Response::ClusterStatus(ClusterStatus {
+            cluster_id: self.config.bootstrap.cluster_id,
+            term: self.term,
+            store_count: self.state.stores.living().count(),
+            region_count: routes.len(),
+            region_with_leader_count: routes.iter().filter(has_leader).count(),
+        })
+    }
+}

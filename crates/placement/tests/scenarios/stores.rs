@@ -1,0 +1,217 @@
+//! Stores: who may register, and who counts as alive.
+
+use crate::common::*;
+use placement::*;
+use types::*;
+
+fn put(world: &mut World, store: Store) -> Answer {
+    world.call(0, Request::PutStore(store))
+}
+
+fn set_state(world: &mut World, id: u64, state: StoreState) -> Answer {
+    world.call(
+        0,
+        Request::SetStoreState {
+            store_id: StoreId(id),
+            state,
+        },
+    )
+}
+
+fn beat(world: &mut World, id: u64) -> Answer {
+    let stats = StoreStats {
+        store_id: StoreId(id),
+        capacity_bytes: 5,
+        ..StoreStats::default()
+    };
+    world.call(0, Request::StoreHeartbeat(stats))
+}
+
+#[test]
+fn a_new_store_gets_an_id_and_registers() {
+    let mut world = World::settled();
+    let id = world.id(0);
+    let mut new = store(id);
+    new.state = StoreState::Tombstone;
+    assert_eq!(put(&mut world, new.clone()), Ok(Response::Done));
+    new.state = StoreState::Up;
+    let view = world.store(0, id).unwrap();
+    assert_eq!(view.store, new, "a registration does not choose the state");
+    let all = world.call(
+        0,
+        Request::GetAllStores {
+            exclude_tombstone: false,
+        },
+    );
+    assert!(matches!(all, Ok(Response::Stores(stores)) if stores.len() == 4));
+}
+
+#[test]
+fn a_store_that_restarts_elsewhere_keeps_its_id() {
+    let mut world = World::settled();
+    let moved = Store {
+        address: "10.0.0.9:20160".to_string(),
+        ..store(2)
+    };
+    assert_eq!(put(&mut world, moved.clone()), Ok(Response::Done));
+    assert_eq!(world.store(0, 2).unwrap().store, moved);
+}
+
+#[test]
+fn a_registration_that_changes_nothing_writes_nothing() {
+    let mut world = World::settled();
+    let asked = world.ask(0, Request::PutStore(store(2)));
+    assert!(world.is_answered(asked));
+    assert!(world.nodes[0].writes.is_empty());
+}
+
+#[test]
+fn an_address_belongs_to_one_store() {
+    let mut world = World::settled();
+    let id = world.id(0);
+    let thief = Store {
+        address: store(1).address,
+        ..store(id)
+    };
+    let refused = put(&mut world, thief).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "duplicated store address \"127.0.0.1:20001\": store 1 has it"
+    );
+}
+
+#[test]
+fn an_address_belongs_to_one_store_even_before_it_is_persisted() {
+    let mut world = World::settled();
+    let (a, b) = (world.id(0), world.id(0));
+    let first = world.ask(0, Request::PutStore(store(a)));
+    let second = world.ask(
+        0,
+        Request::PutStore(Store {
+            address: store(a).address,
+            ..store(b)
+        }),
+    );
+    assert!(!world.is_answered(first));
+    assert!(matches!(
+        world.answer(second),
+        Some(Err(Error::StoreAddressTaken { .. }))
+    ));
+}
+
+#[test]
+fn stores_that_make_no_sense_are_refused() {
+    let mut world = World::settled();
+    let label = ("zone".to_string(), "z".to_string());
+    let bad = [
+        store(0),
+        store(999_999),
+        Store {
+            address: String::new(),
+            ..store(1)
+        },
+        Store {
+            address: "a".repeat(2_000),
+            ..store(1)
+        },
+        Store {
+            labels: vec![label; 65],
+            ..store(1)
+        },
+    ];
+    for store in bad {
+        let refused = put(&mut world, store.clone());
+        assert!(
+            matches!(refused, Err(Error::InvalidStore { .. })),
+            "{store:?} {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_store_is_not_found_in_the_words_that_clients_look_for() {
+    let mut world = World::settled();
+    let error = world.store(0, 42).unwrap_err().to_string();
+    assert_eq!(error, "invalid store ID 42, not found");
+    assert_eq!(beat(&mut world, 42), Err(Error::StoreNotFound(StoreId(42))));
+}
+
+#[test]
+fn only_an_empty_offline_store_becomes_a_tombstone_and_stays_one() {
+    let mut world = World::settled();
+    let id = world.id(0);
+    put(&mut world, store(id)).unwrap();
+    assert!(
+        set_state(&mut world, id, StoreState::Tombstone).is_err(),
+        "it is in service"
+    );
+    set_state(&mut world, 1, StoreState::Offline).unwrap();
+    assert!(
+        set_state(&mut world, 1, StoreState::Tombstone).is_err(),
+        "it has replicas"
+    );
+    set_state(&mut world, 1, StoreState::Up).unwrap();
+    set_state(&mut world, id, StoreState::Offline).unwrap();
+    set_state(&mut world, id, StoreState::Tombstone).unwrap();
+    let gone = Err(Error::StoreTombstone(StoreId(id)));
+    assert_eq!(put(&mut world, store(id)), gone);
+    assert_eq!(set_state(&mut world, id, StoreState::Up), gone);
+    assert_eq!(beat(&mut world, id), gone);
+    let living = world.call(
+        0,
+        Request::GetAllStores {
+            exclude_tombstone: true,
+        },
+    );
+    assert!(matches!(living, Ok(Response::Stores(stores)) if stores.len() == 3));
+    let all = world.call(
+        0,
+        Request::GetAllStores {
+            exclude_tombstone: false,
+        },
+    );
+    assert!(matches!(all, Ok(Response::Stores(stores)) if stores.len() == 4));
+    let heir = world.id(0);
+    let heir = Store {
+        address: store(id).address,
+        ..store(heir)
+    };
+    assert_eq!(
+        put(&mut world, heir),
+        Ok(Response::Done),
+        "the address is free again"
+    );
+}
+
+#[test]
+fn a_silent_store_is_disconnected_then_down_and_comes_back() {
+    let mut world = World::settled();
+    let liveness = |world: &mut World| world.store(0, 1).unwrap().liveness;
+    assert_eq!(
+        liveness(&mut world),
+        Liveness::Connected,
+        "a new leader trusts at first"
+    );
+    world.advance(0, 19_999);
+    assert_eq!(liveness(&mut world), Liveness::Connected);
+    world.advance(0, 1);
+    assert_eq!(liveness(&mut world), Liveness::Disconnected);
+    world.advance(0, 30 * 60_000);
+    assert_eq!(liveness(&mut world), Liveness::Down);
+    beat(&mut world, 1).unwrap();
+    let view = world.store(0, 1).unwrap();
+    assert_eq!(view.liveness, Liveness::Connected);
+    assert_eq!(
+        view.last_heartbeat_wall_ms,
+        Some(world.nodes[0].clock.wall_ms)
+    );
+    assert_eq!(view.stats.unwrap().capacity_bytes, 5);
+}
+
+#[test]
+fn a_wall_clock_that_jumps_makes_no_store_silent() {
+    let mut world = World::settled();
+    beat(&mut world, 1).unwrap();
+    world.jump(0, 3_600_000);
+    assert_eq!(world.store(0, 1).unwrap().liveness, Liveness::Connected);
+}

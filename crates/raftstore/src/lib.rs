@@ -1,0 +1,36 @@
+//! The replicated Region as pure state machines: `peer` decides over raft-rs what is proposed,
+//! persisted, sent and committed; `apply` decides what a committed entry does; `store` owns the
+//! metadata of all Regions on one store.
+//!
+//! **Why pure.** `step(input, &mut effects)` neither locks nor sends nor sleeps nor reads a clock,
+//! so the same code runs under threads and under a deterministic simulation, and every behaviour
+//! can be tested as a script of inputs and effects.
+//!
+//! **Invariants.**
+//! 1. Nothing is promised to a peer before the log that backs it is synced.
+//! 2. Nothing is applied before it is committed *and* persisted here.
+//! 3. Every request gets exactly one answer.
+//! 4. Randomness (election timeouts) comes from a seed.
+//!
+//! **Not here.** Threads, files, sockets, clocks (`node`); protobuf, except Raft's own messages in
+//! `message` and `peer::raft`.
+
+pub mod apply;
+pub mod bootstrap;
+mod codec;
+mod command;
+mod effect;
+mod error;
+mod message;
+pub mod peer;
+pub mod state;
+pub mod store;
+
+pub use codec::DecodeError;
+pub use command::{Command, Mutation, Outcome};
+pub use effect::{
+    ApplyEntry, ApplyTask, Effect, FetchEntries, Leadership, LogWrite, RegionHeartbeat, Reply,
+};
+pub use error::RequestError;
+pub use message::{MessageError, RaftMessage};
+pub use peer::{Peer, RequestContext};

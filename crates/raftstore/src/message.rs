@@ -1,0 +1,199 @@
+//! Raft messages between stores: the envelope that names Region and replicas, and the check that a
+//! message from the network passes before it may reach raft-rs.
+//!
+//! **Why the check.** raft-rs trusts its peers and panics on messages that contradict themselves;
+//! a damaged or foreign message must be an error, not a crash.
+//!
+//! **Not here.** The envelope's form on the wire (`server`), which bounds the body's size *before*
+//! it is decoded here: rust-protobuf 2 has no limit on nesting of its own (RUSTSEC-2024-0437).
+
+use protobuf::Message as _;
+use raft::eraftpb::{Message, MessageType};
+use thiserror::Error;
+use types::{Epoch, Peer, RegionId};
+
+/// A message from one replica of a Region to another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RaftMessage {
+    /// The Region.
+    pub region_id: RegionId,
+    /// The sender.
+    pub from: Peer,
+    /// The receiver.
+    pub to: Peer,
+    /// The Region's epoch as the sender knows it.
+    pub epoch: Epoch,
+    /// Raft's own message.
+    pub message: Message,
+}
+
+/// Why a Raft message was not let in.
+#[derive(Debug, Error)]
+pub enum MessageError {
+    /// The body is not a Raft message.
+    #[error("not a Raft message")]
+    Malformed(#[source] protobuf::ProtobufError),
+    /// The body says something that no correct replica says.
+    #[error("a Raft message that no replica sends: {0}")]
+    Invalid(&'static str),
+}
+
+/// No log grows to this index; a message that names a higher one is damaged.
+const INDEX_MAX: u64 = u64::MAX / 4;
+
+impl RaftMessage {
+    /// Raft's message as bytes, without the envelope.
+    pub fn encode_body(&self) -> Vec<u8> {
+        self.message
+            .write_to_bytes()
+            .expect("a Raft message in memory always encodes")
+    }
+
+    /// Decodes and checks a message from the network.
+    pub fn decode_body(
+        region_id: RegionId,
+        from: Peer,
+        to: Peer,
+        epoch: Epoch,
+        body: &[u8],
+    ) -> Result<Self, MessageError> {
+        let message = Message::parse_from_bytes(body).map_err(MessageError::Malformed)?;
+        let message = Self {
+            region_id,
+            from,
+            to,
+            epoch,
+            message,
+        };
+        message.check()?;
+        Ok(message)
+    }
+
+    /// An estimate of the memory that the message holds, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        const OVERHEAD: usize = 192;
+        const ENTRY_OVERHEAD: usize = 96;
+        let entries = self.message.get_entries();
+        let data: usize = entries.iter().map(|e| e.data.len() + e.context.len()).sum();
+        OVERHEAD + entries.len() * ENTRY_OVERHEAD + data
+    }
+
+    fn check(&self) -> Result<(), MessageError> {
+        use MessageType::*;
+        let message = &self.message;
+        let fail = |what| Err(MessageError::Invalid(what));
+        if message.from != self.from.id.get() || message.to != self.to.id.get() {
+            return fail("envelope and body name different replicas");
+        }
+        if message.from == 0 || message.to == 0 || message.from == message.to {
+            return fail("sender or receiver is missing");
+        }
+        match message.get_msg_type() {
+            MsgAppend
+            | MsgAppendResponse
+            | MsgRequestVote
+            | MsgRequestVoteResponse
+            | MsgHeartbeat
+            | MsgHeartbeatResponse
+            | MsgTimeoutNow
+            | MsgRequestPreVote
+            | MsgRequestPreVoteResponse => {}
+            MsgHup | MsgBeat | MsgPropose | MsgUnreachable | MsgSnapStatus | MsgCheckQuorum
+            | MsgTransferLeader | MsgReadIndex | MsgReadIndexResp | MsgSnapshot => {
+                return fail("a type that stores do not exchange");
+            }
+        }
+        if message.term == 0 {
+            return fail("no term");
+        }
+        let highest = [message.index, message.commit, message.reject_hint];
+        if highest.iter().any(|index| *index > INDEX_MAX) {
+            return fail("an index beyond any log");
+        }
+        let (mut index, mut term) = (message.index, message.log_term);
+        for entry in message.get_entries() {
+            if entry.index != index + 1 || entry.term < term || entry.term > message.term {
+                return fail("entries that do not follow one another");
+            }
+            (index, term) = (entry.index, entry.term);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raft::eraftpb::Entry;
+    use types::{PeerId, StoreId};
+
+    fn peer(id: u64) -> Peer {
+        Peer {
+            id: PeerId(id),
+            store_id: StoreId(id),
+            ..Peer::default()
+        }
+    }
+
+    fn append(entries: &[(u64, u64)]) -> RaftMessage {
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgAppend);
+        (message.from, message.to, message.term) = (1, 2, 7);
+        (message.index, message.log_term) = (10, 5);
+        for (index, term) in entries {
+            let mut entry = Entry::default();
+            (entry.index, entry.term) = (*index, *term);
+            message.mut_entries().push(entry);
+        }
+        RaftMessage {
+            region_id: RegionId(2),
+            from: peer(1),
+            to: peer(2),
+            epoch: Epoch::default(),
+            message,
+        }
+    }
+
+    fn round_trip(message: &RaftMessage) -> Result<RaftMessage, MessageError> {
+        RaftMessage::decode_body(
+            message.region_id,
+            message.from,
+            message.to,
+            message.epoch,
+            &message.encode_body(),
+        )
+    }
+
+    #[test]
+    fn a_correct_append_reads_back() {
+        let message = append(&[(11, 5), (12, 7)]);
+        assert_eq!(round_trip(&message).unwrap(), message);
+    }
+
+    #[test]
+    fn what_no_replica_sends_is_refused() {
+        let mut cases = vec![append(&[(12, 5)]), append(&[(11, 4)]), append(&[(11, 8)])];
+        let mut local = append(&[]);
+        local.message.set_msg_type(MessageType::MsgHup);
+        let mut foreign = append(&[]);
+        foreign.message.from = 9;
+        let mut no_term = append(&[]);
+        no_term.message.term = 0;
+        let mut far = append(&[]);
+        far.message.index = u64::MAX;
+        cases.extend([local, foreign, no_term, far]);
+        for case in cases {
+            assert!(
+                matches!(round_trip(&case), Err(MessageError::Invalid(_))),
+                "{case:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_message_are_refused() {
+        let result =
+            RaftMessage::decode_body(RegionId(2), peer(1), peer(2), Epoch::default(), &[0xff; 16]);
+        assert!(matches!(result, Err(MessageError::Malformed(_))));
+    }
+}

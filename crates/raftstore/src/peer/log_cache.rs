@@ -1,0 +1,330 @@
+//! The part of a Raft log that is in memory, and what raft-rs may ask of it without waiting.
+//!
+//! raft-rs reads its log synchronously. To keep the core free of I/O it reads this cache only:
+//! entries above the applied index are always here; older ones are answered with
+//! `LogTemporarilyUnavailable`, noted as a wish, and come back through [`LogCache::supply`].
+//!
+//! Terms are kept for the *whole* log, as runs of equal terms: there are as many runs as there were
+//! elections, so this stays small, and raft-rs may ask for any term at any time.
+//!
+//! **Invariants.** Cached entries are contiguous and end at the last index. Runs are ordered by
+//! index and by term, and the first one begins at the truncated index.
+
+use super::raft::{to_raft_entry, to_raft_hard_state};
+use raft::eraftpb::{ConfState, Entry};
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use types::{HardState, LogEntry};
+
+/// Where a log's terms change: from `index` on, the term is `term`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TermRun {
+    /// First index of the run.
+    pub index: u64,
+    /// The term of every entry in the run.
+    pub term: u64,
+}
+
+/// A read of entries that the cache could not answer.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) context: GetEntriesContext,
+    pub(super) low: u64,
+    pub(super) high: u64,
+    pub(super) bytes_max: u64,
+}
+
+/// The log as raft-rs sees it.
+pub(super) struct LogCache {
+    hard_state: HardState,
+    conf_state: ConfState,
+    /// First run begins at the truncated index: the dummy entry before the log.
+    runs: Vec<TermRun>,
+    last_index: u64,
+    entries: VecDeque<LogEntry>,
+    bytes: usize,
+    /// Entries that were fetched for the wish that is being answered right now.
+    supplied: Vec<LogEntry>,
+    wishes: RefCell<Vec<Wish>>,
+}
+
+/// What is known of a log when a Peer starts.
+#[derive(Clone, Debug)]
+pub struct LogInfo {
+    /// As persisted; its commit index is at least the applied index.
+    pub hard_state: HardState,
+    /// The terms from the truncated index to the last index; never empty.
+    pub runs: Vec<TermRun>,
+    /// The last index in the log.
+    pub last_index: u64,
+    /// All entries after the applied index.
+    pub tail: Vec<LogEntry>,
+}
+
+impl LogCache {
+    pub(super) fn new(info: LogInfo, conf_state: ConfState) -> Self {
+        let bytes = info.tail.iter().map(|entry| entry.data.len()).sum();
+        let cache = Self {
+            hard_state: info.hard_state,
+            conf_state,
+            runs: info.runs,
+            last_index: info.last_index,
+            entries: info.tail.into(),
+            bytes,
+            supplied: Vec::new(),
+            wishes: RefCell::default(),
+        };
+        cache.check_invariants();
+        cache
+    }
+
+    fn truncated_index(&self) -> u64 {
+        self.runs[0].index
+    }
+
+    fn cache_first(&self) -> u64 {
+        self.last_index + 1 - self.entries.len() as u64
+    }
+
+    /// Bytes of payload in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Replaces the log from the first of `entries` on.
+    pub(super) fn append(&mut self, entries: &[LogEntry]) {
+        let Some(first) = entries.first() else {
+            return;
+        };
+        assert!(
+            first.index > self.truncated_index() && first.index <= self.last_index + 1,
+            "entry {} does not continue a log that ends at {}",
+            first.index,
+            self.last_index
+        );
+        while self
+            .entries
+            .back()
+            .is_some_and(|last| last.index >= first.index)
+        {
+            let last = self.entries.pop_back().expect("just seen");
+            self.bytes -= last.data.len();
+        }
+        while self.runs.last().is_some_and(|run| run.index >= first.index) {
+            self.runs.pop();
+        }
+        for entry in entries {
+            if self.runs.last().is_none_or(|run| run.term != entry.term) {
+                self.runs.push(TermRun {
+                    index: entry.index,
+                    term: entry.term,
+                });
+            }
+            self.bytes += entry.data.len();
+            self.entries.push_back(entry.clone());
+        }
+        self.last_index = entries.last().expect("not empty").index;
+    }
+
+    /// Forgets cached entries up to and with `index`; they stay readable through a fetch.
+    pub(super) fn evict_to(&mut self, index: u64) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|first| first.index <= index)
+        {
+            let first = self.entries.pop_front().expect("just seen");
+            self.bytes -= first.data.len();
+        }
+    }
+
+    /// The wishes since the last call.
+    pub(super) fn take_wishes(&mut self) -> Vec<Wish> {
+        std::mem::take(self.wishes.get_mut())
+    }
+
+    /// Hands over fetched entries for the duration of `on_entries_fetched`.
+    pub(super) fn supply(&mut self, entries: Vec<LogEntry>) {
+        self.supplied = entries;
+    }
+
+    /// Costs the length of the cache: for tests and construction.
+    pub(super) fn check_invariants(&self) {
+        assert!(!self.runs.is_empty(), "a log has a beginning");
+        assert!(
+            self.runs
+                .windows(2)
+                .all(|pair| pair[0].index < pair[1].index && pair[0].term < pair[1].term),
+            "terms grow along the log: {:?}",
+            self.runs
+        );
+        assert!(self.runs.last().expect("not empty").index <= self.last_index);
+        for (index, entry) in (self.cache_first()..).zip(&self.entries) {
+            assert_eq!(entry.index, index, "cached entries are contiguous");
+        }
+    }
+
+    fn cached(&self, low: u64, high: u64, bytes_max: u64) -> Vec<Entry> {
+        let skip = (low - self.cache_first()) as usize;
+        let range = self.entries.range(skip..skip + (high - low) as usize);
+        limited(range, bytes_max)
+    }
+}
+
+fn limited<'a>(entries: impl Iterator<Item = &'a LogEntry>, bytes_max: u64) -> Vec<Entry> {
+    let mut bytes = 0u64;
+    let mut taken = Vec::new();
+    for entry in entries {
+        bytes += entry.data.len() as u64;
+        if !taken.is_empty() && bytes > bytes_max {
+            break;
+        }
+        taken.push(to_raft_entry(entry));
+    }
+    taken
+}
+
+impl Storage for LogCache {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        Ok(RaftState::new(
+            to_raft_hard_state(&self.hard_state),
+            self.conf_state.clone(),
+        ))
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        context: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        let bytes_max = max_size.into().unwrap_or(u64::MAX);
+        if low <= self.truncated_index() {
+            return Err(raft::Error::Store(StorageError::Compacted));
+        }
+        assert!(
+            high <= self.last_index + 1,
+            "read of [{low}, {high}) past the log's end"
+        );
+        if low >= self.cache_first() {
+            return Ok(self.cached(low, high, bytes_max));
+        }
+        if self
+            .supplied
+            .first()
+            .is_some_and(|first| first.index == low)
+        {
+            let wanted = self.supplied.iter().take_while(|entry| entry.index < high);
+            return Ok(limited(wanted, bytes_max));
+        }
+        assert!(
+            context.can_async(),
+            "entries above the applied index are always in memory: asked for {low}, cached from {}",
+            self.cache_first()
+        );
+        self.wishes.borrow_mut().push(Wish {
+            context,
+            low,
+            high,
+            bytes_max,
+        });
+        Err(raft::Error::Store(StorageError::LogTemporarilyUnavailable))
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        if index < self.truncated_index() {
+            return Err(raft::Error::Store(StorageError::Compacted));
+        }
+        if index > self.last_index {
+            return Err(raft::Error::Store(StorageError::Unavailable));
+        }
+        let after = self.runs.partition_point(|run| run.index <= index);
+        Ok(self.runs[after - 1].term)
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.truncated_index() + 1)
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.last_index)
+    }
+
+    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<raft::eraftpb::Snapshot> {
+        Err(raft::Error::Store(
+            StorageError::SnapshotTemporarilyUnavailable,
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn entry(index: u64, term: u64) -> LogEntry {
+        LogEntry {
+            index,
+            term,
+            data: Bytes::from(vec![0; 10]),
+            ..LogEntry::default()
+        }
+    }
+
+    fn cache() -> LogCache {
+        let info = LogInfo {
+            hard_state: HardState::default(),
+            runs: vec![TermRun { index: 5, term: 5 }],
+            last_index: 5,
+            tail: vec![],
+        };
+        LogCache::new(info, ConfState::default())
+    }
+
+    fn indexes(entries: raft::Result<Vec<Entry>>) -> Vec<u64> {
+        entries.unwrap().iter().map(|entry| entry.index).collect()
+    }
+
+    #[test]
+    fn an_append_in_the_middle_replaces_the_suffix_and_its_terms() {
+        let mut cache = cache();
+        cache.append(&[entry(6, 6), entry(7, 6), entry(8, 7)]);
+        cache.append(&[entry(7, 9)]);
+        cache.check_invariants();
+        assert_eq!(cache.last_index().unwrap(), 7);
+        assert_eq!([5, 6, 7].map(|index| cache.term(index).unwrap()), [5, 6, 9]);
+        assert!(cache.term(8).is_err());
+        assert_eq!(cache.bytes(), 20);
+    }
+
+    #[test]
+    fn a_read_below_the_cache_becomes_a_wish_and_is_answered_from_what_was_supplied() {
+        let mut cache = cache();
+        let all: Vec<_> = (6..12).map(|index| entry(index, 6)).collect();
+        cache.append(&all);
+        cache.evict_to(8);
+        let read = cache.entries(7, 11, None, GetEntriesContext::empty(true));
+        assert_eq!(
+            read,
+            Err(raft::Error::Store(StorageError::LogTemporarilyUnavailable))
+        );
+        let wishes = cache.take_wishes();
+        assert_eq!((wishes[0].low, wishes[0].high), (7, 11));
+        cache.supply(all[1..5].to_vec());
+        let read = cache.entries(7, 11, None, GetEntriesContext::empty(true));
+        assert_eq!(indexes(read), [7, 8, 9, 10]);
+        assert_eq!(cache.term(6).unwrap(), 6, "terms outlive eviction");
+    }
+
+    #[test]
+    fn a_read_is_bounded_by_bytes_but_returns_one_entry() {
+        let mut cache = cache();
+        cache.append(&(6..10).map(|index| entry(index, 6)).collect::<Vec<_>>());
+        let read = |max: u64| indexes(cache.entries(6, 10, max, GetEntriesContext::empty(false)));
+        assert_eq!(read(0), [6]);
+        assert_eq!(read(25), [6, 7]);
+        assert_eq!(read(u64::MAX), [6, 7, 8, 9]);
+    }
+}

@@ -1,0 +1,524 @@
+//! A Peer: one replica of one Region, deciding over raft-rs.
+//!
+//! [`Peer::step`] takes one input; [`Peer::finish_round`] turns what a whole round of inputs has
+//! brought into effects. All proposals of a round become one entry, all its reads one
+//! confirmation, all its log changes one [`LogWrite`](crate::LogWrite).
+//!
+//! **Persistence is asynchronous** (Raft thesis §10.2.1): a leader's appends leave at once, beside
+//! its own log write; votes and append responses leave after `Input::Persisted`.
+//!
+//! **Invariants.**
+//! 1. A message that promises something durable leaves only after the write that backs it.
+//! 2. `applied <= committed`, and an entry is handed to the applier once, in order.
+//! 3. Every request gets exactly one answer: here if it never reaches the log, else from the
+//!    applier, or here when a later term overtakes it.
+//!
+//! **Not here.** What commands do (`apply`); other Regions (`store`). Known gap: no snapshots yet,
+//! so logs are not compacted.
+
+mod log_cache;
+mod propose;
+mod raft;
+mod read;
+mod ready;
+#[cfg(test)]
+mod tests;
+
+use crate::command::Command;
+use crate::effect::{Effect, FetchEntries, Leadership, RegionHeartbeat};
+use crate::error::RequestError;
+use crate::message::RaftMessage;
+use ::raft::eraftpb::{Message, MessageType};
+use ::raft::{GetEntriesContext, RawNode, StateRole};
+use log_cache::LogCache;
+use propose::Proposals;
+use read::Reads;
+use ready::Unpersisted;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use types::{Epoch, LogEntry, PeerId, Region, RegionId, RequestId};
+
+pub use log_cache::{LogInfo, TermRun};
+
+/// What one Peer may do and hold. Names and defaults follow TiKV's `raftstore` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerOptions {
+    /// Ticks between a leader's heartbeats.
+    pub heartbeat_ticks: usize,
+    /// Least ticks without a leader before a campaign.
+    pub election_ticks_min: usize,
+    /// Bound (exclusive) on the ticks without a leader before a campaign.
+    pub election_ticks_max: usize,
+    /// Bytes of entries in one append message.
+    pub append_bytes_max: u64,
+    /// Append messages under way to one follower.
+    pub inflight_appends_max: usize,
+    /// Bytes of one command, and thus about of one entry.
+    pub entry_bytes_max: u64,
+    /// Bytes proposed and not yet committed, beyond which proposals are refused.
+    pub uncommitted_bytes_max: u64,
+    /// Bytes of committed entries handed to the applier at once.
+    pub apply_bytes_max: u64,
+    /// Bytes of applied entries that a leader keeps in memory for followers behind.
+    pub cache_bytes_max: usize,
+    /// Ticks between a leader's reports to the placement driver.
+    pub report_ticks: u64,
+    /// Decides the election timeouts.
+    pub seed: u64,
+}
+
+impl Default for PeerOptions {
+    fn default() -> Self {
+        Self {
+            heartbeat_ticks: 2,
+            election_ticks_min: 10,
+            election_ticks_max: 20,
+            append_bytes_max: 1 << 20,
+            inflight_appends_max: 256,
+            entry_bytes_max: 8 << 20,
+            uncommitted_bytes_max: 64 << 20,
+            apply_bytes_max: 4 << 20,
+            cache_bytes_max: 8 << 20,
+            report_ticks: 60,
+            seed: 0,
+        }
+    }
+}
+
+/// Whom a request addresses, as its sender sees the Region.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestContext {
+    /// The Region.
+    pub region_id: RegionId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The replica; an id of zero means "not given".
+    pub peer: types::Peer,
+    /// The term; zero means "not given".
+    pub term: u64,
+}
+
+/// What can happen to a Peer.
+#[derive(Debug)]
+pub enum Input {
+    /// One tick of the Raft clock has passed.
+    Tick,
+    /// From another replica; already checked by [`RaftMessage::decode_body`].
+    Message(RaftMessage),
+    /// A client's command.
+    Propose {
+        /// To be answered once.
+        request: RequestId,
+        /// Whom it addresses.
+        context: RequestContext,
+        /// The command.
+        command: Command,
+    },
+    /// A client's linearizable read.
+    Read {
+        /// To be answered once.
+        request: RequestId,
+        /// Whom it addresses.
+        context: RequestContext,
+    },
+    /// The log write with this number, and all before it, are durable.
+    Persisted {
+        /// From [`LogWrite`](crate::LogWrite).
+        number: u64,
+    },
+    /// The applier's work up to this index is visible in the key-value engine.
+    Applied {
+        /// The last applied index.
+        index: u64,
+    },
+    /// The answer to [`FetchEntries`]; empty if the log no longer has them.
+    Fetched {
+        /// From [`FetchEntries`].
+        token: u64,
+        /// Contiguous, from the first index asked for.
+        entries: Vec<LogEntry>,
+    },
+    /// A message to this replica could not be sent.
+    Unreachable {
+        /// The replica.
+        peer: PeerId,
+    },
+    /// The placement driver wants a report now.
+    Report,
+    /// The replica goes away: everybody who waits is answered.
+    Stop,
+}
+
+/// One replica of one Region.
+pub struct Peer {
+    region: Arc<Region>,
+    me: types::Peer,
+    options: PeerOptions,
+    raw: RawNode<LogCache>,
+    proposals: Proposals,
+    reads: Reads,
+    /// Readies that are not durable yet, oldest first.
+    unpersisted: VecDeque<Unpersisted>,
+    fetches: BTreeMap<u64, GetEntriesContext>,
+    fetch_token: u64,
+    applied_index: u64,
+    /// As announced last.
+    leadership: Leadership,
+    report_due_ticks: u64,
+    is_stopped: bool,
+}
+
+impl Peer {
+    /// A replica as it was persisted. `me` is one of the Region's peers.
+    pub fn new(
+        region: Region,
+        me: types::Peer,
+        log: LogInfo,
+        applied_index: u64,
+        options: PeerOptions,
+    ) -> Result<Self, ::raft::Error> {
+        assert!(
+            applied_index <= log.last_index,
+            "applied what the log does not have"
+        );
+        assert!(
+            log.hard_state.commit >= applied_index,
+            "applied what was not committed"
+        );
+        let config = raft::config(me.id, applied_index, &options);
+        let cache = LogCache::new(log, raft::conf_state(&region));
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let mut raw = RawNode::new(&config, cache, &logger)?;
+        if region.peers.len() == 1 {
+            // Nobody to wait for.
+            raw.campaign()?;
+        }
+        let leadership = Leadership {
+            region_id: region.id,
+            leader: None,
+            is_self: false,
+            term: 0,
+            epoch: region.epoch,
+        };
+        Ok(Self {
+            region: Arc::new(region),
+            me,
+            options,
+            raw,
+            proposals: Proposals::default(),
+            reads: Reads::default(),
+            unpersisted: VecDeque::new(),
+            fetches: BTreeMap::new(),
+            fetch_token: 0,
+            applied_index,
+            leadership,
+            report_due_ticks: 0,
+            is_stopped: false,
+        })
+    }
+
+    /// The Region as this replica knows it.
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// Which of the Region's peers this is.
+    pub fn me(&self) -> types::Peer {
+        self.me
+    }
+
+    /// Whether [`Input::Stop`] was handled.
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+
+    /// The term this replica is in.
+    pub fn term(&self) -> u64 {
+        self.raw.raft.term
+    }
+
+    /// Whether this replica believes to lead.
+    pub fn is_leader(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    /// The last index that the applier has reported.
+    pub fn applied_index(&self) -> u64 {
+        self.applied_index
+    }
+
+    /// Takes in one input. What follows from it comes with the next [`Self::finish_round`].
+    pub fn step(&mut self, input: Input, out: &mut Vec<Effect>) {
+        match input {
+            Input::Tick => self.tick(),
+            Input::Message(message) => self.receive(message.message),
+            Input::Propose {
+                request,
+                context,
+                command,
+            } => self.propose(request, &context, &command, out),
+            Input::Read { request, context } => match self.check(&context) {
+                Ok(()) => self.reads.push(request),
+                Err(error) => out.push(Effect::Reply(request, Err(error))),
+            },
+            Input::Persisted { number } => self.persisted(number, out),
+            Input::Applied { index } => self.applied(index, out),
+            Input::Fetched { token, entries } => self.fetched(token, entries),
+            Input::Unreachable { peer } => self.raw.report_unreachable(peer.get()),
+            Input::Report => self.report_due_ticks = 0,
+            Input::Stop => self.stop(out),
+        }
+    }
+
+    /// Turns what has been stepped since the last call into effects.
+    pub fn finish_round(&mut self, out: &mut Vec<Effect>) {
+        self.flush_batch(out);
+        self.collect_ready(out);
+        // Last, since a confirmation that has just come back makes room for the next one.
+        if self.confirm_reads() {
+            self.collect_ready(out);
+        }
+        self.announce_leadership(out);
+        self.report(out);
+        self.take_wishes(out);
+    }
+
+    fn tick(&mut self) {
+        // raft-rs draws its timeout from the thread's generator whenever it changes term or role.
+        let draw = [
+            self.region.id.get(),
+            self.me.id.get(),
+            self.term(),
+            self.raw.raft.state as u64,
+        ];
+        let timeout = raft::election_timeout_ticks(&self.options, draw);
+        self.raw.raft.set_randomized_election_timeout(timeout);
+        self.raw.tick();
+        self.report_due_ticks = self.report_due_ticks.saturating_sub(1);
+    }
+
+    fn receive(&mut self, message: Message) {
+        // A follower that has lost acknowledged entries would make raft-rs abort here; it can only
+        // be told by its leader's commit index.
+        let beyond = message.get_msg_type() == MessageType::MsgHeartbeat
+            && message.commit > self.raw.raft.raft_log.last_index();
+        if beyond {
+            return;
+        }
+        // The errors are those of messages that came too late: from a replica that was removed, or
+        // a proposal that nobody made.
+        let _ = self.raw.step(message);
+    }
+
+    fn propose(
+        &mut self,
+        request: RequestId,
+        context: &RequestContext,
+        command: &Command,
+        out: &mut Vec<Effect>,
+    ) {
+        let checked = self
+            .check(context)
+            .and_then(|()| self.check_command(command));
+        if let Err(error) = checked {
+            out.push(Effect::Reply(request, Err(error)));
+            return;
+        }
+        let size = command.size_bytes();
+        if self.proposals.batch_bytes() + size > self.options.append_bytes_max as usize {
+            self.flush_batch(out);
+        }
+        self.proposals.push(self.region.epoch, request, command);
+    }
+
+    fn check(&self, context: &RequestContext) -> Result<(), RequestError> {
+        if context.peer.id.get() != 0 {
+            if context.peer.store_id != self.me.store_id {
+                return Err(RequestError::StoreNotMatch {
+                    asked: context.peer.store_id,
+                    actual: self.me.store_id,
+                });
+            }
+            if context.peer.id != self.me.id {
+                return Err(RequestError::PeerMismatch {
+                    asked: context.peer.id,
+                    actual: self.me.id,
+                });
+            }
+        }
+        if self.is_stopped {
+            return Err(RequestError::Stopping);
+        }
+        if !self.is_leader() {
+            return Err(self.not_leader());
+        }
+        if context.term != 0 && context.term != self.term() {
+            return Err(RequestError::StaleCommand);
+        }
+        if context.epoch.version != self.region.epoch.version {
+            return Err(RequestError::EpochNotMatch {
+                current: vec![Region::clone(&self.region)],
+            });
+        }
+        Ok(())
+    }
+
+    fn check_command(&self, command: &Command) -> Result<(), RequestError> {
+        let bytes = command.size_bytes() as u64;
+        if bytes > self.options.entry_bytes_max {
+            return Err(RequestError::EntryTooLarge {
+                region_id: self.region.id,
+                bytes,
+                limit_bytes: self.options.entry_bytes_max,
+            });
+        }
+        let range = &self.region.range;
+        let outside = match command {
+            Command::Write(mutations) => mutations.iter().find_map(|mutation| {
+                let (start, end) = mutation.touches();
+                let inside = match end {
+                    None => range.contains(start),
+                    Some(end) => range.contains_range(start, end),
+                };
+                (!inside).then_some(start)
+            }),
+            Command::CompareAndSwap { key, .. } => (!range.contains(key)).then_some(key),
+        };
+        match outside {
+            None => Ok(()),
+            Some(key) => Err(RequestError::KeyNotInRegion {
+                key: key.to_vec(),
+                region: Box::new(Region::clone(&self.region)),
+            }),
+        }
+    }
+
+    fn not_leader(&self) -> RequestError {
+        RequestError::NotLeader {
+            region_id: self.region.id,
+            leader: self.leader(),
+        }
+    }
+
+    fn leader(&self) -> Option<types::Peer> {
+        self.region.peer(PeerId(self.raw.raft.leader_id)).copied()
+    }
+
+    fn flush_batch(&mut self, out: &mut Vec<Effect>) {
+        let Some(batch) = self.proposals.take_batch() else {
+            return;
+        };
+        // A follower's raft-rs would forward the batch to the leader that deposed this one within the
+        // round, and say that all is well.
+        if self.is_leader() && self.raw.propose(Vec::new(), batch.data).is_ok() {
+            let index = self.raw.raft.raft_log.last_index();
+            let term = self.term();
+            self.proposals.proposed(index, term, batch.requests);
+            return;
+        }
+        let error = match self.is_leader() && self.raw.raft.lead_transferee.is_none() {
+            true => RequestError::ServerIsBusy {
+                reason: "too many bytes await their commit",
+            },
+            false => self.not_leader(),
+        };
+        for request in batch.requests {
+            out.push(Effect::Reply(request, Err(error.clone())));
+        }
+    }
+
+    /// A leader that has not committed in its own term does not know the commit index yet, and
+    /// raft-rs drops its reads; they wait here for that first commit.
+    fn confirm_reads(&mut self) -> bool {
+        let begins = self.reads.wants_confirmation()
+            && self.is_leader()
+            && self.raw.raft.commit_to_current_term();
+        if begins {
+            let context = self.reads.begin_confirmation();
+            self.raw.read_index(context);
+        }
+        begins
+    }
+
+    fn applied(&mut self, index: u64, out: &mut Vec<Effect>) {
+        assert!(index >= self.applied_index, "the applier went back");
+        self.applied_index = index;
+        self.raw.advance_apply_to(index);
+        self.reads.applied(index, &self.region, out);
+        let mut evict = index;
+        if self.is_leader() && self.raw.store().bytes() <= self.options.cache_bytes_max {
+            let slowest = self
+                .raw
+                .raft
+                .prs()
+                .iter()
+                .map(|(_, progress)| progress.matched);
+            evict = evict.min(slowest.min().unwrap_or(index));
+        }
+        self.raw.mut_store().evict_to(evict);
+    }
+
+    fn take_wishes(&mut self, out: &mut Vec<Effect>) {
+        for wish in self.raw.mut_store().take_wishes() {
+            self.fetch_token += 1;
+            self.fetches.insert(self.fetch_token, wish.context);
+            out.push(Effect::Fetch(FetchEntries {
+                region_id: self.region.id,
+                token: self.fetch_token,
+                low: wish.low,
+                high: wish.high,
+                bytes_max: wish.bytes_max,
+            }));
+        }
+    }
+
+    fn fetched(&mut self, token: u64, entries: Vec<LogEntry>) {
+        let Some(context) = self.fetches.remove(&token) else {
+            return;
+        };
+        // Nothing came: the follower's next heartbeat response asks again.
+        if !entries.is_empty() {
+            self.raw.mut_store().supply(entries);
+            self.raw.on_entries_fetched(context);
+            self.raw.mut_store().supply(Vec::new());
+        }
+    }
+
+    fn announce_leadership(&mut self, out: &mut Vec<Effect>) {
+        let now = Leadership {
+            region_id: self.region.id,
+            leader: self.leader(),
+            is_self: self.is_leader(),
+            term: self.term(),
+            epoch: self.region.epoch,
+        };
+        if now == self.leadership {
+            return;
+        }
+        if now.is_self {
+            self.report_due_ticks = 0;
+        }
+        // raft-rs has forgotten the confirmations of earlier terms.
+        let error = self.not_leader();
+        self.reads.fail(&error, out);
+        out.push(Effect::Leadership(now.clone()));
+        self.leadership = now;
+    }
+
+    fn report(&mut self, out: &mut Vec<Effect>) {
+        if self.is_leader() && self.report_due_ticks == 0 {
+            self.report_due_ticks = self.options.report_ticks;
+            out.push(Effect::Heartbeat(RegionHeartbeat {
+                region: Region::clone(&self.region),
+                leader: self.me,
+                term: self.term(),
+            }));
+        }
+    }
+
+    fn stop(&mut self, out: &mut Vec<Effect>) {
+        self.is_stopped = true;
+        self.proposals.abandon(out);
+        self.reads.fail(&RequestError::Stopping, out);
+    }
+}

@@ -1,0 +1,122 @@
+//! The border to raft-rs: its types on one side, ours on the other, and its configuration.
+//!
+//! **Not here.** Decisions; this is the only file of a Peer that speaks protobuf.
+
+use super::PeerOptions;
+use raft::eraftpb::{ConfState, Entry, EntryType, HardState as RaftHardState};
+use types::{EntryKind, HardState, LogEntry, PeerId, PeerRole, Region};
+
+pub(super) fn to_raft_entry(entry: &LogEntry) -> Entry {
+    Entry {
+        index: entry.index,
+        term: entry.term,
+        entry_type: match entry.kind {
+            EntryKind::Normal => EntryType::EntryNormal,
+            EntryKind::ConfChange => EntryType::EntryConfChange,
+            EntryKind::ConfChangeV2 => EntryType::EntryConfChangeV2,
+        },
+        data: entry.data.clone(),
+        ..Entry::default()
+    }
+}
+
+pub(super) fn from_raft_entry(entry: Entry) -> LogEntry {
+    LogEntry {
+        index: entry.index,
+        term: entry.term,
+        kind: match entry.get_entry_type() {
+            EntryType::EntryNormal => EntryKind::Normal,
+            EntryType::EntryConfChange => EntryKind::ConfChange,
+            EntryType::EntryConfChangeV2 => EntryKind::ConfChangeV2,
+        },
+        data: entry.data,
+    }
+}
+
+pub(super) fn to_raft_hard_state(state: &HardState) -> RaftHardState {
+    RaftHardState {
+        term: state.term,
+        vote: state.vote.get(),
+        commit: state.commit,
+        ..RaftHardState::default()
+    }
+}
+
+pub(super) fn from_raft_hard_state(state: &RaftHardState) -> HardState {
+    HardState {
+        term: state.term,
+        vote: PeerId(state.vote),
+        commit: state.commit,
+    }
+}
+
+/// The membership of a Region as raft-rs wants it.
+pub(super) fn conf_state(region: &Region) -> ConfState {
+    let mut state = ConfState::default();
+    for peer in &region.peers {
+        let id = peer.id.get();
+        match peer.role {
+            PeerRole::Voter => {
+                state.mut_voters().push(id);
+                state.mut_voters_outgoing().push(id);
+            }
+            PeerRole::Learner => state.mut_learners().push(id),
+            PeerRole::IncomingVoter => state.mut_voters().push(id),
+            PeerRole::DemotingVoter => {
+                state.mut_voters_outgoing().push(id);
+                state.mut_learners_next().push(id);
+            }
+        }
+    }
+    let joint = region
+        .peers
+        .iter()
+        .any(|peer| matches!(peer.role, PeerRole::IncomingVoter | PeerRole::DemotingVoter));
+    if !joint {
+        state.clear_voters_outgoing();
+    }
+    state
+}
+
+pub(super) fn config(id: PeerId, applied_index: u64, options: &PeerOptions) -> raft::Config {
+    raft::Config {
+        id: id.get(),
+        election_tick: options.election_ticks_min,
+        heartbeat_tick: options.heartbeat_ticks,
+        min_election_tick: options.election_ticks_min,
+        max_election_tick: options.election_ticks_max,
+        applied: applied_index,
+        max_size_per_msg: options.append_bytes_max,
+        max_inflight_msgs: options.inflight_appends_max,
+        check_quorum: true,
+        pre_vote: true,
+        // Followers learn a commit index from the next append or heartbeat; a message for each
+        // commit would double the traffic.
+        skip_bcast_commit: true,
+        // raft-rs 0.7 joins entries to an append that waits without looking whether they follow it.
+        // A round proposes one entry, so there is little to join.
+        batch_append: false,
+        max_uncommitted_size: options.uncommitted_bytes_max,
+        max_committed_size_per_ready: options.apply_bytes_max,
+        ..raft::Config::default()
+    }
+}
+
+/// The number of ticks without a leader after which this replica campaigns: drawn from the seed,
+/// anew for each term and role, as raft-rs draws its own.
+pub(super) fn election_timeout_ticks(options: &PeerOptions, draw: [u64; 4]) -> usize {
+    let range = options.election_ticks_max - options.election_ticks_min;
+    let mut hash = options.seed;
+    for part in draw {
+        hash = mix(hash ^ part);
+    }
+    options.election_ticks_min + (hash % range as u64) as usize
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}

@@ -1,0 +1,127 @@
+//! From raft-rs's `Ready` to effects: what is sent now, what is written, what waits for the write,
+//! and what is committed.
+
+use super::Peer;
+use super::raft::{from_raft_entry, from_raft_hard_state};
+use crate::effect::{ApplyTask, Effect, LogWrite};
+use crate::message::RaftMessage;
+use ::raft::Ready;
+use ::raft::eraftpb::{Entry, Message};
+use types::{HardState, LogEntry, PeerId};
+
+/// A ready that is not durable yet.
+pub(super) struct Unpersisted {
+    number: u64,
+    /// Whether a log write was asked for; if not, it is durable as soon as the ones before it.
+    writes: bool,
+    /// Messages that may leave once it is durable.
+    promises: Vec<Message>,
+}
+
+impl Peer {
+    pub(super) fn collect_ready(&mut self, out: &mut Vec<Effect>) {
+        while self.raw.has_ready() {
+            let mut ready = self.raw.ready();
+            let number = ready.number();
+            for message in ready.take_messages() {
+                self.send(message, out);
+            }
+            for state in ready.take_read_states() {
+                self.reads.confirmed(&state.request_ctx, state.index);
+            }
+            let promises = ready.take_persisted_messages();
+            let entries: Vec<LogEntry> = ready
+                .take_entries()
+                .into_iter()
+                .map(from_raft_entry)
+                .collect();
+            let hard_state = hard_state_to_write(&ready, &entries);
+            let committed = ready.take_committed_entries();
+            self.raw.mut_store().append(&entries);
+            self.raw.advance_append_async(ready);
+            self.hand_to_applier(committed, out);
+            self.write(number, entries, hard_state, promises, out);
+        }
+        self.reads.applied(self.applied_index, &self.region, out);
+    }
+
+    fn write(
+        &mut self,
+        number: u64,
+        entries: Vec<LogEntry>,
+        hard_state: Option<HardState>,
+        promises: Vec<Message>,
+        out: &mut Vec<Effect>,
+    ) {
+        let writes = !entries.is_empty() || hard_state.is_some();
+        self.unpersisted.push_back(Unpersisted {
+            number,
+            writes,
+            promises,
+        });
+        if writes {
+            out.push(Effect::Persist(LogWrite {
+                region_id: self.region.id,
+                entries,
+                hard_state,
+                number,
+            }));
+        } else if self.unpersisted.len() == 1 {
+            self.persisted(number, out);
+        }
+    }
+
+    /// Keeps the promises of every ready up to `number`, and of those right after it that had
+    /// nothing to write.
+    pub(super) fn persisted(&mut self, number: u64, out: &mut Vec<Effect>) {
+        let mut last = number;
+        while let Some(first) = self.unpersisted.front() {
+            if first.number > number && first.writes {
+                break;
+            }
+            last = last.max(first.number);
+            let ready = self.unpersisted.pop_front().expect("just seen");
+            for message in ready.promises {
+                self.send(message, out);
+            }
+        }
+        self.raw.on_persist_ready(last);
+    }
+
+    fn hand_to_applier(&mut self, committed: Vec<Entry>, out: &mut Vec<Effect>) {
+        if committed.is_empty() {
+            return;
+        }
+        let mut entries = Vec::with_capacity(committed.len());
+        for entry in committed {
+            let entry = self.proposals.committed(from_raft_entry(entry), out);
+            entries.push(entry);
+        }
+        out.push(Effect::Apply(ApplyTask {
+            region_id: self.region.id,
+            entries,
+        }));
+    }
+
+    fn send(&self, message: Message, out: &mut Vec<Effect>) {
+        // A replica that raft-rs knows and the Region does not has just been removed.
+        let Some(to) = self.region.peer(PeerId(message.to)).copied() else {
+            return;
+        };
+        out.push(Effect::Send(RaftMessage {
+            region_id: self.region.id,
+            from: self.me,
+            to,
+            epoch: self.region.epoch,
+            message,
+        }));
+    }
+}
+
+/// A commit index alone is not worth a write: it can be learned again, and what was applied is
+/// known from the key-value engine.
+fn hard_state_to_write(ready: &Ready, entries: &[LogEntry]) -> Option<HardState> {
+    (ready.must_sync() || !entries.is_empty())
+        .then(|| ready.hs().map(from_raft_hard_state))
+        .flatten()
+}

@@ -1,0 +1,516 @@
+//! A Region of three replicas on a net whose links, disks and clock are in the test's hand.
+
+use super::*;
+use crate::bootstrap::{FIRST_INDEX, first_apply_state, first_hard_state, first_regions};
+use crate::command::Mutation;
+use crate::effect::{LogWrite, Reply};
+use bytes::Bytes;
+use engine::Cf;
+use types::{ApiVersion, StoreId};
+
+const REGION: usize = 1;
+
+struct Replica {
+    peer: Peer,
+    log: Vec<LogEntry>,
+    held_writes: Vec<LogWrite>,
+    holds_disk: bool,
+    applied: Vec<LogEntry>,
+}
+
+struct Net {
+    replicas: Vec<Replica>,
+    wire: VecDeque<RaftMessage>,
+    cut: Vec<usize>,
+    answers: Vec<(RequestId, Result<Reply, RequestError>)>,
+    reports: usize,
+}
+
+impl Net {
+    fn new(options: &PeerOptions) -> Self {
+        let region = first_regions(3, ApiVersion::V1).swap_remove(REGION);
+        let replica = |me: &types::Peer| {
+            let log = LogInfo {
+                hard_state: first_hard_state(),
+                runs: vec![TermRun {
+                    index: FIRST_INDEX,
+                    term: FIRST_INDEX,
+                }],
+                last_index: FIRST_INDEX,
+                tail: vec![],
+            };
+            let applied = first_apply_state().applied_index;
+            let peer = Peer::new(region.clone(), *me, log, applied, options.clone());
+            Replica {
+                peer: peer.unwrap(),
+                log: vec![],
+                held_writes: vec![],
+                holds_disk: false,
+                applied: vec![],
+            }
+        };
+        Self {
+            replicas: region.peers.iter().map(replica).collect(),
+            wire: VecDeque::new(),
+            cut: vec![],
+            answers: vec![],
+            reports: 0,
+        }
+    }
+
+    fn step(&mut self, at: usize, input: Input) {
+        let mut out = Vec::new();
+        self.replicas[at].peer.step(input, &mut out);
+        self.replicas[at].peer.finish_round(&mut out);
+        for effect in out {
+            self.perform(at, effect);
+        }
+    }
+
+    fn perform(&mut self, at: usize, effect: Effect) {
+        let replica = &mut self.replicas[at];
+        match effect {
+            Effect::Send(message) => self.wire.push_back(message),
+            Effect::Persist(write) if replica.holds_disk => replica.held_writes.push(write),
+            Effect::Persist(write) => self.persist(at, write),
+            Effect::Apply(task) => {
+                let mut last = 0;
+                for entry in task.entries {
+                    last = entry.entry.index;
+                    for request in entry.requests {
+                        let done = Reply::Command(crate::Outcome::Written);
+                        self.answers.push((request, Ok(done)));
+                    }
+                    self.replicas[at].applied.push(entry.entry);
+                }
+                self.step(at, Input::Applied { index: last });
+            }
+            Effect::Fetch(fetch) => {
+                let wanted = fetch.low..fetch.high;
+                let entries = replica.log.iter().filter(|e| wanted.contains(&e.index));
+                let entries = entries.cloned().collect();
+                let token = fetch.token;
+                self.step(at, Input::Fetched { token, entries });
+            }
+            Effect::Reply(request, result) => self.answers.push((request, result)),
+            Effect::Heartbeat(_) => self.reports += 1,
+            Effect::Leadership(_) => {}
+        }
+    }
+
+    fn persist(&mut self, at: usize, write: LogWrite) {
+        if let Some(first) = write.entries.first() {
+            self.replicas[at]
+                .log
+                .retain(|entry| entry.index < first.index);
+        }
+        self.replicas[at].log.extend(write.entries);
+        let number = write.number;
+        self.step(at, Input::Persisted { number });
+    }
+
+    fn release_disk(&mut self, at: usize) {
+        self.replicas[at].holds_disk = false;
+        for write in std::mem::take(&mut self.replicas[at].held_writes) {
+            self.persist(at, write);
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some(message) = self.wire.pop_front() {
+            let at = |peer: types::Peer| peer.store_id.get() as usize - 1;
+            let (from, to) = (at(message.from), at(message.to));
+            if !self.cut.contains(&from) && !self.cut.contains(&to) {
+                self.step(to, Input::Message(message));
+            }
+        }
+    }
+
+    fn tick(&mut self, at: usize) {
+        self.step(at, Input::Tick);
+        self.settle();
+    }
+
+    /// Ticks one replica until it leads.
+    fn elect(&mut self, at: usize) {
+        for _ in 0..100 {
+            self.tick(at);
+            if self.replicas[at].peer.is_leader() {
+                return;
+            }
+        }
+        panic!("replica {at} does not get elected");
+    }
+
+    fn propose(&mut self, at: usize, request: u64) {
+        let context = self.context(at);
+        self.propose_as(at, request, context);
+    }
+
+    fn propose_as(&mut self, at: usize, request: u64, context: RequestContext) {
+        let command = Command::Write(vec![Mutation::Put {
+            cf: Cf::Default,
+            key: Bytes::from(request.to_string()),
+            value: Bytes::from_static(b"value"),
+        }]);
+        self.step(
+            at,
+            Input::Propose {
+                request: RequestId(request),
+                context,
+                command,
+            },
+        );
+    }
+
+    fn read(&mut self, at: usize, request: u64) {
+        let context = self.context(at);
+        let request = RequestId(request);
+        self.step(at, Input::Read { request, context });
+    }
+
+    fn context(&self, at: usize) -> RequestContext {
+        let peer = &self.replicas[at].peer;
+        RequestContext {
+            region_id: peer.region().id,
+            epoch: peer.region().epoch,
+            peer: peer.me(),
+            term: 0,
+        }
+    }
+
+    fn answer(&mut self, request: u64) -> Option<Result<Reply, RequestError>> {
+        let of = |(id, _): &(RequestId, _)| id.get() == request;
+        assert!(self.answers.iter().filter(|answer| of(answer)).count() <= 1);
+        self.answers
+            .iter()
+            .find(|answer| of(answer))
+            .map(|(_, result)| result.clone())
+    }
+}
+
+const WRITTEN: Result<Reply, RequestError> = Ok(Reply::Command(crate::Outcome::Written));
+
+#[test]
+fn a_write_is_answered_once_a_quorum_has_it_and_all_replicas_apply_it() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.propose(0, 1);
+    assert_eq!(net.answer(1), None, "nobody else has it yet");
+    net.settle();
+    assert_eq!(net.answer(1), Some(WRITTEN));
+    net.tick(0);
+    net.tick(0);
+    net.settle();
+    assert_eq!(net.replicas[0].applied, net.replicas[1].applied);
+    assert_eq!(net.replicas[0].applied, net.replicas[2].applied);
+}
+
+#[test]
+fn a_leader_sends_before_its_own_sync_and_followers_answer_after_theirs() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.replicas[0].holds_disk = true;
+    net.replicas[1].holds_disk = true;
+    net.replicas[2].holds_disk = true;
+    net.propose(0, 1);
+    assert!(!net.wire.is_empty(), "the append leaves at once");
+    net.settle();
+    assert_eq!(net.answer(1), None);
+    net.release_disk(1);
+    net.settle();
+    assert_eq!(net.answer(1), None, "one of three has it");
+    net.release_disk(2);
+    net.settle();
+    assert_eq!(
+        net.answer(1),
+        None,
+        "committed, but not durable where it would be applied"
+    );
+    net.release_disk(0);
+    net.settle();
+    assert_eq!(net.answer(1), Some(WRITTEN));
+}
+
+#[test]
+fn a_vote_leaves_after_its_sync() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.replicas[1].holds_disk = true;
+    net.replicas[2].holds_disk = true;
+    for _ in 0..30 {
+        net.tick(0);
+    }
+    assert!(!net.replicas[0].peer.is_leader());
+    net.release_disk(1);
+    net.settle();
+    assert!(net.replicas[0].peer.is_leader());
+}
+
+#[test]
+fn proposals_of_one_round_are_one_entry() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    let before = net.replicas[0].log.len();
+    let context = net.context(0);
+    let mut out = Vec::new();
+    for request in 1..=50 {
+        let command = Command::Write(vec![]);
+        let (request, context) = (RequestId(request), context.clone());
+        let input = Input::Propose {
+            request,
+            context,
+            command,
+        };
+        net.replicas[0].peer.step(input, &mut out);
+    }
+    net.replicas[0].peer.finish_round(&mut out);
+    out.into_iter().for_each(|effect| net.perform(0, effect));
+    net.settle();
+    assert_eq!(net.replicas[0].log.len(), before + 1);
+    assert!((1..=50).all(|request| net.answer(request) == Some(WRITTEN)));
+}
+
+#[test]
+fn a_deposed_leaders_proposals_are_answered_when_a_later_term_commits() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.cut = vec![0];
+    net.propose(0, 1);
+    net.settle();
+    for _ in 0..10 {
+        // Past the time in which a follower of a live leader gives no vote.
+        net.tick(2);
+    }
+    net.elect(1);
+    net.propose(1, 2);
+    net.settle();
+    assert_eq!(net.answer(2), Some(WRITTEN));
+    assert_eq!(net.answer(1), None);
+    net.cut = vec![];
+    for _ in 0..4 {
+        net.tick(1);
+    }
+    assert_eq!(net.answer(1), Some(Err(RequestError::StaleCommand)));
+}
+
+#[test]
+fn a_leader_deposed_within_a_round_refuses_the_proposals_of_that_round() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.cut = vec![0];
+    for _ in 0..10 {
+        net.tick(2);
+    }
+    net.elect(1);
+    net.cut = vec![];
+    net.step(1, Input::Tick);
+    net.step(1, Input::Tick);
+    let of_new_leader = net
+        .wire
+        .iter()
+        .find(|message| message.to == net.replicas[0].peer.me());
+    let deposing = Input::Message(of_new_leader.unwrap().clone());
+    let mut out = Vec::new();
+    let propose = Input::Propose {
+        request: RequestId(1),
+        context: net.context(0),
+        command: Command::Write(vec![]),
+    };
+    net.replicas[0].peer.step(propose, &mut out);
+    net.replicas[0].peer.step(deposing, &mut out);
+    net.replicas[0].peer.finish_round(&mut out);
+    out.into_iter().for_each(|effect| net.perform(0, effect));
+    assert!(matches!(
+        net.answer(1),
+        Some(Err(RequestError::NotLeader { .. }))
+    ));
+}
+
+#[test]
+fn a_read_needs_a_quorum_and_what_was_committed_before_it() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.propose(0, 1);
+    net.settle();
+    net.cut = vec![1, 2];
+    net.read(0, 2);
+    net.settle();
+    assert_eq!(net.answer(2), None, "the leader may have been deposed");
+    net.cut = vec![];
+    net.tick(0);
+    net.tick(0);
+    assert!(
+        matches!(net.answer(2), Some(Ok(Reply::ReadReady(_)))),
+        "a heartbeat carries it again"
+    );
+}
+
+#[test]
+fn a_cut_off_leader_steps_down_and_its_reads_are_sent_elsewhere() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.cut = vec![0];
+    net.read(0, 1);
+    for _ in 0..40 {
+        net.tick(0);
+    }
+    assert!(!net.replicas[0].peer.is_leader());
+    assert!(matches!(
+        net.answer(1),
+        Some(Err(RequestError::NotLeader { .. }))
+    ));
+}
+
+#[test]
+fn a_follower_names_its_leader() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(2);
+    net.propose(1, 1);
+    let leader = net.replicas[2].peer.me();
+    match net.answer(1) {
+        Some(Err(RequestError::NotLeader { leader: hint, .. })) => assert_eq!(hint, Some(leader)),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+#[test]
+fn a_request_for_something_else_is_refused_with_the_right_error() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    let good = net.context(0);
+    let with = |change: fn(&mut RequestContext)| {
+        let mut context = good.clone();
+        change(&mut context);
+        context
+    };
+    net.propose_as(0, 1, with(|context| context.peer.store_id = StoreId(9)));
+    net.propose_as(0, 2, with(|context| context.peer.id = PeerId(9)));
+    net.propose_as(0, 3, with(|context| context.epoch.version = 0));
+    net.propose_as(0, 4, with(|context| context.term = 1));
+    assert!(matches!(
+        net.answer(1),
+        Some(Err(RequestError::StoreNotMatch { .. }))
+    ));
+    assert!(matches!(
+        net.answer(2),
+        Some(Err(RequestError::PeerMismatch { .. }))
+    ));
+    assert!(matches!(
+        net.answer(3),
+        Some(Err(RequestError::EpochNotMatch { .. }))
+    ));
+    assert_eq!(net.answer(4), Some(Err(RequestError::StaleCommand)));
+}
+
+#[test]
+fn an_oversized_command_is_refused_before_it_is_proposed() {
+    let options = PeerOptions {
+        entry_bytes_max: 64,
+        ..PeerOptions::default()
+    };
+    let mut net = Net::new(&options);
+    net.elect(0);
+    let before = net.replicas[0].log.len();
+    net.propose(0, 1);
+    assert!(matches!(
+        net.answer(1),
+        Some(Err(RequestError::EntryTooLarge { .. }))
+    ));
+    assert_eq!(net.replicas[0].log.len(), before);
+}
+
+#[test]
+fn too_many_uncommitted_bytes_make_the_region_busy_and_lose_nothing() {
+    let options = PeerOptions {
+        append_bytes_max: 100,
+        uncommitted_bytes_max: 200,
+        ..PeerOptions::default()
+    };
+    let mut net = Net::new(&options);
+    net.elect(0);
+    net.cut = vec![1, 2];
+    for request in 1..=20 {
+        net.propose(0, request);
+    }
+    assert!(matches!(
+        net.answer(20),
+        Some(Err(RequestError::ServerIsBusy { .. }))
+    ));
+    assert_eq!(net.answer(1), None);
+    net.wire.clear();
+    net.cut = vec![];
+    for _ in 0..8 {
+        net.tick(0);
+    }
+    assert_eq!(net.answer(1), Some(WRITTEN));
+}
+
+#[test]
+fn a_follower_far_behind_is_fed_from_the_log_on_disk() {
+    let options = PeerOptions {
+        cache_bytes_max: 0,
+        ..PeerOptions::default()
+    };
+    let mut net = Net::new(&options);
+    net.elect(0);
+    net.cut = vec![2];
+    for request in 1..=30 {
+        net.propose(0, request);
+        net.settle();
+    }
+    net.cut = vec![];
+    for _ in 0..10 {
+        net.tick(0);
+    }
+    assert_eq!(net.replicas[2].applied, net.replicas[0].applied);
+}
+
+#[test]
+fn election_timeouts_come_from_the_seed() {
+    let ticks = |seed| {
+        let mut net = Net::new(&PeerOptions {
+            seed,
+            ..PeerOptions::default()
+        });
+        let mut ticks = 0;
+        while !net.replicas[0].peer.is_leader() {
+            net.tick(0);
+            ticks += 1;
+        }
+        ticks
+    };
+    let all: Vec<_> = (0..20).map(ticks).collect();
+    assert_eq!(all, (0..20).map(ticks).collect::<Vec<_>>());
+    assert!(
+        all.iter().any(|ticks| *ticks != all[0]),
+        "and differ between seeds"
+    );
+}
+
+#[test]
+fn a_leader_reports_at_its_election_at_its_interval_and_when_asked() {
+    let options = PeerOptions {
+        report_ticks: 5,
+        ..PeerOptions::default()
+    };
+    let mut net = Net::new(&options);
+    net.elect(0);
+    assert_eq!(net.reports, 1);
+    for _ in 0..5 {
+        net.tick(0);
+    }
+    assert_eq!(net.reports, 2);
+    net.step(0, Input::Report);
+    assert_eq!(net.reports, 3);
+}
+
+#[test]
+fn a_stopped_replica_answers_everybody() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.propose(0, 1);
+    net.step(0, Input::Stop);
+    net.propose(0, 2);
+    assert_eq!(net.answer(1), Some(Err(RequestError::Undetermined)));
+    assert_eq!(net.answer(2), Some(Err(RequestError::Stopping)));
+}
