@@ -1,0 +1,191 @@
+//! Rounds of appliers: run each one's entries into one key-value batch, write it, then answer.
+//!
+//! **Crash.** The batch is atomic and holds each Region's applied index, so a crash before it leaves
+//! the entries to be applied again, and a crash after it leaves nothing to do. The batch is not
+//! synced: the Raft log, which was, can rebuild it.
+//!
+//! **Invariants.** A reply leaves after the write it speaks of can be read. One that follows a
+//! failed write does not leave at all: the handler panics.
+
+use crate::fsm::{ApplyFsm, ApplyMessage, NoControl, NoMessage, PeerMessage};
+use crate::ports::Ports;
+use batch_system::{Batch, Handler, Inbox, RoundInfo};
+use bytes::Bytes;
+use engine::{Cf, Durability, KvBatch, KvEngine};
+use raftstore::apply::{Answer, ApplyStore};
+use raftstore::peer::Input;
+use std::collections::BTreeMap;
+
+/// One poller's handler.
+pub struct ApplyHandler<K: KvEngine> {
+    round: Round<K>,
+    answers: Vec<Answer>,
+    /// Regions of the round and the index each has come to.
+    applied: Vec<(u64, u64)>,
+    ports: Ports,
+}
+
+impl<K: KvEngine> ApplyHandler<K> {
+    /// A handler that applies to `engine`.
+    pub fn new(engine: K, ports: Ports) -> Self {
+        Self {
+            round: Round {
+                batch: engine.batch(),
+                engine,
+                unwritten: None,
+            },
+            answers: Vec::new(),
+            applied: Vec::new(),
+            ports,
+        }
+    }
+}
+
+impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
+    fn begin(&mut self, _round: RoundInfo) {}
+
+    fn handle_control(&mut self, _control: &mut NoControl, _inbox: &mut Inbox<'_, NoMessage>) {}
+
+    fn handle_normal(&mut self, fsm: &mut ApplyFsm, inbox: &mut Inbox<'_, ApplyMessage>) {
+        let applier = &mut fsm.0;
+        while let Some(ApplyMessage(task)) = inbox.pop() {
+            let region = task.region_id;
+            let result = applier.apply(task.entries, &mut self.round, &mut self.answers);
+            if let Err(error) = result {
+                panic!("Region {region} can't be applied: {error:?}");
+            }
+        }
+        applier.finish_round(&mut self.round);
+        let index = applier.state().applied_index;
+        self.applied.push((applier.region().id.get(), index));
+    }
+
+    fn end(&mut self, _batch: &mut Batch<'_, ApplyFsm>) {
+        if let Err(error) = self.round.write() {
+            panic!("the key-value engine can't be written: {error:?}");
+        }
+        self.round.unwritten = None;
+        for (request, result) in self.answers.drain(..) {
+            self.ports.replies.complete(request, result);
+        }
+        for (region, index) in self.applied.drain(..) {
+            let message = PeerMessage(Input::Applied { index });
+            let _ = self.ports.peers.force_send(region, message);
+        }
+    }
+}
+
+/// The writes of one round. Once a command of the round reads, the writes after that are remembered
+/// by key, too.
+struct Round<K: KvEngine> {
+    engine: K,
+    batch: K::Batch,
+    unwritten: Option<Unwritten>,
+}
+
+/// What the batch holds and the engine does not.
+#[derive(Default)]
+struct Unwritten {
+    keys: BTreeMap<(Cf, Vec<u8>), Option<Bytes>>,
+    deleted: Vec<(Cf, Vec<u8>, Vec<u8>)>,
+}
+
+impl Unwritten {
+    /// `None`: ask the engine.
+    fn get(&self, cf: Cf, key: &[u8]) -> Option<Option<Bytes>> {
+        if let Some(value) = self.keys.get(&(cf, key.to_vec())) {
+            return Some(value.clone());
+        }
+        let covers = |(at, start, end): &(Cf, Vec<u8>, Vec<u8>)| {
+            *at == cf && start.as_slice() <= key && key < end.as_slice()
+        };
+        self.deleted.iter().any(covers).then_some(None)
+    }
+
+    fn delete_range(&mut self, cf: Cf, start: &[u8], end: &[u8]) {
+        let range = (cf, start.to_vec())..(cf, end.to_vec());
+        for (_, value) in self.keys.range_mut(range) {
+            *value = None;
+        }
+        self.deleted.push((cf, start.to_vec(), end.to_vec()));
+    }
+}
+
+impl<K: KvEngine> Round<K> {
+    fn write(&mut self) -> engine::Result<()> {
+        match self.batch.is_empty() {
+            true => Ok(()),
+            false => self.engine.write(&mut self.batch, Durability::Buffered),
+        }
+    }
+}
+
+impl<K: KvEngine> ApplyStore for Round<K> {
+    fn begin_reads(&mut self) -> engine::Result<()> {
+        if self.unwritten.is_none() {
+            self.write()?;
+            self.unwritten = Some(Unwritten::default());
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, cf: Cf, key: &[u8]) -> engine::Result<Option<Bytes>> {
+        let unwritten = self.unwritten.as_ref().expect("reads were begun");
+        match unwritten.get(cf, key) {
+            Some(value) => Ok(value),
+            None => self.engine.get(cf, key),
+        }
+    }
+
+    fn put(&mut self, cf: Cf, key: &[u8], value: &[u8]) {
+        self.batch.put(cf, key, value);
+        if let Some(unwritten) = &mut self.unwritten {
+            let value = Bytes::copy_from_slice(value);
+            unwritten.keys.insert((cf, key.to_vec()), Some(value));
+        }
+    }
+
+    fn delete(&mut self, cf: Cf, key: &[u8]) {
+        self.batch.delete(cf, key);
+        if let Some(unwritten) = &mut self.unwritten {
+            unwritten.keys.insert((cf, key.to_vec()), None);
+        }
+    }
+
+    fn delete_range(&mut self, cf: Cf, start: &[u8], end: &[u8]) {
+        self.batch.delete_range(cf, start, end);
+        if let Some(unwritten) = &mut self.unwritten {
+            unwritten.delete_range(cf, start, end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::mem::Disk;
+
+    #[test]
+    fn reads_see_the_writes_of_the_round() {
+        let engine = Disk::new().open_kv("kv").unwrap();
+        let mut round = Round {
+            batch: engine.batch(),
+            engine: engine.clone(),
+            unwritten: None,
+        };
+        round.put(Cf::Default, b"a", b"before");
+        round.begin_reads().unwrap();
+        let read = |round: &mut Round<_>, key: &[u8]| round.get(Cf::Default, key).unwrap();
+        assert_eq!(read(&mut round, b"a").unwrap(), "before");
+        round.put(Cf::Default, b"b", b"1");
+        round.delete_range(Cf::Default, b"a", b"c");
+        assert_eq!(read(&mut round, b"a"), None);
+        assert_eq!(read(&mut round, b"b"), None);
+        round.put(Cf::Default, b"a", b"after");
+        round.delete(Cf::Default, b"z");
+        assert_eq!(read(&mut round, b"a").unwrap(), "after");
+        assert_eq!(engine.get(Cf::Default, b"b").unwrap(), None);
+        round.write().unwrap();
+        assert_eq!(engine.get(Cf::Default, b"a").unwrap().unwrap(), "after");
+    }
+}

@@ -1,0 +1,175 @@
+//! Rounds of Peers: step each one, then write one batch of log for all of them, then keep the
+//! promises that waited for it.
+//!
+//! **The order within a round.** A leader's messages leave before the log write, so that followers
+//! write at the same time. What depends on the write (votes, append responses, commits) comes from
+//! `Input::Persisted`, which is fed to the Peers only after the write has returned.
+//!
+//! **Invariants.** After a log write that failed nothing more is sent: the handler panics, and the
+//! owner's panic policy decides (the process ends).
+
+use crate::fsm::{ApplyMessage, PeerFsm, PeerMessage, StoreFsm, StoreMessage};
+use crate::ports::Ports;
+use batch_system::{Batch, Handler, Inbox, RoundInfo};
+use engine::{Durability, RaftLog, RaftLogBatch};
+use placement::{RegionHeartbeat, StoreStats};
+use raftstore::peer::Input;
+use raftstore::store;
+use raftstore::{Effect, FetchEntries, Leadership, LogWrite};
+use types::RegionId;
+
+/// One poller's handler.
+pub struct PeerHandler<L: RaftLog> {
+    log: L,
+    batch: L::Batch,
+    /// For each write in `batch`: the Peer's position in the round, and the write's number.
+    writes: Vec<(usize, u64)>,
+    handled: usize,
+    effects: Vec<Effect>,
+    ports: Ports,
+}
+
+impl<L: RaftLog> PeerHandler<L> {
+    /// A handler that writes to `log`.
+    pub fn new(log: L, ports: Ports) -> Self {
+        Self {
+            batch: log.batch(),
+            log,
+            writes: Vec::new(),
+            handled: 0,
+            effects: Vec::new(),
+            ports,
+        }
+    }
+
+    fn perform(&mut self, position: usize) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Send(message) => self.ports.transport.send(message),
+                Effect::Persist(write) => self.persist(position, &write),
+                Effect::Apply(task) => {
+                    let region = task.region_id.get();
+                    // The appliers live as long as the Peers; at a shutdown the log has it.
+                    let _ = self.ports.appliers.force_send(region, ApplyMessage(task));
+                }
+                Effect::Fetch(fetch) => self.fetch(&fetch),
+                Effect::Reply(request, result) => self.ports.replies.complete(request, result),
+                Effect::Heartbeat(heartbeat) => self.report(heartbeat),
+                Effect::Leadership(leadership) => self.announce(leadership),
+            }
+        }
+        self.effects = effects;
+    }
+
+    fn persist(&mut self, position: usize, write: &LogWrite) {
+        if !write.entries.is_empty() {
+            self.batch.append(write.region_id, &write.entries);
+        }
+        if let Some(hard_state) = &write.hard_state {
+            self.batch.put_hard_state(write.region_id, hard_state);
+        }
+        self.writes.push((position, write.number));
+    }
+
+    fn fetch(&self, fetch: &FetchEntries) {
+        let (region, token) = (fetch.region_id, fetch.token);
+        let read = self
+            .log
+            .fetch(region, fetch.low, fetch.high, fetch.bytes_max);
+        let entries = match read {
+            Ok(entries) => entries,
+            Err(error) if error.action() == engine::Action::Reject => Vec::new(),
+            Err(error) => panic!("the Raft log of Region {region} can't be read: {error:?}"),
+        };
+        let fetched = PeerMessage(Input::Fetched { token, entries });
+        let _ = self.ports.peers.force_send(region.get(), fetched);
+    }
+
+    fn announce(&self, leadership: Leadership) {
+        tracing::info!(
+            region = %leadership.region_id,
+            term = leadership.term,
+            leader = leadership.leader.map(|peer| peer.store_id.get()),
+            here = leadership.is_self,
+            "leadership changed"
+        );
+        self.ports.observer.leadership(&leadership);
+        let input = store::Input::Leadership(leadership);
+        let _ = self.ports.peers.force_send_control(StoreMessage(input));
+    }
+
+    fn report(&self, heartbeat: raftstore::RegionHeartbeat) {
+        // The placement Region is not routed to: its leader is the placement leader itself.
+        if heartbeat.region.id != RegionId::PLACEMENT {
+            self.ports.link.region_heartbeat(RegionHeartbeat {
+                region: heartbeat.region,
+                leader: heartbeat.leader.id,
+                term: heartbeat.term,
+                ..RegionHeartbeat::default()
+            });
+        }
+    }
+
+    fn write_log(&mut self) {
+        if let Err(error) = self.log.write(&mut self.batch, Durability::Synced) {
+            panic!("the Raft log can't be written: {error:?}");
+        }
+    }
+}
+
+impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
+    fn begin(&mut self, _round: RoundInfo) {
+        self.handled = 0;
+    }
+
+    fn handle_control(&mut self, store: &mut StoreFsm, inbox: &mut Inbox<'_, StoreMessage>) {
+        let mut effects = Vec::new();
+        while let Some(StoreMessage(input)) = inbox.pop() {
+            store.0.step(input, &mut effects);
+        }
+        for effect in effects {
+            match effect {
+                store::Effect::TickAll => {
+                    self.ports
+                        .peers
+                        .broadcast(|_| Some(PeerMessage(Input::Tick)));
+                }
+                store::Effect::Heartbeat(summary) => {
+                    self.ports.link.store_heartbeat(StoreStats {
+                        store_id: store.0.id(),
+                        region_count: summary.regions,
+                        leader_count: summary.leaders,
+                        ..StoreStats::default()
+                    });
+                }
+            }
+        }
+    }
+
+    fn handle_normal(&mut self, fsm: &mut PeerFsm, inbox: &mut Inbox<'_, PeerMessage>) {
+        while let Some(PeerMessage(input)) = inbox.pop() {
+            fsm.0.step(input, &mut self.effects);
+        }
+        fsm.0.finish_round(&mut self.effects);
+        self.perform(self.handled);
+        self.handled += 1;
+    }
+
+    fn end(&mut self, batch: &mut Batch<'_, PeerFsm>) {
+        self.ports.transport.flush();
+        // What becomes durable may bring more to write: a lone voter that wins its election.
+        while !self.batch.is_empty() {
+            self.write_log();
+            for (position, number) in std::mem::take(&mut self.writes) {
+                let (_, fsm) = batch
+                    .at_mut(position)
+                    .expect("it was handled in this round");
+                fsm.0.step(Input::Persisted { number }, &mut self.effects);
+                fsm.0.finish_round(&mut self.effects);
+                self.perform(position);
+            }
+            self.ports.transport.flush();
+        }
+    }
+}

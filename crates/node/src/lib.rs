@@ -1,0 +1,38 @@
+//! One node: it performs what the pure state machines of `raftstore` and `placement` decide.
+//!
+//! Two batch systems run here: one steps Peers and writes the Raft log, one applies committed
+//! entries. A round of the first ends with **one** log write and at most one sync for all Regions in
+//! it; a round of the second with one key-value batch, each Region's applied index in it.
+//!
+//! **What a crash does.** Before the log write: nothing was promised. Between the write and the
+//! messages that depend on it: as if they were lost. Before the key-value batch: the entries are
+//! applied again from the log. After it: clients that heard nothing don't know, and the write is there.
+//!
+//! **Invariants.** Every request that enters through [`NodeHandle`] gets one answer. A failed log
+//! write or apply panics, and the panic policy of production ends the process: it is never retried.
+//!
+//! **Not here.** gRPC (`server`), decisions about data (`raftstore`, `placement`).
+
+mod error;
+mod fsm;
+mod handle;
+mod handler;
+mod identity;
+mod node;
+mod placement_host;
+mod ports;
+mod recover;
+mod replies;
+mod snapshot;
+
+pub use error::StartError;
+pub use fsm::{ApplyFsm, ApplyMessage, ApplyRouter, NoControl, PeerFsm, PeerMessage, PeerRouter};
+pub use fsm::{StoreFsm, StoreMessage};
+pub use handle::NodeHandle;
+pub use handler::{ApplyHandler, PeerHandler};
+pub use identity::{Identity, Member, Members, MembersError};
+pub use node::{Node, NodeOptions, Parts};
+pub use placement_host::PlacementHandle;
+pub use ports::{LeadershipObserver, PlacementLink, Ports, Replies, Transport};
+pub use recover::{Recovered, bootstrap, recover};
+pub use snapshot::{RegionIter, RegionSnapshot};

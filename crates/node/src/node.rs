@@ -1,0 +1,260 @@
+//! The node put together: two batch systems, the ticker, the placement host.
+//!
+//! **Start.** The caller opens the engines; [`Node::start`] bootstraps or checks the directory, reads
+//! every replica, and starts the actors. **Stop** goes in reverse: no more ticks, the Peers answer
+//! everybody, the appliers end, the engines are synced.
+//!
+//! **Invariants.** When [`Node::stop`] returns, no thread of the node is left, every request that was
+//! accepted has its answer, and everything applied is durable.
+
+use crate::error::StartError;
+use crate::fsm::{ApplyFsm, ApplyMessage, NoControl, PeerFsm, PeerMessage, StoreFsm, StoreMessage};
+use crate::handle::{Inner, NodeHandle};
+use crate::handler::{ApplyHandler, PeerHandler};
+use crate::identity::{Identity, Members};
+use crate::placement_host::{self, Host};
+use crate::ports::{PlacementLink, Ports, Replies, Transport};
+use crate::recover::{Recovered, bootstrap, recover};
+use crate::replies::ReplyTable;
+use batch_system::{Builder, ByteBudget, Config, DeadLetter, ThreadDriver};
+use engine::{KvEngine, RaftLog};
+use raftstore::peer::{Input, PeerOptions};
+use raftstore::store::{self, Store};
+use raftstore::{Effect, RequestError};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use types::RequestId;
+
+/// Sizes, bounds and intervals of a node.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// For every Peer.
+    pub peer: PeerOptions,
+    /// The Raft clock.
+    pub tick: Duration,
+    /// The pollers of Peers.
+    pub peer_pool: Config,
+    /// The pollers of appliers.
+    pub apply_pool: Config,
+    /// Bytes that wait in all mailboxes together.
+    pub mailbox_bytes_max: usize,
+    /// Bytes of writes that are in flight; further ones wait.
+    pub write_bytes_max: usize,
+    /// How long a write waits for its turn before it is refused as busy.
+    pub busy_wait: Duration,
+    /// Ticks between the store's reports to the placement driver.
+    pub store_report_ticks: u64,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self {
+            peer: PeerOptions::default(),
+            tick: Duration::from_secs(1),
+            peer_pool: Config::default(),
+            apply_pool: Config::default(),
+            mailbox_bytes_max: 256 << 20,
+            write_bytes_max: 100 << 20,
+            busy_wait: Duration::from_secs(1),
+            store_report_ticks: 10,
+        }
+    }
+}
+
+/// What a node is made of.
+pub struct Parts<K, L> {
+    /// Who it is.
+    pub identity: Identity,
+    /// The cluster's first members.
+    pub members: Members,
+    /// The opened key-value engine.
+    pub kv: K,
+    /// The opened Raft log.
+    pub log: L,
+    /// To other stores.
+    pub transport: Arc<dyn Transport>,
+    /// To the placement driver.
+    pub link: Arc<dyn PlacementLink>,
+    /// For the placement host.
+    pub placement: placement::Config,
+    /// Sizes, bounds and intervals.
+    pub options: NodeOptions,
+    /// Where the placement host runs.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// A running node.
+pub struct Node<K: KvEngine> {
+    handle: NodeHandle<K>,
+    peers: ThreadDriver<PeerFsm, StoreFsm>,
+    appliers: ThreadDriver<ApplyFsm, NoControl>,
+    replies: Arc<ReplyTable>,
+    ticker: Ticker,
+    host: tokio::task::JoinHandle<()>,
+    sync: Box<dyn FnOnce() -> engine::Result<()> + Send + Sync>,
+}
+
+impl<K: KvEngine> Node<K> {
+    /// Starts a node.
+    ///
+    /// # Errors
+    /// The directory is somebody else's or damaged, or a thread can't be started.
+    pub fn start<L: RaftLog>(parts: Parts<K, L>) -> Result<Self, StartError> {
+        let Parts {
+            identity,
+            members,
+            kv,
+            log,
+            options,
+            ..
+        } = parts;
+        bootstrap(&kv, &log, &identity, members.len())?;
+        let recovered = recover(&kv, &log, &identity, &options.peer)?;
+        let regions = recovered.replicas.iter();
+        let regions = regions.map(|(peer, _)| peer.region().clone()).collect();
+        let store = Store::new(identity.store_id, regions, options.store_report_ticks);
+
+        let replies = Arc::new(ReplyTable::default());
+        let budget = ByteBudget::new(options.mailbox_bytes_max);
+        let answers = Arc::clone(&replies);
+        let peers = Builder::new(options.peer_pool.clone(), Box::new(StoreFsm(store)))
+            .budget(budget.clone())
+            .dead_letters(move |letter| refuse_peer_message(&answers, letter))
+            .build()?;
+        let answers = Arc::clone(&replies);
+        let appliers = Builder::new(options.apply_pool.clone(), Box::new(NoControl))
+            .dead_letters(move |letter| refuse_apply_message(&answers, letter))
+            .build()?;
+
+        let (placement, observer, inbox) = placement_host::channel();
+        let ports = Ports {
+            transport: parts.transport,
+            link: parts.link,
+            replies: Arc::clone(&replies) as Arc<dyn Replies>,
+            observer: Arc::new(observer),
+            peers: peers.router(),
+            appliers: appliers.router(),
+        };
+        register(&ports, recovered);
+        let handle = NodeHandle::new(Inner {
+            identity,
+            engine: kv.clone(),
+            peers: peers.router(),
+            replies: Arc::clone(&replies),
+            write_bytes: Semaphore::new(options.write_bytes_max),
+            write_bytes_max: options.write_bytes_max,
+            busy_wait: options.busy_wait,
+            placement,
+        });
+        let host = Host::new(handle.clone(), parts.placement);
+        let host = parts.runtime.spawn(host.run(inbox));
+
+        let (engine, to_appliers) = (kv.clone(), ports.clone());
+        let appliers = ThreadDriver::spawn("apply", appliers, move |_| {
+            ApplyHandler::new(engine.clone(), to_appliers.clone())
+        })?;
+        let (raft_log, to_peers) = (log.clone(), ports);
+        let peers = ThreadDriver::spawn("peer", peers, move |_| {
+            PeerHandler::new(raft_log.clone(), to_peers.clone())
+        })?;
+        let ticker = Ticker::start(peers.router(), options.tick)?;
+        Ok(Self {
+            handle,
+            peers,
+            appliers,
+            replies,
+            ticker,
+            host,
+            sync: Box::new(move || kv.sync().and_then(|()| log.sync())),
+        })
+    }
+
+    /// How requests and messages enter.
+    pub fn handle(&self) -> NodeHandle<K> {
+        self.handle.clone()
+    }
+
+    /// Stops the node. Blocks until all of its threads have ended.
+    ///
+    /// # Errors
+    /// The last sync failed; what was acknowledged is in the synced Raft log all the same.
+    pub fn stop(self) -> engine::Result<()> {
+        self.host.abort();
+        self.ticker.stop();
+        let mut effects = Vec::new();
+        for (_, mut fsm) in self.peers.shutdown().normals {
+            fsm.0.step(Input::Stop, &mut effects);
+        }
+        for effect in effects {
+            if let Effect::Reply(request, result) = effect {
+                self.replies.complete(request, result);
+            }
+        }
+        self.appliers.shutdown();
+        (self.sync)()
+    }
+}
+
+fn register(ports: &Ports, recovered: Recovered) {
+    for (peer, applier) in recovered.replicas {
+        let address = peer.region().id.get();
+        let registered = ports
+            .appliers
+            .register(address, Box::new(ApplyFsm(applier)));
+        assert!(registered.is_ok(), "Region {address} is registered once");
+        let registered = ports.peers.register(address, Box::new(PeerFsm(peer)));
+        assert!(registered.is_ok(), "Region {address} is registered once");
+    }
+}
+
+/// Answers a request that no Peer will see any more.
+fn refuse_peer_message(replies: &ReplyTable, letter: DeadLetter<PeerMessage, StoreMessage>) {
+    let DeadLetter::Normal(_, PeerMessage(input)) = letter else {
+        return;
+    };
+    if let Input::Propose { request, .. } | Input::Read { request, .. } = input {
+        replies.complete(request, Err(RequestError::Stopping));
+    }
+}
+
+/// Answers those whose command is committed and will be applied at the next start only.
+fn refuse_apply_message<C>(replies: &ReplyTable, letter: DeadLetter<ApplyMessage, C>) {
+    let DeadLetter::Normal(_, ApplyMessage(task)) = letter else {
+        return;
+    };
+    let requests = task.entries.iter().flat_map(|entry| &entry.requests);
+    for request in requests.copied().collect::<Vec<RequestId>>() {
+        replies.complete(request, Err(RequestError::Undetermined));
+    }
+}
+
+/// The thread that beats the Raft clock.
+struct Ticker {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Ticker {
+    fn start(peers: crate::PeerRouter, tick: Duration) -> std::io::Result<Self> {
+        let (stop, stopped) = channel();
+        let thread = std::thread::Builder::new()
+            .name("tick".to_owned())
+            .spawn(move || {
+                while stopped.recv_timeout(tick) == Err(RecvTimeoutError::Timeout) {
+                    // A store too busy for a tick gets the next one.
+                    let _ = peers.send_control(StoreMessage(store::Input::Tick));
+                }
+            })?;
+        Ok(Self { stop, thread })
+    }
+
+    fn stop(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the ticker had panicked");
+        }
+    }
+}

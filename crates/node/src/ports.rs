@@ -1,0 +1,58 @@
+//! What a node needs from outside, as traits: the network, the placement driver, and those who wait
+//! for answers. Production and simulation implement them.
+//!
+//! **Invariants.** No method of a port blocks: pollers call them.
+
+use crate::fsm::{ApplyRouter, PeerRouter};
+use placement::{RegionHeartbeat, StoreStats};
+use raftstore::{Leadership, RaftMessage, Reply, RequestError};
+use std::sync::Arc;
+use types::RequestId;
+
+/// Carries Raft messages to other stores. It may lose them; it never blocks. When its bounded buffer
+/// is full, or a store can't be reached, it drops them and says so through
+/// [`NodeHandle::report_unreachable`](crate::NodeHandle::report_unreachable).
+pub trait Transport: Send + Sync + 'static {
+    /// Takes a message over.
+    fn send(&self, message: RaftMessage);
+    /// Lets go what was taken over since the last flush: the end of a poller's round.
+    fn flush(&self);
+}
+
+/// Tells the placement driver how Regions and the store are. It never blocks and may drop what a
+/// later report repeats.
+pub trait PlacementLink: Send + Sync + 'static {
+    /// A leader's report.
+    fn region_heartbeat(&self, heartbeat: RegionHeartbeat);
+    /// The store's report.
+    fn store_heartbeat(&self, stats: StoreStats);
+}
+
+/// Where answers go.
+pub trait Replies: Send + Sync + 'static {
+    /// The one answer to a request; ignored if nobody waits any more.
+    fn complete(&self, request: RequestId, result: Result<Reply, RequestError>);
+}
+
+/// Hears who leads.
+pub trait LeadershipObserver: Send + Sync + 'static {
+    /// A replica on this store learned of a change.
+    fn leadership(&self, leadership: &Leadership);
+}
+
+/// All ports of one node, and the routers between its two batch systems.
+#[derive(Clone)]
+pub struct Ports {
+    /// To other stores.
+    pub transport: Arc<dyn Transport>,
+    /// To the placement driver.
+    pub link: Arc<dyn PlacementLink>,
+    /// To those who asked.
+    pub replies: Arc<dyn Replies>,
+    /// To those who want to know who leads.
+    pub observer: Arc<dyn LeadershipObserver>,
+    /// To Peers and the store.
+    pub peers: PeerRouter,
+    /// To appliers.
+    pub appliers: ApplyRouter,
+}

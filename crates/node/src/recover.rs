@@ -1,0 +1,384 @@
+//! The start of a store: its first Regions when the directory is new, else what it finds there.
+//!
+//! **Crash.** Bootstrap writes the Raft logs' first states, synced, and then everything else, the
+//! ident included, in one synced batch. A crash between the two leaves a directory without an ident:
+//! bootstrap is done again and writes the same.
+//!
+//! **Invariants.** A store whose Raft log has lost what it promised does not start: every Region of
+//! the key-value state has its hard state, its log reaches to its applied index, and a directory
+//! without an ident has no log entries.
+//!
+//! **Not here.** Damage inside a file: the engines find it when they open.
+
+use crate::error::StartError;
+use crate::identity::{Ident, Identity};
+use bytes::Bytes;
+use engine::{Cf, Durability, KvBatch, KvEngine, KvIterator, KvSnapshot, RaftLog, RaftLogBatch};
+use raftstore::apply::Applier;
+use raftstore::bootstrap::{first_apply_state, first_hard_state, first_regions};
+use raftstore::peer::{LogInfo, PeerOptions, TermRun};
+use raftstore::{Peer, state};
+use types::{ApplyState, Region, RegionId, keys};
+
+/// What was found on disk.
+pub struct Recovered {
+    /// Each replica with its applier.
+    pub replicas: Vec<(Peer, Applier)>,
+}
+
+/// Makes a new directory this store's, with its share of the cluster's first Regions; does nothing
+/// to one that is this store's already.
+///
+/// # Errors
+/// The directory belongs to somebody else, or has lost a part.
+pub fn bootstrap<K: KvEngine, L: RaftLog>(
+    kv: &K,
+    log: &L,
+    identity: &Identity,
+    members: usize,
+) -> Result<(), StartError> {
+    let found = kv
+        .get(Cf::Raft, keys::STORE_IDENT_KEY)
+        .map_err(StartError::engine("reading the store's ident"))?;
+    if let Some(record) = found {
+        return check_ident(&record, identity);
+    }
+    refuse_orphaned_log(log)?;
+    let here = |region: &Region| region.peer_on(identity.store_id).is_some();
+    let regions: Vec<_> = first_regions(members, identity.api_version)
+        .into_iter()
+        .filter(here)
+        .collect();
+    let mut logs = log.batch();
+    let mut batch = kv.batch();
+    for region in &regions {
+        logs.put_hard_state(region.id, &first_hard_state());
+        logs.put_apply_state(region.id, &first_apply_state());
+        let region_key = keys::region_state_key(region.id);
+        batch.put(Cf::Raft, &region_key, &state::encode_region(region));
+        let apply_key = keys::apply_state_key(region.id);
+        let applied = state::encode_apply_state(&first_apply_state());
+        batch.put(Cf::Raft, &apply_key, &applied);
+    }
+    let ident = Ident::of(identity).encode();
+    batch.put(Cf::Raft, keys::STORE_IDENT_KEY, &ident);
+    log.write(&mut logs, Durability::Synced)
+        .map_err(StartError::engine("writing the first Raft states"))?;
+    kv.write(&mut batch, Durability::Synced)
+        .map_err(StartError::engine("writing the store's ident"))?;
+    tracing::info!(
+        cluster = %identity.cluster_id,
+        store = %identity.store_id,
+        regions = regions.len(),
+        "bootstrapped"
+    );
+    Ok(())
+}
+
+fn check_ident(record: &Bytes, identity: &Identity) -> Result<(), StartError> {
+    let found = Ident::decode(record).ok_or_else(|| StartError::Damaged {
+        what: "the store's ident can't be read".to_owned(),
+    })?;
+    if found.cluster_id != identity.cluster_id {
+        return Err(StartError::ForeignCluster {
+            expected: identity.cluster_id,
+            found: found.cluster_id,
+        });
+    }
+    if found.store_id != identity.store_id {
+        return Err(StartError::ForeignStore {
+            expected: identity.store_id,
+            found: found.store_id,
+        });
+    }
+    if found.api_version != identity.api_version {
+        return Err(StartError::ForeignApiVersion {
+            expected: identity.api_version.number(),
+            found: found.api_version.number(),
+        });
+    }
+    Ok(())
+}
+
+fn refuse_orphaned_log<L: RaftLog>(log: &L) -> Result<(), StartError> {
+    let regions = log
+        .regions()
+        .map_err(StartError::engine("listing the Raft logs"))?;
+    for region in regions {
+        let bounds = log
+            .bounds(region)
+            .map_err(StartError::engine("reading a Raft log"))?;
+        if bounds.is_some() {
+            return Err(StartError::Inconsistent {
+                region,
+                what: "there is a Raft log, but no key-value data".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Reads every replica of this store.
+///
+/// # Errors
+/// What is on disk contradicts itself, or can't be read.
+pub fn recover<K: KvEngine, L: RaftLog>(
+    kv: &K,
+    log: &L,
+    identity: &Identity,
+    options: &PeerOptions,
+) -> Result<Recovered, StartError> {
+    let mut replicas = Vec::new();
+    for region in regions(kv)? {
+        let me = region
+            .peer_on(identity.store_id)
+            .copied()
+            .ok_or_else(|| inconsistent(region.id, "no replica of it belongs to this store"))?;
+        let applied = apply_state(kv, region.id)?;
+        let info = log_info(log, region.id, &applied)?;
+        let applier = Applier::new(region.clone(), applied);
+        let peer = Peer::new(region, me, info, applied.applied_index, options.clone())?;
+        replicas.push((peer, applier));
+    }
+    Ok(Recovered { replicas })
+}
+
+fn inconsistent(region: RegionId, what: &str) -> StartError {
+    StartError::Inconsistent {
+        region,
+        what: what.to_owned(),
+    }
+}
+
+fn regions<K: KvEngine>(kv: &K) -> Result<Vec<Region>, StartError> {
+    let failed = || StartError::engine("reading the Region states");
+    let snapshot = kv.snapshot();
+    let lower = keys::region_state_key(RegionId(0));
+    let upper = keys::apply_state_key(RegionId(0));
+    let mut iter = snapshot.iter(Cf::Raft, &lower, &upper).map_err(failed())?;
+    let mut regions = Vec::new();
+    let mut valid = iter.seek_to_first().map_err(failed())?;
+    while valid {
+        let record = Bytes::copy_from_slice(iter.value());
+        let region = state::decode_region(record).map_err(|error| StartError::Damaged {
+            what: format!("Region state {:02x?}: {error}", iter.key()),
+        })?;
+        regions.push(region);
+        valid = iter.next().map_err(failed())?;
+    }
+    Ok(regions)
+}
+
+fn apply_state<K: KvEngine>(kv: &K, region: RegionId) -> Result<ApplyState, StartError> {
+    let record = kv
+        .get(Cf::Raft, &keys::apply_state_key(region))
+        .map_err(StartError::engine("reading an apply state"))?
+        .ok_or_else(|| inconsistent(region, "its apply state is missing"))?;
+    state::decode_apply_state(record).map_err(|error| StartError::Damaged {
+        what: format!("apply state of Region {region}: {error}"),
+    })
+}
+
+fn log_info<L: RaftLog>(
+    log: &L,
+    region: RegionId,
+    applied: &ApplyState,
+) -> Result<LogInfo, StartError> {
+    let failed = || StartError::engine("reading a Raft log");
+    let mut hard_state = log
+        .hard_state(region)
+        .map_err(failed())?
+        .ok_or_else(|| inconsistent(region, "its Raft log is missing"))?;
+    let bounds = log.bounds(region).map_err(failed())?;
+    let last_index = bounds.map_or(applied.truncated_index, |(_, last)| last);
+    if last_index < applied.applied_index {
+        let what = format!(
+            "its Raft log ends at {last_index}, but entries up to {} were applied",
+            applied.applied_index
+        );
+        return Err(StartError::Inconsistent { region, what });
+    }
+    // A commit index alone is never written; what was applied was committed.
+    hard_state.commit = hard_state.commit.max(applied.applied_index);
+    if hard_state.commit > last_index {
+        let what = format!(
+            "its Raft log ends at {last_index}, but entries up to {} were committed",
+            hard_state.commit
+        );
+        return Err(StartError::Inconsistent { region, what });
+    }
+    let tail = match applied.applied_index < last_index {
+        true => log
+            .fetch(region, applied.applied_index + 1, last_index + 1, u64::MAX)
+            .map_err(failed())?,
+        false => Vec::new(),
+    };
+    Ok(LogInfo {
+        hard_state,
+        runs: term_runs(log, region, applied, last_index)?,
+        last_index,
+        tail,
+    })
+}
+
+/// The runs of equal terms along the log. Terms never decrease, so the end of each run is found by
+/// bisection: a few reads for each election that the log has seen.
+fn term_runs<L: RaftLog>(
+    log: &L,
+    region: RegionId,
+    applied: &ApplyState,
+    last_index: u64,
+) -> Result<Vec<TermRun>, StartError> {
+    let term_at = |index: u64| -> Result<u64, StartError> {
+        log.entry(region, index)
+            .map_err(StartError::engine("reading a Raft log"))?
+            .map(|entry| entry.term)
+            .ok_or_else(|| inconsistent(region, &format!("entry {index} of its log is missing")))
+    };
+    let mut runs = vec![TermRun {
+        index: applied.truncated_index,
+        term: applied.truncated_term,
+    }];
+    let mut index = applied.truncated_index + 1;
+    while index <= last_index {
+        let term = term_at(index)?;
+        if runs.last().is_none_or(|run| run.term != term) {
+            runs.push(TermRun { index, term });
+        }
+        let (mut low, mut high) = (index, last_index);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            match term_at(middle)? == term {
+                true => low = middle,
+                false => high = middle - 1,
+            }
+        }
+        index = low + 1;
+    }
+    Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Members;
+    use engine::mem::Disk;
+    use types::{ApiVersion, HardState, LogEntry, PeerId};
+
+    const DATA: RegionId = RegionId::FIRST_DATA;
+
+    fn identity(name: &str, api: ApiVersion) -> Identity {
+        Members::parse("a=h:1,b=h:2,c=h:3,d=h:4")
+            .unwrap()
+            .identify(name, api)
+            .unwrap()
+    }
+
+    fn entry(index: u64, term: u64) -> LogEntry {
+        LogEntry {
+            index,
+            term,
+            ..LogEntry::default()
+        }
+    }
+
+    #[test]
+    fn a_new_directory_gets_this_stores_share_and_keeps_it() {
+        let disk = Disk::new();
+        let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
+        let a = identity("a", ApiVersion::V1);
+        for _ in 0..2 {
+            bootstrap(&kv, &log, &a, 4).unwrap();
+            let found = recover(&kv, &log, &a, &PeerOptions::default()).unwrap();
+            let ids: Vec<_> = found
+                .replicas
+                .iter()
+                .map(|(peer, _)| peer.region().id)
+                .collect();
+            assert_eq!(ids, [RegionId::PLACEMENT, DATA]);
+        }
+    }
+
+    #[test]
+    fn a_fourth_member_starts_empty() {
+        let disk = Disk::new();
+        let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
+        let d = identity("d", ApiVersion::V1);
+        bootstrap(&kv, &log, &d, 4).unwrap();
+        let found = recover(&kv, &log, &d, &PeerOptions::default()).unwrap();
+        assert!(found.replicas.is_empty());
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_refused() {
+        let disk = Disk::new();
+        let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
+        bootstrap(&kv, &log, &identity("a", ApiVersion::V1), 4).unwrap();
+        let again = |identity: &Identity| bootstrap(&kv, &log, identity, 4).unwrap_err();
+        let mut foreign = identity("a", ApiVersion::V1);
+        foreign.cluster_id.0 += 1;
+        assert!(matches!(again(&foreign), StartError::ForeignCluster { .. }));
+        let b = identity("b", ApiVersion::V1);
+        assert!(matches!(again(&b), StartError::ForeignStore { .. }));
+        let v2 = identity("a", ApiVersion::V2);
+        assert!(matches!(again(&v2), StartError::ForeignApiVersion { .. }));
+    }
+
+    #[test]
+    fn a_store_that_lost_a_part_does_not_start() {
+        let disk = Disk::new();
+        let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
+        let a = identity("a", ApiVersion::V1);
+        bootstrap(&kv, &log, &a, 4).unwrap();
+        let empty_log = disk.open_log("other").unwrap();
+        let result = recover(&kv, &empty_log, &a, &PeerOptions::default());
+        assert!(
+            matches!(result, Err(StartError::Inconsistent { .. })),
+            "no hard state"
+        );
+        let mut batch = log.batch();
+        batch.append(DATA, &[entry(6, 6)]);
+        log.write(&mut batch, Durability::Synced).unwrap();
+        let empty_kv = disk.open_kv("other").unwrap();
+        let result = bootstrap(&empty_kv, &log, &a, 4);
+        assert!(
+            matches!(result, Err(StartError::Inconsistent { .. })),
+            "an orphaned log"
+        );
+    }
+
+    #[test]
+    fn a_log_shorter_than_what_was_promised_is_refused() {
+        let disk = Disk::new();
+        let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
+        let a = identity("a", ApiVersion::V1);
+        bootstrap(&kv, &log, &a, 4).unwrap();
+        let mut batch = log.batch();
+        let hard_state = HardState {
+            term: 6,
+            vote: PeerId(1),
+            commit: 9,
+        };
+        batch.put_hard_state(DATA, &hard_state);
+        log.write(&mut batch, Durability::Synced).unwrap();
+        let result = recover(&kv, &log, &a, &PeerOptions::default());
+        assert!(matches!(result, Err(StartError::Inconsistent { .. })));
+    }
+
+    #[test]
+    fn runs_of_terms_are_found_wherever_they_change() {
+        let disk = Disk::new();
+        let log = disk.open_log("log").unwrap();
+        let terms = [6, 6, 6, 8, 9, 9, 9, 9, 9, 12];
+        let entries: Vec<_> = (6..)
+            .zip(terms)
+            .map(|(index, term)| entry(index, term))
+            .collect();
+        let mut batch = log.batch();
+        batch.append(DATA, &entries);
+        log.write(&mut batch, Durability::Synced).unwrap();
+        let runs = term_runs(&log, DATA, &first_apply_state(), 15).unwrap();
+        let found: Vec<_> = runs.iter().map(|run| (run.index, run.term)).collect();
+        assert_eq!(found, [(5, 5), (6, 6), (9, 8), (10, 9), (15, 12)]);
+    }
+}

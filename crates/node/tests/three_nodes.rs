@@ -1,0 +1,222 @@
+//! Three nodes on threads in one process, over engines in memory and a network of function calls.
+//!
+//! What depends on timing waits for a condition with a deadline; nothing sleeps for luck.
+
+use bytes::Bytes;
+use engine::mem::{Disk, MemKv};
+use engine::{Cf, KvIterator};
+use node::{Members, Node, NodeHandle, NodeOptions, Parts, PlacementLink, Transport};
+use placement::{Bootstrap, RegionHeartbeat, Request, Response, Store, StoreStats};
+use raftstore::bootstrap::first_regions;
+use raftstore::{Command, Mutation, Outcome, RaftMessage, RequestContext, RequestError};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use types::{ApiVersion, Epoch, Peer, RegionId};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The handles of all nodes, by store id less one.
+type Handles = Arc<[OnceLock<NodeHandle<MemKv>>; 3]>;
+
+struct DirectTransport(Handles);
+
+impl Transport for DirectTransport {
+    fn send(&self, message: RaftMessage) {
+        let to = message.to.store_id.get() as usize - 1;
+        if let Some(handle) = self.0[to].get() {
+            handle.deliver(message);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+struct NoLink;
+
+impl PlacementLink for NoLink {
+    fn region_heartbeat(&self, _heartbeat: RegionHeartbeat) {}
+    fn store_heartbeat(&self, _stats: StoreStats) {}
+}
+
+struct Cluster {
+    nodes: Vec<Node<MemKv>>,
+    handles: Handles,
+}
+
+impl Cluster {
+    fn start(disks: &[Disk; 3]) -> Self {
+        let members = Members::parse("a=h:1,b=h:2,c=h:3").unwrap();
+        let handles: Handles = Arc::default();
+        let start = |(member, disk): (&node::Member, &Disk)| {
+            let stores = members.iter().map(|member| Store {
+                id: member.store_id,
+                address: member.address.clone(),
+                ..Store::default()
+            });
+            let mut options = NodeOptions {
+                tick: Duration::from_millis(10),
+                ..NodeOptions::default()
+            };
+            options.peer.seed = member.store_id.get();
+            let node = Node::start(Parts {
+                identity: members.identify(&member.name, ApiVersion::V1).unwrap(),
+                members: members.clone(),
+                kv: disk.open_kv("kv").unwrap(),
+                log: disk.open_log("log").unwrap(),
+                transport: Arc::new(DirectTransport(Arc::clone(&handles))),
+                link: Arc::new(NoLink),
+                placement: placement::Config::new(Bootstrap {
+                    cluster_id: members.cluster_id(),
+                    stores: stores.collect(),
+                    regions: first_regions(3, ApiVersion::V1),
+                }),
+                options,
+                runtime: tokio::runtime::Handle::current(),
+            });
+            let node = node.unwrap();
+            let position = member.store_id.get() as usize - 1;
+            assert!(handles[position].set(node.handle()).is_ok());
+            node
+        };
+        let nodes = members.iter().zip(disks).map(start).collect();
+        Self { nodes, handles }
+    }
+
+    fn stop(self) {
+        for node in self.nodes {
+            node.stop().unwrap();
+        }
+    }
+
+    fn handles(&self) -> impl Iterator<Item = &NodeHandle<MemKv>> {
+        self.handles.iter().map(|handle| handle.get().unwrap())
+    }
+
+    /// Writes through whoever leads, as a client does.
+    async fn write(&self, command: Command) -> Outcome {
+        let start = Instant::now();
+        loop {
+            for handle in self.handles() {
+                match handle.write(data_region(), command.clone()).await {
+                    Ok(outcome) => return outcome,
+                    Err(RequestError::NotLeader { .. } | RequestError::StaleCommand) => {}
+                    Err(error) => panic!("unexpected {error}"),
+                }
+            }
+            assert!(start.elapsed() < DEADLINE, "no leader");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn scan(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let start = Instant::now();
+        loop {
+            for handle in self.handles() {
+                let Ok(snapshot) = handle.read(data_region()).await else {
+                    continue;
+                };
+                let mut iter = snapshot.iter(Cf::Default, b"", b"").unwrap();
+                let mut pairs = Vec::new();
+                let mut valid = iter.seek_to_first().unwrap();
+                while valid {
+                    pairs.push((iter.key().to_vec(), iter.value().to_vec()));
+                    valid = iter.next().unwrap();
+                }
+                return pairs;
+            }
+            assert!(start.elapsed() < DEADLINE, "no leader");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn ask_placement(&self, request: Request) -> Response {
+        let start = Instant::now();
+        loop {
+            for handle in self.handles() {
+                if let Ok(response) = handle.placement().call(request.clone()).await {
+                    return response;
+                }
+            }
+            assert!(start.elapsed() < DEADLINE, "no placement leader");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+fn data_region() -> RequestContext {
+    RequestContext {
+        region_id: RegionId::FIRST_DATA,
+        epoch: Epoch {
+            conf_ver: 1,
+            version: 1,
+        },
+        peer: Peer::default(),
+        term: 0,
+    }
+}
+
+fn put(key: String) -> Command {
+    Command::Write(vec![Mutation::Put {
+        cf: Cf::Default,
+        value: Bytes::from(key.clone().into_bytes()),
+        key: Bytes::from(key.into_bytes()),
+    }])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_writes_are_all_read_back_and_survive_a_restart_of_all_nodes() {
+    let disks = [Disk::new(), Disk::new(), Disk::new()];
+    let cluster = Arc::new(Cluster::start(&disks));
+    let writers = (0..16).map(|writer| {
+        let cluster = Arc::clone(&cluster);
+        tokio::spawn(async move {
+            for n in 0..50 {
+                let outcome = cluster.write(put(format!("{writer:02}-{n:02}"))).await;
+                assert_eq!(outcome, Outcome::Written);
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    let before = cluster.scan().await;
+    assert_eq!(before.len(), 800);
+    assert!(before.iter().all(|(key, value)| key == value));
+    Arc::into_inner(cluster).unwrap().stop();
+
+    let cluster = Cluster::start(&disks);
+    assert_eq!(cluster.scan().await, before);
+    cluster.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_placement_driver_serves_where_its_region_leads_and_goes_on_after_a_restart() {
+    let disks = [Disk::new(), Disk::new(), Disk::new()];
+    let mut last_id = 0;
+    let mut last_timestamp = types::Timestamp::ZERO;
+    for _ in 0..3 {
+        let cluster = Cluster::start(&disks);
+        for _ in 0..5 {
+            match cluster.ask_placement(Request::AllocId).await {
+                Response::Id(id) => {
+                    assert!(id > last_id, "{id} after {last_id}");
+                    last_id = id;
+                }
+                other => panic!("unexpected {other:?}"),
+            }
+            match cluster.ask_placement(Request::Tso { count: 3 }).await {
+                Response::Timestamps { last, count: 3 } => {
+                    assert!(last > last_timestamp);
+                    last_timestamp = last;
+                }
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        let key = b"k".to_vec();
+        match cluster.ask_placement(Request::GetRegion { key }).await {
+            Response::Region(Some(route)) => assert_eq!(route.region.id, RegionId::FIRST_DATA),
+            other => panic!("unexpected {other:?}"),
+        }
+        cluster.stop();
+    }
+}
