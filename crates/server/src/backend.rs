@@ -1,0 +1,153 @@
+//! What the services need of a node, as a trait.
+//!
+//! **Why a trait.** The services are tested against a node in memory, without Raft and without an
+//! engine; the real one is [`NodeHandle`].
+//!
+//! **Invariants.** Keys are Region keys throughout (see [`types::api`]). Every call is answered once.
+//!
+//! **Not here.** Anything of gRPC.
+
+use crate::error::Failure;
+use bytes::Bytes;
+use engine::{Cf, KvEngine, KvIterator};
+use node::{Identity, NodeHandle, RegionSnapshot};
+use raftstore::{Command, Outcome, RaftMessage, RequestContext, RequestError};
+use std::future::Future;
+use std::ops::ControlFlow;
+use types::{KeyRange, Region, StoreId};
+
+/// A node, as the services see it. Clones are handles of the same node.
+pub(crate) trait Backend: Clone + Send + Sync + 'static {
+    /// What a read sees.
+    type View: ReadView;
+
+    /// Who this node is.
+    fn identity(&self) -> &Identity;
+
+    /// Proposes a command; ready when it is applied here, or refused.
+    fn write(
+        &self,
+        context: RequestContext,
+        command: Command,
+    ) -> impl Future<Output = Result<Outcome, RequestError>> + Send;
+
+    /// A view that shows every write that was acknowledged before the call.
+    fn read(
+        &self,
+        context: RequestContext,
+    ) -> impl Future<Output = Result<Self::View, RequestError>> + Send;
+
+    /// The stored value of one key, as [`Self::read`] would see it, but without a view that holds
+    /// the engine's files.
+    fn get(
+        &self,
+        context: RequestContext,
+        key: &[u8],
+    ) -> impl Future<Output = Result<Option<Bytes>, Failure>> + Send;
+
+    /// Hands over a message from another store. Never blocks.
+    fn deliver(&self, message: RaftMessage);
+
+    /// Asks the placement driver, if this node leads it.
+    fn place(
+        &self,
+        request: placement::Request,
+    ) -> impl Future<Output = Result<placement::Response, placement::Error>> + Send;
+
+    /// Who leads the placement driver, as far as this node knows.
+    fn placement_leader(&self) -> Option<StoreId>;
+}
+
+/// In which order a scan visits keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Ascending.
+    Forward,
+    /// Descending.
+    Reverse,
+}
+
+/// What a scan shows for each key: the Region key and the stored value.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
+/// One Region at one moment.
+pub(crate) trait ReadView: Send + 'static {
+    /// The Region's shape at that moment.
+    fn region(&self) -> &Region;
+
+    /// The stored value of a key within the Region.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Failure>;
+
+    /// Shows the keys of `range`, which lies within the Region, until `visit` breaks.
+    fn scan(&self, range: &KeyRange, direction: Direction, visit: Visit<'_>)
+    -> Result<(), Failure>;
+}
+
+impl<K: KvEngine> Backend for NodeHandle<K> {
+    type View = RegionSnapshot<K>;
+
+    fn identity(&self) -> &Identity {
+        NodeHandle::identity(self)
+    }
+
+    async fn write(
+        &self,
+        context: RequestContext,
+        command: Command,
+    ) -> Result<Outcome, RequestError> {
+        NodeHandle::write(self, context, command).await
+    }
+
+    async fn read(&self, context: RequestContext) -> Result<Self::View, RequestError> {
+        NodeHandle::read(self, context).await
+    }
+
+    async fn get(&self, context: RequestContext, key: &[u8]) -> Result<Option<Bytes>, Failure> {
+        Ok(NodeHandle::get(self, context, Cf::Default, key).await??)
+    }
+
+    fn deliver(&self, message: RaftMessage) {
+        NodeHandle::deliver(self, message);
+    }
+
+    async fn place(
+        &self,
+        request: placement::Request,
+    ) -> Result<placement::Response, placement::Error> {
+        self.placement().call(request).await
+    }
+
+    fn placement_leader(&self) -> Option<StoreId> {
+        self.placement().leader()
+    }
+}
+
+impl<K: KvEngine> ReadView for RegionSnapshot<K> {
+    fn region(&self) -> &Region {
+        RegionSnapshot::region(self)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Failure> {
+        Ok(RegionSnapshot::get(self, Cf::Default, key)?)
+    }
+
+    fn scan(
+        &self,
+        range: &KeyRange,
+        direction: Direction,
+        visit: Visit<'_>,
+    ) -> Result<(), Failure> {
+        let mut rows = self.iter(Cf::Default, &range.start, &range.end)?;
+        let mut valid = match direction {
+            Direction::Forward => rows.seek_to_first()?,
+            Direction::Reverse => rows.seek_to_last()?,
+        };
+        while valid && visit(rows.key(), rows.value()).is_continue() {
+            valid = match direction {
+                Direction::Forward => rows.next()?,
+                Direction::Reverse => rows.prev()?,
+            };
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,366 @@
+//! A node in memory for the services' tests: one Region, no Raft, the real placement driver.
+//!
+//! **What it does as a node does.** Checks the Region's id, epoch and range; applies commands; answers
+//! reads from a copy.
+//!
+//! **What it does not do.** Lose leadership by itself, or take time.
+
+use crate::backend::{Backend, Direction, ReadView, Visit};
+use crate::error::Failure;
+use bytes::Bytes;
+use node::{Identity, Members};
+use parking_lot::Mutex;
+use placement::{Bootstrap, Config, Effect, Input, Now, Placement};
+use raftstore::{Command, Mutation, Outcome, RaftMessage, RequestContext, RequestError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use types::{
+    ApiVersion, Epoch, KeyRange, Peer, PeerId, RawValue, Region, RegionId, RequestId, StoreId,
+};
+
+pub(crate) type Rows = BTreeMap<Vec<u8>, Bytes>;
+
+/// Clones are the same node.
+#[derive(Clone)]
+pub(crate) struct FakeNode {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    identity: Identity,
+    members: Members,
+    state: Mutex<State>,
+}
+
+struct State {
+    region: Region,
+    rows: Rows,
+    delivered: Vec<RaftMessage>,
+    /// Every request on keys is answered so.
+    refusal: Option<RequestError>,
+    placement: Placement,
+    /// Whether this node leads the placement driver.
+    leads: bool,
+    last_request: u64,
+}
+
+impl FakeNode {
+    /// Under API V1, with one Region over everything.
+    pub(crate) fn v1() -> Self {
+        Self::new(ApiVersion::V1, KeyRange::default())
+    }
+
+    /// Under API V2, with the Region of the keyspace `DEFAULT`'s raw keys.
+    pub(crate) fn v2() -> Self {
+        let end = types::keys::encode(b"r\0\0\x01");
+        Self::new(
+            ApiVersion::V2,
+            KeyRange {
+                start: Vec::new(),
+                end,
+            },
+        )
+    }
+
+    pub(crate) fn new(api_version: ApiVersion, range: KeyRange) -> Self {
+        Self::in_cluster("n1=127.0.0.1:1001,n2=127.0.0.1:1002", api_version, range)
+    }
+
+    /// The first of the list's members.
+    pub(crate) fn in_cluster(list: &str, api_version: ApiVersion, range: KeyRange) -> Self {
+        let members = Members::parse(list).expect("a good list");
+        let identity = members
+            .identify("n1", api_version)
+            .expect("n1 is in the list");
+        let peer = Peer {
+            id: PeerId(11),
+            store_id: StoreId(1),
+            ..Peer::default()
+        };
+        let region = Region {
+            id: RegionId(2),
+            range,
+            epoch: Epoch {
+                conf_ver: 1,
+                version: 1,
+            },
+            peers: vec![peer],
+        };
+        let stores = members.iter().map(|member| placement::Store {
+            id: member.store_id,
+            address: member.address.clone(),
+            ..placement::Store::default()
+        });
+        let bootstrap = Bootstrap {
+            cluster_id: identity.cluster_id,
+            stores: stores.collect(),
+            regions: vec![region.clone()],
+        };
+        let state = State {
+            region,
+            rows: Rows::new(),
+            delivered: Vec::new(),
+            refusal: None,
+            placement: Placement::new(Config::new(bootstrap)),
+            leads: true,
+            last_request: 0,
+        };
+        let node = Self {
+            inner: Arc::new(Inner {
+                identity,
+                members,
+                state: Mutex::new(state),
+            }),
+        };
+        node.inner.state.lock().elect();
+        node
+    }
+
+    pub(crate) fn members(&self) -> Members {
+        self.inner.members.clone()
+    }
+
+    pub(crate) fn region(&self) -> Region {
+        self.inner.state.lock().region.clone()
+    }
+
+    /// What other stores have sent.
+    pub(crate) fn delivered(&self) -> Vec<RaftMessage> {
+        self.inner.state.lock().delivered.clone()
+    }
+
+    /// What is stored, as it is stored.
+    pub(crate) fn rows(&self) -> Rows {
+        self.inner.state.lock().rows.clone()
+    }
+
+    /// Puts a stored value in, past all checks.
+    pub(crate) fn insert(&self, region_key: &[u8], stored: Vec<u8>) {
+        self.inner
+            .state
+            .lock()
+            .rows
+            .insert(region_key.to_vec(), stored.into());
+    }
+
+    /// Answers every request on keys with `refusal` from now on.
+    pub(crate) fn refuse(&self, refusal: RequestError) {
+        self.inner.state.lock().refusal = Some(refusal);
+    }
+
+    /// The other node leads the placement driver from now on.
+    pub(crate) fn depose(&self) {
+        let mut state = self.inner.state.lock();
+        state.leads = false;
+        state.drive(Input::Deposed);
+    }
+}
+
+impl State {
+    fn elect(&mut self) {
+        self.drive(Input::Elected {
+            term: 5,
+            state: Vec::new(),
+        });
+    }
+
+    /// Feeds an input and at once whatever its effects bring about; returns the replies.
+    fn drive(&mut self, input: Input) -> Vec<Result<placement::Response, placement::Error>> {
+        let mut inputs = vec![input];
+        let mut replies = Vec::new();
+        while let Some(input) = inputs.pop() {
+            let mut effects = Vec::new();
+            let now = Now {
+                monotonic_ms: 1_000,
+                wall_ms: 1_700_000_000_000,
+            };
+            self.placement.step(now, input, &mut effects);
+            for effect in effects {
+                match effect {
+                    Effect::Persist { write, .. } => {
+                        inputs.push(Input::Persisted {
+                            write,
+                            result: Ok(()),
+                        });
+                    }
+                    Effect::Confirm { confirm } => {
+                        inputs.push(Input::Confirmed {
+                            confirm,
+                            leads: true,
+                        });
+                    }
+                    Effect::Reply { result, .. } => replies.push(result),
+                }
+            }
+        }
+        replies
+    }
+
+    fn admit(&self, context: &RequestContext) -> Result<(), RequestError> {
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
+        }
+        if context.region_id != self.region.id {
+            return Err(RequestError::RegionNotFound {
+                region_id: context.region_id,
+            });
+        }
+        if context.epoch != self.region.epoch {
+            return Err(RequestError::EpochNotMatch {
+                current: vec![self.region.clone()],
+            });
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, mutation: Mutation) {
+        match mutation {
+            Mutation::Put { key, value, .. } => {
+                self.rows.insert(key.to_vec(), value);
+            }
+            Mutation::Delete { key, .. } => {
+                self.rows.remove(key.as_ref());
+            }
+            Mutation::DeleteRange { start, end, .. } => {
+                let range = KeyRange {
+                    start: start.to_vec(),
+                    end: end.to_vec(),
+                };
+                self.rows.retain(|key, _| !range.contains(key));
+            }
+        }
+    }
+
+    fn swap(&mut self, key: &Bytes, expected: Option<Bytes>, value: Bytes, now_ms: u64) -> Outcome {
+        let present = self
+            .rows
+            .get(key.as_ref())
+            .map(|stored| RawValue::decode(stored).expect("tests store good values"));
+        let previous = present.filter(|value| !value.is_expired(now_ms / 1_000));
+        let previous = previous.map(|value| value.user_value);
+        let succeeded = previous == expected;
+        if succeeded {
+            self.rows.insert(key.to_vec(), value);
+        }
+        Outcome::Swapped {
+            succeeded,
+            previous,
+        }
+    }
+}
+
+impl Backend for FakeNode {
+    type View = FakeView;
+
+    fn identity(&self) -> &Identity {
+        &self.inner.identity
+    }
+
+    async fn write(
+        &self,
+        context: RequestContext,
+        command: Command,
+    ) -> Result<Outcome, RequestError> {
+        let mut state = self.inner.state.lock();
+        state.admit(&context)?;
+        match command {
+            Command::Write(mutations) => {
+                mutations
+                    .into_iter()
+                    .for_each(|mutation| state.apply(mutation));
+                Ok(Outcome::Written)
+            }
+            Command::CompareAndSwap {
+                key,
+                expected,
+                value,
+                now_ms,
+            } => Ok(state.swap(&key, expected, value, now_ms)),
+        }
+    }
+
+    async fn read(&self, context: RequestContext) -> Result<FakeView, RequestError> {
+        let state = self.inner.state.lock();
+        state.admit(&context)?;
+        Ok(FakeView {
+            region: state.region.clone(),
+            rows: state.rows.clone(),
+        })
+    }
+
+    async fn get(&self, context: RequestContext, key: &[u8]) -> Result<Option<Bytes>, Failure> {
+        let view = self.read(context).await?;
+        if !view.region.range.contains(key) {
+            let region = Box::new(view.region);
+            return Err(RequestError::KeyNotInRegion {
+                key: key.to_vec(),
+                region,
+            }
+            .into());
+        }
+        view.get(key)
+    }
+
+    fn deliver(&self, message: RaftMessage) {
+        self.inner.state.lock().delivered.push(message);
+    }
+
+    async fn place(
+        &self,
+        request: placement::Request,
+    ) -> Result<placement::Response, placement::Error> {
+        let mut state = self.inner.state.lock();
+        if !state.leads {
+            return Err(placement::Error::NotLeader {
+                leader: Some(StoreId(2)),
+            });
+        }
+        state.last_request += 1;
+        let id = RequestId(state.last_request);
+        let mut replies = state.drive(Input::Request { id, request });
+        assert_eq!(replies.len(), 1, "one answer to each request");
+        replies.remove(0)
+    }
+
+    fn placement_leader(&self) -> Option<StoreId> {
+        Some(StoreId(if self.inner.state.lock().leads { 1 } else { 2 }))
+    }
+}
+
+/// A copy of everything.
+pub(crate) struct FakeView {
+    region: Region,
+    rows: Rows,
+}
+
+impl ReadView for FakeView {
+    fn region(&self) -> &Region {
+        &self.region
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Failure> {
+        Ok(self.rows.get(key).cloned())
+    }
+
+    fn scan(
+        &self,
+        range: &KeyRange,
+        direction: Direction,
+        visit: Visit<'_>,
+    ) -> Result<(), Failure> {
+        let mut rows: Vec<_> = self
+            .rows
+            .iter()
+            .filter(|(key, _)| range.contains(key))
+            .collect();
+        if direction == Direction::Reverse {
+            rows.reverse();
+        }
+        for (key, value) in rows {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,247 @@
+//! The HTTP routes that operators and clients' test suites know of PD, beside gRPC on the same port.
+//!
+//! | route | answer |
+//! |---|---|
+//! | `/health` | 200 while this node serves |
+//! | `/pd/api/v1/health` | each member, and whether its store is heard of |
+//! | `/pd/api/v1/members` | the members and the leader |
+//! | `/pd/api/v1/stores` | the stores |
+//! | `/pd/api/v1/regions` | the Regions of the client key space, and how many |
+//! | `/pd/api/v1/config` | what is fixed for the cluster |
+//!
+//! **Who answers.** What only the placement leader knows is answered elsewhere with a redirect to it.
+//!
+//! **Not here.** Anything that changes something.
+
+use crate::backend::Backend;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use node::{Member, Members};
+use placement::{Liveness, RegionRoute, Request as Ask, Response as Answer, StoreState, StoreView};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use types::{Peer, StoreId};
+
+/// Regions are fetched so many at a time.
+const REGIONS_PER_PAGE: usize = 4_096;
+
+struct Http<B> {
+    backend: B,
+    members: Members,
+}
+
+impl<B: Clone> Clone for Http<B> {
+    fn clone(&self) -> Self {
+        Self {
+            backend: self.backend.clone(),
+            members: self.members.clone(),
+        }
+    }
+}
+
+/// The routes over `backend`.
+pub(crate) fn router<B: Backend>(backend: B, members: Members) -> Router {
+    Router::new()
+        .route(
+            "/health",
+            get(|| async { Json(json!({ "health": "true" })) }),
+        )
+        .route("/pd/api/v1/health", get(health::<B>))
+        .route("/pd/api/v1/members", get(list_members::<B>))
+        .route("/pd/api/v1/stores", get(stores::<B>))
+        .route("/pd/api/v1/regions", get(regions::<B>))
+        .route("/pd/api/v1/config", get(config::<B>))
+        .with_state(Http { backend, members })
+}
+
+impl<B: Backend> Http<B> {
+    async fn ask(&self, ask: Ask, uri: &Uri) -> Result<Answer, Response> {
+        let error = match self.backend.place(ask).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let body = Json(json!({ "error": error.to_string() }));
+        let placement::Error::NotLeader { leader } = error else {
+            return Err((StatusCode::INTERNAL_SERVER_ERROR, body).into_response());
+        };
+        let here = self.backend.identity().store_id;
+        match leader
+            .filter(|leader| *leader != here)
+            .and_then(|leader| self.member(leader))
+        {
+            Some(member) => {
+                let location = format!("http://{}{}", member.address, uri.path());
+                let headers = [(header::LOCATION, location)];
+                Err((StatusCode::TEMPORARY_REDIRECT, headers, body).into_response())
+            }
+            None => Err((StatusCode::SERVICE_UNAVAILABLE, body).into_response()),
+        }
+    }
+
+    fn member(&self, store: StoreId) -> Option<&Member> {
+        self.members.iter().find(|member| member.store_id == store)
+    }
+
+    async fn store_views(&self, uri: &Uri) -> Result<Vec<StoreView>, Response> {
+        match self
+            .ask(
+                Ask::GetAllStores {
+                    exclude_tombstone: true,
+                },
+                uri,
+            )
+            .await?
+        {
+            Answer::Stores(views) => Ok(views),
+            _ => Err(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
+        }
+    }
+}
+
+async fn regions<B: Backend>(
+    State(http): State<Http<B>>,
+    uri: Uri,
+) -> Result<Json<Value>, Response> {
+    let mut list = Vec::new();
+    let mut start = Vec::new();
+    loop {
+        let ask = Ask::ScanRegions {
+            start,
+            end: Vec::new(),
+            limit: REGIONS_PER_PAGE,
+        };
+        let Answer::Regions(page) = http.ask(ask, &uri).await? else {
+            return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());
+        };
+        list.extend(page.iter().map(region_json));
+        match page.last() {
+            Some(last) if !last.region.range.end.is_empty() => {
+                start = last.region.range.end.clone();
+            }
+            _ => break,
+        }
+    }
+    Ok(Json(json!({ "count": list.len(), "regions": list })))
+}
+
+async fn stores<B: Backend>(
+    State(http): State<Http<B>>,
+    uri: Uri,
+) -> Result<Json<Value>, Response> {
+    let views = http.store_views(&uri).await?;
+    let list: Vec<Value> = views.iter().map(store_json).collect();
+    Ok(Json(json!({ "count": list.len(), "stores": list })))
+}
+
+async fn health<B: Backend>(
+    State(http): State<Http<B>>,
+    uri: Uri,
+) -> Result<Json<Value>, Response> {
+    let views = http.store_views(&uri).await?;
+    let list = http.members.iter().map(|member| {
+        let view = views.iter().find(|view| view.store.id == member.store_id);
+        let healthy = view.is_some_and(|view| view.liveness == Liveness::Connected);
+        json!({
+            "name": member.name,
+            "member_id": member.store_id.get(),
+            "client_urls": [format!("http://{}", member.address)],
+            "health": healthy,
+        })
+    });
+    Ok(Json(list.collect()))
+}
+
+async fn list_members<B: Backend>(State(http): State<Http<B>>) -> Json<Value> {
+    let describe = |member: &Member| {
+        let url = format!("http://{}", member.address);
+        json!({
+            "name": member.name,
+            "member_id": member.store_id.get(),
+            "peer_urls": [url],
+            "client_urls": [url],
+            "binary_version": crate::VERSION,
+        })
+    };
+    let leader = http
+        .backend
+        .placement_leader()
+        .and_then(|leader| http.member(leader));
+    let leader = leader.map(describe);
+    Json(json!({
+        "header": { "cluster_id": http.backend.identity().cluster_id.get() },
+        "members": http.members.iter().map(describe).collect::<Vec<_>>(),
+        "leader": leader,
+        "etcd_leader": leader,
+    }))
+}
+
+async fn config<B: Backend>(State(http): State<Http<B>>) -> Json<Value> {
+    let identity = http.backend.identity();
+    Json(json!({
+        "cluster-id": identity.cluster_id.get(),
+        "cluster-version": crate::VERSION,
+        "storage": { "api-version": identity.api_version.number() },
+    }))
+}
+
+fn peer_json(peer: &Peer) -> Value {
+    json!({ "id": peer.id.get(), "store_id": peer.store_id.get() })
+}
+
+fn region_json(route: &RegionRoute) -> Value {
+    let region = &route.region;
+    json!({
+        "id": region.id.get(),
+        "start_key": hex(&region.range.start),
+        "end_key": hex(&region.range.end),
+        "epoch": { "conf_ver": region.epoch.conf_ver, "version": region.epoch.version },
+        "peers": region.peers.iter().map(peer_json).collect::<Vec<_>>(),
+        "leader": route.leader.as_ref().map(peer_json),
+        "approximate_size_bytes": route.stats.approximate_size_bytes,
+        "approximate_keys": route.stats.approximate_keys,
+    })
+}
+
+fn store_json(view: &StoreView) -> Value {
+    let store = &view.store;
+    let state_name = match (store.state, view.liveness) {
+        (StoreState::Offline, _) => "Offline",
+        (StoreState::Tombstone, _) => "Tombstone",
+        (StoreState::Up, Liveness::Connected) => "Up",
+        (StoreState::Up, Liveness::Disconnected) => "Disconnected",
+        (StoreState::Up, Liveness::Down) => "Down",
+    };
+    let label = |(key, value): &(String, String)| json!({ "key": key, "value": value });
+    let stats = view.stats.unwrap_or_default();
+    json!({
+        "store": {
+            "id": store.id.get(),
+            "address": store.address,
+            "status_address": store.status_address,
+            "version": store.version,
+            "labels": store.labels.iter().map(label).collect::<Vec<_>>(),
+            "start_timestamp": store.start_time_s,
+            "state_name": state_name,
+        },
+        "status": {
+            "capacity_bytes": stats.capacity_bytes,
+            "available_bytes": stats.available_bytes,
+            "used_bytes": stats.used_bytes,
+            "region_count": stats.region_count,
+            "leader_count": stats.leader_count,
+            "last_heartbeat_ms": view.last_heartbeat_wall_ms,
+        },
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02X}");
+            text
+        })
+}

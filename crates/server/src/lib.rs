@@ -1,0 +1,90 @@
+//! A node's face to the network: gRPC services, HTTP routes, the transport between stores, and the
+//! link to the placement driver.
+//!
+//! **How the parts meet.** The binary makes a [`GrpcTransport`] and a [`PdLink`], starts the node with
+//! them, tells both about the node ([`GrpcTransport::on_unreachable`], [`PdLink::run`]), and runs
+//! [`serve`] on the node's port until it shall stop.
+//!
+//! **Invariants.** Whatever comes over the wire ends as a typed error at worst; nothing here panics on
+//! it, and nothing is kept without a bound. Requests are checked before any work (see [`limits`]).
+//!
+//! **Not here.** Decisions about data (`raftstore`, `placement`), and performing them (`node`). No TLS
+//! yet.
+
+mod address;
+mod backend;
+mod backoff;
+mod checksum;
+mod connection;
+mod context;
+mod error;
+#[cfg(test)]
+mod fake;
+mod http;
+pub mod limits;
+mod listener;
+mod placement_link;
+mod service;
+mod stop;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod wire;
+
+pub use address::Addresses;
+pub use limits::Limits;
+pub use placement_link::{LinkNode, PdLink};
+pub use transport::{GrpcTransport, OnUnreachable, TransportOptions};
+
+use engine::KvEngine;
+use node::{Members, NodeHandle};
+use std::future::Future;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// The version that the server says it has.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How to serve.
+pub struct ServeOptions {
+    /// The port, already bound.
+    pub listener: TcpListener,
+    /// The cluster's first members, for clients that look for the placement leader.
+    pub members: Members,
+    /// Bounds on requests and connections.
+    pub limits: Limits,
+    /// How long requests under way may go on after `shutdown`.
+    pub drain: Duration,
+}
+
+impl ServeOptions {
+    /// With default limits and two seconds to drain.
+    pub fn new(listener: TcpListener, members: Members) -> Self {
+        Self {
+            listener,
+            members,
+            limits: Limits::default(),
+            drain: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Serves a node on its port until `shutdown` is ready and requests under way have ended.
+pub async fn serve<K: KvEngine>(
+    options: ServeOptions,
+    node: NodeHandle<K>,
+    shutdown: impl Future<Output = ()>,
+) {
+    serve_backend(options, node, shutdown).await;
+}
+
+async fn serve_backend<B: backend::Backend>(
+    options: ServeOptions,
+    backend: B,
+    shutdown: impl Future<Output = ()>,
+) {
+    let (stopper, stop) = stop::channel();
+    let services = listener::Services::new(backend, options.members, &options.limits, &stop);
+    let end = (stopper, options.drain);
+    listener::run(options.listener, services, &options.limits, shutdown, end).await;
+}

@@ -1,0 +1,11 @@
+//! The gRPC services, one file for each group.
+//!
+//! **Not here.** Sockets (`listener`), and what a node does (`node`).
+
+pub(crate) mod batch_commands;
+pub(crate) mod health;
+pub(crate) mod keyspace;
+pub(crate) mod pd;
+pub(crate) mod raft;
+pub(crate) mod raw;
+pub(crate) mod tikv;

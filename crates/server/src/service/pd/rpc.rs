@@ -1,0 +1,306 @@
+//! Each RPC of `pdpb.PD`: from the request to a question, from the answer to the response.
+//!
+//! **Not here.** Questions about many Regions at once (`regions`).
+
+use super::{PdService, status, unexpected_answer};
+use crate::backend::Backend;
+use crate::wire;
+use futures::stream::BoxStream;
+use placement::Request as Ask;
+use placement::Response as Answer;
+use proto::pdpb::pd_server::Pd;
+use proto::pdpb::*;
+use tonic::{Request, Response, Status, Streaming};
+use types::{RegionId, StoreId};
+
+type Reply<T> = Result<Response<T>, Status>;
+type ReplyStream<T> = BoxStream<'static, Result<T, Status>>;
+
+#[tonic::async_trait]
+impl<B: Backend> Pd for PdService<B> {
+    type TsoStream = ReplyStream<TsoResponse>;
+    type RegionHeartbeatStream = ReplyStream<RegionHeartbeatResponse>;
+    type QueryRegionStream = ReplyStream<QueryRegionResponse>;
+
+    async fn get_cluster_info(
+        &self,
+        _: Request<GetClusterInfoRequest>,
+    ) -> Reply<GetClusterInfoResponse> {
+        Ok(Response::new(GetClusterInfoResponse {
+            header: self.header(),
+            service_modes: vec![ServiceMode::PdSvcMode as i32],
+            tso_urls: Vec::new(),
+        }))
+    }
+
+    async fn get_members(&self, _: Request<GetMembersRequest>) -> Reply<GetMembersResponse> {
+        Ok(Response::new(self.members_response()))
+    }
+
+    async fn tso(&self, request: Request<Streaming<TsoRequest>>) -> Reply<Self::TsoStream> {
+        let answer = |this: Self, request| async move { this.timestamps(request).await };
+        Ok(Response::new(
+            self.answer_each(request.into_inner(), answer),
+        ))
+    }
+
+    async fn bootstrap(&self, request: Request<BootstrapRequest>) -> Reply<BootstrapResponse> {
+        self.check(request.get_ref().header.as_ref())?;
+        let message = "the cluster bootstraps itself from its list of first members".to_owned();
+        Ok(Response::new(BootstrapResponse {
+            header: Some(self.refusal(ErrorType::AlreadyBootstrapped, message)),
+        }))
+    }
+
+    async fn is_bootstrapped(
+        &self,
+        request: Request<IsBootstrappedRequest>,
+    ) -> Reply<IsBootstrappedResponse> {
+        self.check(request.get_ref().header.as_ref())?;
+        let result = self.ask(Ask::ClusterStatus).await;
+        self.finish(result, |_, response: &mut IsBootstrappedResponse| {
+            response.bootstrapped = true;
+            Some(())
+        })
+    }
+
+    async fn alloc_id(&self, request: Request<AllocIdRequest>) -> Reply<AllocIdResponse> {
+        self.check(request.get_ref().header.as_ref())?;
+        let result = self.ask(Ask::AllocId).await;
+        self.finish(result, |answer, response: &mut AllocIdResponse| {
+            let Answer::Id(id) = answer else { return None };
+            response.id = id;
+            Some(())
+        })
+    }
+
+    async fn get_store(&self, request: Request<GetStoreRequest>) -> Reply<GetStoreResponse> {
+        let request = request.into_inner();
+        self.check(request.header.as_ref())?;
+        let result = self
+            .ask(Ask::GetStore {
+                store_id: StoreId(request.store_id),
+            })
+            .await;
+        self.finish(result, |answer, response: &mut GetStoreResponse| {
+            let Answer::Store(view) = answer else {
+                return None;
+            };
+            response.store = Some(wire::store_to_wire(&view));
+            response.stats = view.stats.as_ref().map(wire::stats_to_wire);
+            Some(())
+        })
+    }
+
+    async fn put_store(&self, request: Request<PutStoreRequest>) -> Reply<PutStoreResponse> {
+        let request = request.into_inner();
+        self.check(request.header.as_ref())?;
+        let store = request
+            .store
+            .ok_or_else(|| Status::invalid_argument("no store"))?;
+        let result = self.ask(Ask::PutStore(wire::store_from_wire(store))).await;
+        self.finish(result, |_, _: &mut PutStoreResponse| Some(()))
+    }
+
+    async fn get_all_stores(
+        &self,
+        request: Request<GetAllStoresRequest>,
+    ) -> Reply<GetAllStoresResponse> {
+        let request = request.into_inner();
+        self.check(request.header.as_ref())?;
+        let exclude_tombstone = request.exclude_tombstone_stores;
+        let result = self.ask(Ask::GetAllStores { exclude_tombstone }).await;
+        self.finish(result, |answer, response: &mut GetAllStoresResponse| {
+            let Answer::Stores(views) = answer else {
+                return None;
+            };
+            response.stores = views.iter().map(wire::store_to_wire).collect();
+            Some(())
+        })
+    }
+
+    async fn store_heartbeat(
+        &self,
+        request: Request<StoreHeartbeatRequest>,
+    ) -> Reply<StoreHeartbeatResponse> {
+        let request = request.into_inner();
+        self.check(request.header.as_ref())?;
+        let stats = request
+            .stats
+            .ok_or_else(|| Status::invalid_argument("no store figures"))?;
+        let result = self
+            .ask(Ask::StoreHeartbeat(wire::stats_from_wire(&stats)))
+            .await;
+        self.finish(result, |_, response: &mut StoreHeartbeatResponse| {
+            response.cluster_version = crate::VERSION.to_owned();
+            Some(())
+        })
+    }
+
+    async fn region_heartbeat(
+        &self,
+        request: Request<Streaming<RegionHeartbeatRequest>>,
+    ) -> Reply<Self::RegionHeartbeatStream> {
+        let answer = |this: Self, request| async move { this.heard_of_region(request).await };
+        Ok(Response::new(
+            self.answer_each(request.into_inner(), answer),
+        ))
+    }
+
+    async fn get_region(&self, request: Request<GetRegionRequest>) -> Reply<GetRegionResponse> {
+        let request = request.into_inner();
+        let key = self.checked_key(request.header.as_ref(), &request.region_key)?;
+        let result = self.ask(Ask::GetRegion { key }).await;
+        self.finish(result, fill_region)
+    }
+
+    async fn get_prev_region(
+        &self,
+        request: Request<GetRegionRequest>,
+    ) -> Reply<GetRegionResponse> {
+        let request = request.into_inner();
+        let key = self.checked_key(request.header.as_ref(), &request.region_key)?;
+        let result = self.ask(Ask::GetPrevRegion { key }).await;
+        self.finish(result, fill_region)
+    }
+
+    async fn get_region_by_id(
+        &self,
+        request: Request<GetRegionByIdRequest>,
+    ) -> Reply<GetRegionResponse> {
+        let request = request.into_inner();
+        self.check(request.header.as_ref())?;
+        let region_id = RegionId(request.region_id);
+        let result = self.ask(Ask::GetRegionById { region_id }).await;
+        self.finish(result, fill_region)
+    }
+
+    async fn query_region(
+        &self,
+        request: Request<Streaming<QueryRegionRequest>>,
+    ) -> Reply<Self::QueryRegionStream> {
+        let answer = |this: Self, request| async move { this.answer_query(request).await };
+        Ok(Response::new(
+            self.answer_each(request.into_inner(), answer),
+        ))
+    }
+
+    async fn scan_regions(
+        &self,
+        request: Request<ScanRegionsRequest>,
+    ) -> Reply<ScanRegionsResponse> {
+        let request = request.into_inner();
+        let start = self.checked_key(request.header.as_ref(), &request.start_key)?;
+        let end = self.checked_key(request.header.as_ref(), &request.end_key)?;
+        let limit = usize::try_from(request.limit).unwrap_or(0);
+        let result = self.ask(Ask::ScanRegions { start, end, limit }).await;
+        self.finish(result, |answer, response: &mut ScanRegionsResponse| {
+            let Answer::Regions(routes) = answer else {
+                return None;
+            };
+            response.regions = routes.iter().map(wire::region).collect();
+            for region in &response.regions {
+                response.region_metas.extend(region.region.clone());
+                response.leaders.push(region.leader.unwrap_or_default());
+            }
+            Some(())
+        })
+    }
+
+    async fn batch_scan_regions(
+        &self,
+        request: Request<BatchScanRegionsRequest>,
+    ) -> Reply<BatchScanRegionsResponse> {
+        self.scan_many(request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn get_gc_safe_point(
+        &self,
+        request: Request<GetGcSafePointRequest>,
+    ) -> Reply<GetGcSafePointResponse> {
+        self.check(request.get_ref().header.as_ref())?;
+        let result = self.ask(Ask::GetGcSafePoint).await;
+        self.finish(result, |answer, response: &mut GetGcSafePointResponse| {
+            let Answer::GcSafePoint(safe_point) = answer else {
+                return None;
+            };
+            response.safe_point = safe_point;
+            Some(())
+        })
+    }
+
+    async fn update_gc_safe_point(
+        &self,
+        request: Request<UpdateGcSafePointRequest>,
+    ) -> Reply<UpdateGcSafePointResponse> {
+        let request = request.into_inner();
+        self.check(request.header.as_ref())?;
+        let safe_point = request.safe_point;
+        let result = self.ask(Ask::UpdateGcSafePoint { safe_point }).await;
+        self.finish(
+            result,
+            |answer, response: &mut UpdateGcSafePointResponse| {
+                let Answer::GcSafePoint(safe_point) = answer else {
+                    return None;
+                };
+                response.new_safe_point = safe_point;
+                Some(())
+            },
+        )
+    }
+}
+
+fn fill_region(answer: Answer, response: &mut GetRegionResponse) -> Option<()> {
+    let Answer::Region(route) = answer else {
+        return None;
+    };
+    if let Some(route) = route {
+        *response = GetRegionResponse {
+            header: response.header.take(),
+            ..wire::get_region_response(&route)
+        };
+    }
+    Some(())
+}
+
+impl<B: Backend> PdService<B> {
+    async fn timestamps(&self, request: TsoRequest) -> Result<TsoResponse, Status> {
+        self.check(request.header.as_ref())?;
+        match self
+            .ask(Ask::Tso {
+                count: request.count,
+            })
+            .await
+        {
+            Ok(Answer::Timestamps { last, count }) => Ok(TsoResponse {
+                header: self.header(),
+                count,
+                timestamp: Some(wire::timestamp(last)),
+            }),
+            Ok(_) => Err(unexpected_answer()),
+            Err(error) => Err(status(&error)),
+        }
+    }
+
+    /// A report that is refused is answered with the reason; the stream goes on.
+    async fn heard_of_region(
+        &self,
+        request: RegionHeartbeatRequest,
+    ) -> Result<RegionHeartbeatResponse, Status> {
+        self.check(request.header.as_ref())?;
+        let heartbeat = wire::heartbeat_from_wire(request).map_err(Status::invalid_argument)?;
+        let region = &heartbeat.region;
+        let mut response = RegionHeartbeatResponse {
+            header: self.header(),
+            region_id: region.id.get(),
+            region_epoch: Some(region.epoch.into()),
+            target_peer: region.peer(heartbeat.leader).copied().map(Into::into),
+        };
+        if let Err(error) = self.ask(Ask::RegionHeartbeat(Box::new(heartbeat))).await {
+            response.header = Some(self.error_header(&error)?);
+        }
+        Ok(response)
+    }
+}

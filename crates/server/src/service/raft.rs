@@ -1,0 +1,306 @@
+//! Receives Raft messages from other stores.
+//!
+//! **Why so wary.** A message of another cluster, or for another store, could make a replica vote or
+//! accept entries that are not its own. And what is inside the envelope is decoded by a library
+//! without a limit on nesting (RUSTSEC-2024-0437), so its shape is checked before.
+//!
+//! **Invariants.** Nothing is handed to the node that is not for this cluster and this store. A
+//! stream with a message that no store of ours would send is ended with the reason; a message for
+//! another store, which a restart on the same address can cause, ends it as well.
+//!
+//! **Not here.** Whether the Region lives here, terms, indexes: the node and `raftstore` check them.
+
+use crate::backend::Backend;
+use futures::{Stream, StreamExt};
+use proto::raft_serverpb::{Done, RaftMessage as Envelope};
+use raftstore::RaftMessage;
+use std::pin::pin;
+use tonic::metadata::MetadataMap;
+use tonic::{Response, Status};
+use types::{Peer, RegionId};
+
+/// The header of a stream between stores that names the sender's cluster.
+pub(crate) const CLUSTER_HEADER: &str = "kontiki-cluster-id";
+
+/// Hands messages from other stores to the node.
+pub(crate) struct RaftReceiver<B> {
+    backend: B,
+}
+
+impl<B: Backend> RaftReceiver<B> {
+    /// Delivers to `backend`.
+    pub(crate) fn new(backend: B) -> Self {
+        Self { backend }
+    }
+
+    /// Refuses a stream that comes from another cluster or does not say where it comes from.
+    pub(crate) fn check_sender(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        let actual = self.backend.identity().cluster_id;
+        let asked = metadata
+            .get(CLUSTER_HEADER)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if asked == Some(actual.get()) {
+            return Ok(());
+        }
+        let asked = asked.map_or_else(|| "no cluster".to_owned(), |id| format!("cluster {id}"));
+        tracing::warn!(%asked, %actual, "refused a Raft stream");
+        Err(Status::failed_precondition(format!(
+            "Raft messages of {asked} for cluster {actual}"
+        )))
+    }
+
+    /// Delivers all messages of a stream.
+    pub(crate) async fn receive(
+        &self,
+        batches: impl Stream<Item = Result<Vec<Envelope>, Status>>,
+    ) -> Result<Response<Done>, Status> {
+        let mut batches = pin!(batches);
+        while let Some(batch) = batches.next().await {
+            for envelope in batch? {
+                let message = self.open(envelope).inspect_err(|status| {
+                    tracing::warn!(reason = status.message(), "refused a Raft message");
+                })?;
+                self.backend.deliver(message);
+            }
+        }
+        Ok(Response::new(Done {}))
+    }
+
+    fn open(&self, envelope: Envelope) -> Result<RaftMessage, Status> {
+        let region_id = RegionId(envelope.region_id);
+        let refuse = |reason: &str| {
+            Err(Status::invalid_argument(format!(
+                "Raft message for Region {region_id}: {reason}"
+            )))
+        };
+        let (Some(from), Some(to)) = (envelope.from_peer, envelope.to_peer) else {
+            return refuse("it names no sender or no receiver");
+        };
+        let (from, to, here) = (
+            Peer::from(from),
+            Peer::from(to),
+            self.backend.identity().store_id,
+        );
+        if to.store_id != here {
+            return refuse(&format!(
+                "it is for store {}, this is store {here}",
+                to.store_id
+            ));
+        }
+        if envelope.region_id == 0 || from.store_id.get() == 0 || from.store_id == here {
+            return refuse("no Region, or a sender that can't be one");
+        }
+        if let Err(reason) = check_body(&envelope.message) {
+            return refuse(reason);
+        }
+        let epoch = envelope.region_epoch.map(Into::into).unwrap_or_default();
+        RaftMessage::decode_body(region_id, from, to, epoch, &envelope.message)
+            .or_else(|error| refuse(&error.to_string()))
+    }
+}
+
+const WIRE_VARINT: u64 = 0;
+const WIRE_FIXED64: u64 = 1;
+const WIRE_BYTES: u64 = 2;
+const WIRE_FIXED32: u64 = 5;
+/// `eraftpb.Message.entries`.
+const FIELD_ENTRIES: u64 = 7;
+/// `eraftpb.Message.snapshot`.
+const FIELD_SNAPSHOT: u64 = 9;
+
+/// Walks over the fields of a Raft message without decoding it. It must have no group, at no level
+/// that a decoder would enter: unknown groups nest without a limit. Snapshots travel by other means.
+fn check_body(body: &[u8]) -> Result<(), &'static str> {
+    walk(body, |field, content| match field {
+        FIELD_ENTRIES => walk(content, |_, _| Ok(())),
+        FIELD_SNAPSHOT => Err("it carries a snapshot"),
+        _ => Ok(()),
+    })
+}
+
+fn walk(
+    mut rest: &[u8],
+    mut visit: impl FnMut(u64, &[u8]) -> Result<(), &'static str>,
+) -> Result<(), &'static str> {
+    const CUT: &str = "it is cut off";
+    while !rest.is_empty() {
+        let tag = varint(&mut rest).ok_or(CUT)?;
+        let length = match tag & 7 {
+            WIRE_VARINT => {
+                varint(&mut rest).ok_or(CUT)?;
+                continue;
+            }
+            WIRE_FIXED64 => 8,
+            WIRE_BYTES => varint(&mut rest).ok_or(CUT)?,
+            WIRE_FIXED32 => 4,
+            _ => return Err("it has a field of a type that Raft messages don't use"),
+        };
+        let length = usize::try_from(length).map_err(|_| CUT)?;
+        let (content, after) = rest.split_at_checked(length).ok_or(CUT)?;
+        if tag & 7 == WIRE_BYTES {
+            visit(tag >> 3, content)?;
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for (position, byte) in rest.iter().enumerate().take(10) {
+        value |= u64::from(byte & 0x7f).checked_shl(7 * position as u32)?;
+        if byte & 0x80 == 0 {
+            *rest = &rest[position + 1..];
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::FakeNode;
+    use bytes::Bytes;
+    use proto::metapb;
+    use raft::eraftpb::{Entry, Message, MessageType};
+    use types::{Epoch, PeerId, StoreId};
+
+    fn message() -> RaftMessage {
+        let peer = |id| Peer {
+            id: PeerId(id),
+            store_id: StoreId(id),
+            ..Peer::default()
+        };
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgAppend);
+        (message.from, message.to, message.term) = (2, 1, 7);
+        (message.index, message.log_term) = (10, 7);
+        let mut entry = Entry::default();
+        (entry.index, entry.term) = (11, 7);
+        entry.data = vec![0x0b; 100].into();
+        message.mut_entries().push(entry);
+        let epoch = Epoch {
+            conf_ver: 1,
+            version: 1,
+        };
+        RaftMessage {
+            region_id: RegionId(2),
+            from: peer(2),
+            to: peer(1),
+            epoch,
+            message,
+        }
+    }
+
+    fn envelope(message: &RaftMessage) -> Envelope {
+        Envelope {
+            region_id: message.region_id.get(),
+            from_peer: Some(message.from.into()),
+            to_peer: Some(message.to.into()),
+            message: message.encode_body().into(),
+            region_epoch: Some(message.epoch.into()),
+            ..Default::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_for_this_store_are_delivered_in_order() {
+        let node = FakeNode::v1();
+        let receiver = RaftReceiver::new(node.clone());
+        let batch = vec![envelope(&message()), envelope(&message())];
+        receiver
+            .receive(futures::stream::iter([Ok(batch)]))
+            .await
+            .unwrap();
+        assert_eq!(node.delivered(), vec![message(), message()]);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_for_this_store_is_refused_and_not_delivered() {
+        let good = || envelope(&message());
+        let other_store = metapb::Peer {
+            id: 1,
+            store_id: 9,
+            ..Default::default()
+        };
+        let from_here = metapb::Peer {
+            id: 2,
+            store_id: 1,
+            ..Default::default()
+        };
+        let cases = [
+            Envelope {
+                to_peer: Some(other_store),
+                ..good()
+            },
+            Envelope {
+                from_peer: Some(from_here),
+                ..good()
+            },
+            Envelope {
+                from_peer: None,
+                ..good()
+            },
+            Envelope {
+                to_peer: None,
+                ..good()
+            },
+            Envelope {
+                region_id: 0,
+                ..good()
+            },
+            Envelope {
+                message: Bytes::from_static(&[0xff; 3]),
+                ..good()
+            },
+        ];
+        for case in cases {
+            let node = FakeNode::v1();
+            let receiver = RaftReceiver::new(node.clone());
+            let result = receiver
+                .receive(futures::stream::iter([Ok(vec![case.clone()])]))
+                .await;
+            assert_eq!(
+                result.unwrap_err().code(),
+                tonic::Code::InvalidArgument,
+                "{case:?}"
+            );
+            assert!(node.delivered().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_must_name_our_cluster() {
+        let node = FakeNode::v1();
+        let receiver = RaftReceiver::new(node.clone());
+        let mut metadata = MetadataMap::new();
+        assert!(receiver.check_sender(&metadata).is_err());
+        metadata.insert(CLUSTER_HEADER, "999".parse().unwrap());
+        assert!(receiver.check_sender(&metadata).is_err());
+        let ours = node.identity().cluster_id.get();
+        metadata.insert(CLUSTER_HEADER, ours.to_string().parse().unwrap());
+        assert!(receiver.check_sender(&metadata).is_ok());
+    }
+
+    #[test]
+    fn nested_groups_never_reach_the_decoder() {
+        let groups = vec![0x0b; 100_000];
+        assert!(check_body(&groups).is_err());
+        let mut inside_an_entry = vec![0x3a, 0x03];
+        inside_an_entry.extend([0x0b, 0x0b, 0x0b]);
+        assert!(check_body(&inside_an_entry).is_err());
+        assert!(check_body(&[0x4a, 0x00]).is_err(), "a snapshot");
+        assert!(check_body(&message().encode_body()).is_ok());
+    }
+
+    #[test]
+    fn a_cut_message_is_refused_at_every_length() {
+        let body = message().encode_body();
+        let refused = (1..body.len())
+            .filter(|len| check_body(&body[..*len]).is_err())
+            .count();
+        // A cut between two fields leaves a correct message.
+        assert!(refused > 100, "{refused} of {}", body.len());
+    }
+}

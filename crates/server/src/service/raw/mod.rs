@@ -1,0 +1,141 @@
+//! The raw key-value RPCs, each once: from the typed request to the typed response. Unary calls and
+//! `BatchCommands` both come here.
+//!
+//! **The way of a request.** Context, column family, keys and sizes are checked first; then the node
+//! is asked; then the answer is translated back. What fails on the way becomes the response's error
+//! (see [`crate::error`]), so that these functions always return a response.
+//!
+//! **Invariants.** An expired value does not exist, for any read. Point reads run where they are;
+//! whatever reads many rows runs on a thread for blocking work, and only so many at a time.
+//!
+//! **Not here.** What a compare-and-swap compares: that is decided in log order (`raftstore`).
+//! `for_cas` of a request is ignored, since every write goes through the log.
+
+mod read;
+mod scan;
+mod write;
+
+use crate::backend::Backend;
+use crate::context::{self, Checked};
+use crate::error::Failure;
+use crate::limits::{Limits, Refusal};
+use bytes::Bytes;
+use node::Identity;
+use proto::kvrpcpb;
+use raftstore::RequestError;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::Semaphore;
+use types::{ApiVersion, KeyMode, KeyRange, Region, keys};
+
+/// The raw RPCs over a node.
+pub(crate) struct Raw<B> {
+    backend: B,
+    identity: Identity,
+    limits: Limits,
+    /// One permit for each read of many rows.
+    reads: Arc<Semaphore>,
+}
+
+impl<B: Backend> Raw<B> {
+    /// Serves `backend` within `limits`.
+    pub(crate) fn new(backend: B, limits: Limits) -> Self {
+        Self {
+            identity: backend.identity().clone(),
+            reads: Arc::new(Semaphore::new(limits.reads_concurrent_max)),
+            backend,
+            limits,
+        }
+    }
+
+    /// The limits that it was made with.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn check(&self, context: Option<kvrpcpb::Context>, cf: String) -> Result<Checked, Failure> {
+        if !cf.is_empty() && cf != "default" {
+            return Err(Refusal::ColumnFamily { name: cf }.into());
+        }
+        context::check(&self.identity, context)
+    }
+
+    /// The Region key of a client's key.
+    fn region_key(&self, checked: &Checked, key: Bytes) -> Result<Bytes, Failure> {
+        self.limits.check_key(&key)?;
+        let api_version = self.identity.api_version;
+        match checked.keyspace {
+            Some(keyspace) => api_version.check_key_in(KeyMode::Raw, &key, keyspace)?,
+            None => api_version.check_key(KeyMode::Raw, &key).map(|_| ())?,
+        }
+        Ok(if api_version.is_encoded(KeyMode::Raw) {
+            keys::encode(&key).into()
+        } else {
+            key
+        })
+    }
+
+    /// The range of Region keys of a client's range `[start, end)`.
+    fn region_range(
+        &self,
+        checked: &Checked,
+        start: &[u8],
+        end: &[u8],
+    ) -> Result<KeyRange, Failure> {
+        self.limits.check_key(start)?;
+        self.limits.check_key(end)?;
+        let api_version = self.identity.api_version;
+        let range = api_version.region_range(KeyMode::Raw, start, end)?;
+        if let Some(keyspace) = checked.keyspace {
+            let whole = KeyRange {
+                start: keys::encode(&keyspace.prefix(KeyMode::Raw)),
+                end: keys::encode(&keyspace.end(KeyMode::Raw)),
+            };
+            if !whole.contains_range(&range.start, &range.end) {
+                let bound = if start.is_empty() { end } else { start };
+                let (found, _) = types::api::split_v2(KeyMode::Raw, bound)?;
+                return Err(types::CodecError::WrongKeyspace {
+                    expected: keyspace,
+                    found,
+                }
+                .into());
+            }
+        }
+        Ok(range)
+    }
+
+    /// The key as the client sent it, of a Region key.
+    fn client_key(api_version: ApiVersion, region_key: &[u8]) -> Result<Bytes, Failure> {
+        if api_version.is_encoded(KeyMode::Raw) {
+            let key = api_version.client_key(KeyMode::Raw, region_key);
+            key.map(Bytes::from)
+                .map_err(|error| unreadable("key", &error))
+        } else {
+            Ok(Bytes::copy_from_slice(region_key))
+        }
+    }
+}
+
+fn key_not_in_region(key: &[u8], region: &Region) -> Failure {
+    Failure::Request(RequestError::KeyNotInRegion {
+        key: key.to_vec(),
+        region: Box::new(region.clone()),
+    })
+}
+
+fn unreadable(what: &str, error: &types::CodecError) -> Failure {
+    Failure::Internal(format!("a stored {what} can't be read: {error}"))
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Seconds since the Unix epoch.
+fn now_s() -> u64 {
+    now_ms() / 1_000
+}

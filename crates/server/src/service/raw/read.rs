@@ -1,0 +1,121 @@
+//! Reads of single keys, and of lists of keys.
+//!
+//! **Invariants.** The pairs of a batch get stand in the order of the request's keys; keys without a
+//! value are left out.
+//!
+//! **Not here.** Ranges (`scan`).
+
+use super::{Raw, key_not_in_region, now_s, unreadable};
+use crate::backend::{Backend, ReadView};
+use crate::error::{FailableResponse, Failure};
+use bytes::Bytes;
+use proto::kvrpcpb::{
+    KvPair, RawBatchGetRequest, RawBatchGetResponse, RawGetKeyTtlRequest, RawGetKeyTtlResponse,
+    RawGetRequest, RawGetResponse,
+};
+use types::RawValue;
+
+/// So many keys are read where the request is; more of them on a thread for blocking work.
+const INLINE_KEYS_MAX: usize = 8;
+
+impl<B: Backend> Raw<B> {
+    /// The value of a key.
+    pub(crate) async fn get(&self, request: RawGetRequest) -> RawGetResponse {
+        let result = async {
+            let checked = self.check(request.context, request.cf)?;
+            let key = self.region_key(&checked, request.key)?;
+            living(self.backend.get(checked.request, &key).await?, now_s())
+        };
+        FailableResponse::from_result(result.await, |response: &mut RawGetResponse, value| {
+            match value {
+                Some(value) => response.value = value.user_value,
+                None => response.not_found = true,
+            }
+        })
+    }
+
+    /// What is left of a key's time to live.
+    pub(crate) async fn get_key_ttl(&self, request: RawGetKeyTtlRequest) -> RawGetKeyTtlResponse {
+        let now_s = now_s();
+        let result = async {
+            let checked = self.check(request.context, request.cf)?;
+            let key = self.region_key(&checked, request.key)?;
+            living(self.backend.get(checked.request, &key).await?, now_s)
+        };
+        FailableResponse::from_result(
+            result.await,
+            |response: &mut RawGetKeyTtlResponse, value| match value {
+                Some(value) => response.ttl = value.ttl_s(now_s),
+                None => response.not_found = true,
+            },
+        )
+    }
+
+    /// The values of those keys that have one.
+    pub(crate) async fn batch_get(&self, request: RawBatchGetRequest) -> RawBatchGetResponse {
+        let result = self.try_batch_get(request).await;
+        FailableResponse::from_result(result, |response: &mut RawBatchGetResponse, pairs| {
+            response.pairs = pairs;
+        })
+    }
+
+    async fn try_batch_get(&self, request: RawBatchGetRequest) -> Result<Vec<KvPair>, Failure> {
+        let checked = self.check(request.context, request.cf)?;
+        let mut keys = Vec::with_capacity(request.keys.len());
+        for key in request.keys {
+            let region_key = self.region_key(&checked, key.clone())?;
+            keys.push((key, region_key));
+        }
+        let bytes_max = self.limits.read_bytes_max;
+        if keys.len() <= INLINE_KEYS_MAX {
+            let view = self.backend.read(checked.request).await?;
+            return read_keys(&view, keys, bytes_max);
+        }
+        self.blocking_read(checked, move |view| read_keys(&view, keys, bytes_max))
+            .await
+    }
+}
+
+/// The value that a stored one is, unless there is none or it has expired.
+fn living(stored: Option<Bytes>, now_s: u64) -> Result<Option<RawValue>, Failure> {
+    let Some(stored) = stored else {
+        return Ok(None);
+    };
+    let value = RawValue::decode(&stored).map_err(|error| unreadable("value", &error))?;
+    Ok(if value.is_expired(now_s) {
+        None
+    } else {
+        Some(value)
+    })
+}
+
+/// Reads keys, each given as the client sent it and as the Region has it.
+fn read_keys(
+    view: &impl ReadView,
+    keys: Vec<(Bytes, Bytes)>,
+    bytes_max: usize,
+) -> Result<Vec<KvPair>, Failure> {
+    let now_s = now_s();
+    let mut pairs = Vec::new();
+    let mut bytes = 0;
+    for (key, region_key) in keys {
+        if !view.region().range.contains(&region_key) {
+            return Err(key_not_in_region(&region_key, view.region()));
+        }
+        let Some(RawValue { user_value, .. }) = living(view.get(&region_key)?, now_s)? else {
+            continue;
+        };
+        bytes += key.len() + user_value.len();
+        if bytes > bytes_max {
+            return Err(Failure::OverBudget(
+                "the values of a batch get are over the limit in bytes",
+            ));
+        }
+        pairs.push(KvPair {
+            error: None,
+            key,
+            value: user_value,
+        });
+    }
+    Ok(pairs)
+}

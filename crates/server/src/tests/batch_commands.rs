@@ -1,0 +1,172 @@
+//! `BatchCommands` as a stream in and a stream out.
+
+use super::{key, raw, raw_within, v1};
+use crate::fake::FakeNode;
+use crate::limits::Limits;
+use crate::service::batch_commands::serve;
+use futures::StreamExt;
+use futures::channel::mpsc;
+use futures::stream;
+use proto::kvrpcpb::*;
+use proto::tikvpb::batch_commands_request::Request;
+use proto::tikvpb::batch_commands_request::request::Cmd;
+use proto::tikvpb::batch_commands_response::response::Cmd as Answer;
+use proto::tikvpb::{BatchCommandsEmptyRequest, BatchCommandsRequest, BatchCommandsResponse};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tonic::{Code, Status};
+
+fn put(number: u64) -> Cmd {
+    Cmd::RawPut(RawPutRequest {
+        context: v1(),
+        key: key(&format!("k{number}")),
+        value: key(&number.to_string()),
+        ..Default::default()
+    })
+}
+
+fn get(number: u64) -> Cmd {
+    Cmd::RawGet(RawGetRequest {
+        context: v1(),
+        key: key(&format!("k{number}")),
+        ..Default::default()
+    })
+}
+
+fn batch(commands: impl IntoIterator<Item = (u64, Option<Cmd>)>) -> BatchCommandsRequest {
+    let (request_ids, requests) = commands
+        .into_iter()
+        .map(|(id, cmd)| (id, Request { cmd }))
+        .unzip();
+    BatchCommandsRequest {
+        requests,
+        request_ids,
+    }
+}
+
+/// All answers, by request id; each id must come once.
+fn by_id(responses: Vec<Result<BatchCommandsResponse, Status>>) -> BTreeMap<u64, Option<Answer>> {
+    let mut answers = BTreeMap::new();
+    for response in responses {
+        let response = response.expect("no error");
+        assert_eq!(response.request_ids.len(), response.responses.len());
+        assert!(
+            !response.request_ids.is_empty(),
+            "an empty response says nothing"
+        );
+        for (id, answer) in response.request_ids.into_iter().zip(response.responses) {
+            assert!(
+                answers.insert(id, answer.cmd).is_none(),
+                "{id} was answered twice"
+            );
+        }
+    }
+    answers
+}
+
+#[tokio::test]
+async fn every_id_is_answered_once_and_answers_are_put_together() {
+    let raw = raw(&FakeNode::v1());
+    let puts = batch((0..100).map(|number| (number, Some(put(number)))));
+    let gets = batch((100..200).map(|number| (number, Some(get(number - 100)))));
+    let written: Vec<_> = serve(Arc::clone(&raw), stream::iter([Ok(puts)]))
+        .collect()
+        .await;
+    assert!(
+        written.len() < 10,
+        "{} responses for 100 commands at once",
+        written.len()
+    );
+    assert_eq!(by_id(written).len(), 100);
+    let read: Vec<_> = serve(raw, stream::iter([Ok(gets)])).collect().await;
+    for (id, answer) in by_id(read) {
+        let Some(Answer::RawGet(response)) = answer else {
+            panic!("{id}: {answer:?}")
+        };
+        assert_eq!(response.value, (id - 100).to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_missing_command_is_answered_empty_and_hurts_nobody_else() {
+    let raw = raw(&FakeNode::v1());
+    let requests = batch([(1, Some(put(1))), (2, None), (3, Some(get(9)))]);
+    let answers = by_id(serve(raw, stream::iter([Ok(requests)])).collect().await);
+    assert!(matches!(answers[&1], Some(Answer::RawPut(_))));
+    assert_eq!(answers[&2], None);
+    assert!(matches!(&answers[&3], Some(Answer::RawGet(response)) if response.not_found));
+}
+
+#[tokio::test]
+async fn a_probe_comes_back_with_its_id() {
+    let raw = raw(&FakeNode::v1());
+    let probe = Cmd::Empty(BatchCommandsEmptyRequest {
+        test_id: 42,
+        delay_time: 0,
+    });
+    let answers = by_id(
+        serve(raw, stream::iter([Ok(batch([(7, Some(probe))]))]))
+            .collect()
+            .await,
+    );
+    assert!(matches!(&answers[&7], Some(Answer::Empty(probe)) if probe.test_id == 42));
+}
+
+#[tokio::test]
+async fn ids_that_do_not_match_end_the_stream_after_what_was_under_way() {
+    let raw = raw(&FakeNode::v1());
+    let good = batch([(1, Some(put(1)))]);
+    let mut bad = batch([(2, Some(put(2)))]);
+    bad.request_ids.push(3);
+    let mut responses = Box::pin(serve(raw, stream::iter([Ok(good), Ok(bad)])));
+    let first = responses.next().await.unwrap().unwrap();
+    assert_eq!(first.request_ids, [1]);
+    let last = responses.next().await.unwrap().unwrap_err();
+    assert_eq!(last.code(), Code::InvalidArgument);
+    assert!(responses.next().await.is_none());
+}
+
+#[tokio::test]
+async fn no_more_is_read_than_may_be_under_way() {
+    let node = FakeNode::v1();
+    let raw = raw_within(
+        &node,
+        Limits {
+            batch_commands_max: 2,
+            ..Limits::default()
+        },
+    );
+    let (mut sender, requests) = mpsc::channel(0);
+    let slow = |id| {
+        let probe = BatchCommandsEmptyRequest {
+            test_id: id,
+            delay_time: 10_000,
+        };
+        Ok(batch([(id, Some(Cmd::Empty(probe)))]))
+    };
+    let mut responses = Box::pin(serve(raw, requests));
+    // Two are taken in; of the rest the channel itself holds one.
+    let mut taken = 0;
+    for id in 0..10 {
+        assert!(futures::poll!(responses.next()).is_pending());
+        if sender.try_send(slow(id)).is_err() {
+            break;
+        }
+        taken += 1;
+    }
+    assert_eq!(taken, 3);
+}
+
+#[tokio::test]
+async fn a_message_with_more_commands_than_may_be_under_way_is_answered_whole() {
+    let node = FakeNode::v1();
+    let limits = Limits {
+        batch_commands_max: 3,
+        ..Limits::default()
+    };
+    let raw = raw_within(&node, limits);
+    let requests = batch((0..20).map(|number| (number, Some(put(number)))));
+    let answers = by_id(serve(raw, stream::iter([Ok(requests)])).collect().await);
+    assert_eq!(answers.len(), 20);
+    assert_eq!(node.rows().len(), 20);
+}

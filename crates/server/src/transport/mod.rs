@@ -1,0 +1,237 @@
+//! Raft messages to other stores, over one gRPC stream to each.
+//!
+//! **The way of a message.** [`Transport::send`] puts it into the queue of its store;
+//! [`Transport::flush`], at the end of a poller's round, wakes that store's stream, which takes
+//! everything that is queued into one `BatchRaftMessage`. The stream is pulled by HTTP/2's flow
+//! control, so a slow receiver fills the queue and nothing else.
+//!
+//! **What is lost.** Raft allows it. A message is dropped when its store's queue is full or the store
+//! can't be reached; each drop is reported, so that the sender probes instead of streaming on. What is
+//! queued when a connection breaks is dropped as well: it would be stale.
+//!
+//! **Invariants.** No call blocks or waits for the network. A queue is bounded in messages and in
+//! bytes. Messages to one store stay in order as long as its connection lives.
+//!
+//! **Not here.** Receiving (`service::raft`), and large snapshots.
+
+mod queue;
+
+use crate::address::Addresses;
+use crate::backoff::Backoff;
+use crate::service::raft::CLUSTER_HEADER;
+use node::{Identity, Transport};
+use parking_lot::RwLock;
+use proto::tikvpb::tikv_client::TikvClient;
+use queue::Queue;
+use raftstore::RaftMessage;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tonic::Request;
+use tonic::transport::{Channel, Endpoint};
+use types::{PeerId, RegionId, StoreId};
+
+/// Bounds and times of a transport.
+#[derive(Clone, Debug)]
+pub struct TransportOptions {
+    /// The most messages that wait for one store.
+    pub queue_messages_max: usize,
+    /// The most bytes that wait for one store.
+    pub queue_bytes_max: usize,
+    /// One batch is closed when it has this many bytes; must be well below what receivers accept.
+    pub batch_bytes_target: usize,
+    /// How long an attempt to connect may take.
+    pub connect_timeout: Duration,
+}
+
+impl Default for TransportOptions {
+    fn default() -> Self {
+        Self {
+            queue_messages_max: 8_192,
+            queue_bytes_max: 64 << 20,
+            batch_bytes_target: 2 << 20,
+            connect_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Hears of messages that could not be sent: `NodeHandle::report_unreachable`.
+pub type OnUnreachable = Box<dyn Fn(RegionId, PeerId) + Send + Sync>;
+
+/// The transport of one node.
+pub struct GrpcTransport {
+    shared: Arc<Shared>,
+    /// `None` once it has stopped.
+    links: RwLock<Option<HashMap<StoreId, Link>>>,
+    runtime: Handle,
+}
+
+struct Shared {
+    identity: Identity,
+    addresses: Arc<dyn Addresses>,
+    options: TransportOptions,
+    on_unreachable: RwLock<Option<OnUnreachable>>,
+}
+
+/// What belongs to one other store.
+struct Link {
+    queue: Arc<Queue>,
+    task: JoinHandle<()>,
+}
+
+impl GrpcTransport {
+    /// A transport whose connections live on `runtime`. Nothing is connected before the first
+    /// message to a store.
+    pub fn new(
+        identity: Identity,
+        addresses: Arc<dyn Addresses>,
+        options: TransportOptions,
+        runtime: Handle,
+    ) -> Self {
+        let shared = Shared {
+            identity,
+            addresses,
+            options,
+            on_unreachable: RwLock::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            links: RwLock::new(Some(HashMap::new())),
+            runtime,
+        }
+    }
+
+    /// Says who hears of messages that could not be sent. Until then nobody does.
+    pub fn on_unreachable(&self, hear: OnUnreachable) {
+        *self.shared.on_unreachable.write() = Some(hear);
+    }
+
+    /// Closes all connections for good. What is queued is lost, further messages are dropped, and
+    /// nobody hears of either: the node that would is about to end.
+    pub fn stop(&self) {
+        self.shared.on_unreachable.write().take();
+        for (_, link) in self.links.write().take().into_iter().flatten() {
+            link.queue.shut();
+            link.task.abort();
+        }
+    }
+
+    /// The queue of a store; `None` when the transport has stopped.
+    fn queue(&self, store: StoreId) -> Option<Arc<Queue>> {
+        if let Some(link) = self.links.read().as_ref()?.get(&store) {
+            return Some(Arc::clone(&link.queue));
+        }
+        let mut links = self.links.write();
+        let link = links.as_mut()?.entry(store).or_insert_with(|| {
+            let queue = Arc::new(Queue::new(&self.shared.options));
+            let connection = connect(Arc::clone(&self.shared), store, Arc::clone(&queue));
+            Link {
+                queue,
+                task: self.runtime.spawn(connection),
+            }
+        });
+        Some(Arc::clone(&link.queue))
+    }
+}
+
+impl Transport for GrpcTransport {
+    fn send(&self, message: RaftMessage) {
+        let Some(queue) = self.queue(message.to.store_id) else {
+            return;
+        };
+        if let Err(message) = queue.push(message) {
+            self.shared.unreachable(message.region_id, message.to.id);
+        }
+    }
+
+    fn flush(&self) {
+        for link in self.links.read().iter().flat_map(HashMap::values) {
+            link.queue.wake();
+        }
+    }
+}
+
+impl Drop for GrpcTransport {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn unreachable(&self, region: RegionId, peer: PeerId) {
+        if let Some(hear) = self.on_unreachable.read().as_ref() {
+            hear(region, peer);
+        }
+    }
+
+    async fn dial(&self, store: StoreId) -> Result<Channel, String> {
+        let address = self.addresses.address(store);
+        let address = address.ok_or_else(|| "its address is not known".to_owned())?;
+        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        endpoint
+            .map_err(|error| describe(&error))?
+            .connect_timeout(self.options.connect_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(Duration::from_secs(2))
+            .keep_alive_timeout(Duration::from_secs(2))
+            .keep_alive_while_idle(true)
+            .connect()
+            .await
+            .map_err(|error| describe(&error))
+    }
+
+    /// Connects once and sends until the connection breaks; returns why.
+    async fn send_all(&self, store: StoreId, queue: &Arc<Queue>, backoff: &mut Backoff) -> String {
+        let channel = match self.dial(store).await {
+            Ok(channel) => channel,
+            Err(reason) => return reason,
+        };
+        queue.open();
+        let mut request = Request::new(Arc::clone(queue).batches());
+        let cluster = self.identity.cluster_id.get();
+        request
+            .metadata_mut()
+            .insert(CLUSTER_HEADER, cluster.into());
+        tracing::info!(%store, "connected to a store");
+        let since = std::time::Instant::now();
+        let result = TikvClient::new(channel).batch_raft(request).await;
+        if since.elapsed() > self.options.connect_timeout {
+            backoff.reset();
+        }
+        match result {
+            Ok(_) => "it closed the stream".to_owned(),
+            Err(status) => status.message().to_owned(),
+        }
+    }
+}
+
+/// Keeps a connection to a store for as long as the transport lives.
+async fn connect(shared: Arc<Shared>, store: StoreId, queue: Arc<Queue>) {
+    let mut backoff = Backoff::new();
+    let mut said = String::new();
+    loop {
+        let reason = shared.send_all(store, &queue, &mut backoff).await;
+        for message in queue.shut() {
+            shared.unreachable(message.region_id, message.to.id);
+        }
+        // The same reason again and again says nothing new.
+        if said != reason {
+            tracing::warn!(%store, %reason, "no connection to a store");
+            said = reason;
+        }
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,330 @@
+//! Conversions between the placement driver's vocabulary and `pdpb`, in both directions.
+//!
+//! **Invariants.** From the wire nothing panics; what can't be is refused with the reason.
+//!
+//! **Not here.** Headers and errors (`service::pd`).
+
+use bytes::Bytes;
+use placement::{
+    RegionHeartbeat, RegionRoute, RegionStats, Store, StoreState, StoreStats, StoreView,
+};
+use proto::{metapb, pdpb};
+use types::{Peer, PeerId, Region, StoreId, Timestamp};
+
+const NS_PER_MS: u64 = 1_000_000;
+
+fn peer_stats(peers: &[Peer]) -> Vec<pdpb::PeerStats> {
+    let stats = |peer: &Peer| pdpb::PeerStats {
+        peer: Some((*peer).into()),
+        down_seconds: 0,
+    };
+    peers.iter().map(stats).collect()
+}
+
+fn peers(peers: &[Peer]) -> Vec<metapb::Peer> {
+    peers.iter().copied().map(Into::into).collect()
+}
+
+/// A Region and who to ask, for `GetRegion` and its relatives.
+pub(crate) fn get_region_response(route: &RegionRoute) -> pdpb::GetRegionResponse {
+    pdpb::GetRegionResponse {
+        header: None,
+        region: Some((&*route.region).into()),
+        leader: route.leader_or_guess().map(Into::into),
+        down_peers: peer_stats(&route.down_peers),
+        pending_peers: peers(&route.pending_peers),
+    }
+}
+
+/// A Region and who to ask, for scans.
+pub(crate) fn region(route: &RegionRoute) -> pdpb::Region {
+    pdpb::Region {
+        region: Some((&*route.region).into()),
+        leader: route.leader_or_guess().map(Into::into),
+        down_peers: peer_stats(&route.down_peers),
+        pending_peers: peers(&route.pending_peers),
+    }
+}
+
+/// A Region and who to ask, for `QueryRegion`.
+pub(crate) fn region_response(route: &RegionRoute) -> pdpb::RegionResponse {
+    pdpb::RegionResponse {
+        region: Some((&*route.region).into()),
+        leader: route.leader_or_guess().map(Into::into),
+        down_peers: peer_stats(&route.down_peers),
+        pending_peers: peers(&route.pending_peers),
+    }
+}
+
+/// A store for the wire.
+pub(crate) fn store_to_wire(view: &StoreView) -> metapb::Store {
+    let store = &view.store;
+    let (state, node_state) = match store.state {
+        StoreState::Up => (metapb::StoreState::Up, metapb::NodeState::Serving),
+        StoreState::Offline => (metapb::StoreState::Offline, metapb::NodeState::Removing),
+        StoreState::Tombstone => (metapb::StoreState::Tombstone, metapb::NodeState::Removed),
+    };
+    let label = |(key, value): &(String, String)| metapb::StoreLabel {
+        key: key.clone(),
+        value: value.clone(),
+    };
+    let heard_ns = view
+        .last_heartbeat_wall_ms
+        .unwrap_or(0)
+        .saturating_mul(NS_PER_MS);
+    metapb::Store {
+        id: store.id.get(),
+        address: store.address.clone(),
+        state: state as i32,
+        labels: store.labels.iter().map(label).collect(),
+        version: store.version.clone(),
+        peer_address: store.address.clone(),
+        status_address: store.status_address.clone(),
+        start_timestamp: signed(store.start_time_s),
+        last_heartbeat: signed(heard_ns),
+        node_state: node_state as i32,
+        ..Default::default()
+    }
+}
+
+/// What a store registers.
+pub(crate) fn store_from_wire(store: metapb::Store) -> Store {
+    let labels = store
+        .labels
+        .into_iter()
+        .map(|label| (label.key, label.value));
+    Store {
+        id: StoreId(store.id),
+        address: store.address,
+        status_address: store.status_address,
+        version: store.version,
+        labels: labels.collect(),
+        start_time_s: u64::try_from(store.start_timestamp).unwrap_or(0),
+        state: StoreState::Up,
+    }
+}
+
+/// What a store registers, for the wire.
+pub(crate) fn registration(store: &Store) -> metapb::Store {
+    store_to_wire(&StoreView {
+        store: store.clone(),
+        liveness: placement::Liveness::Connected,
+        last_heartbeat_wall_ms: None,
+        stats: None,
+    })
+}
+
+/// A store's figures, for the wire.
+pub(crate) fn stats_to_wire(stats: &StoreStats) -> pdpb::StoreStats {
+    pdpb::StoreStats {
+        store_id: stats.store_id.get(),
+        capacity: stats.capacity_bytes,
+        available: stats.available_bytes,
+        used_size: stats.used_bytes,
+        region_count: narrow(stats.region_count),
+        start_time: narrow(stats.start_time_s),
+        is_busy: stats.is_busy,
+        bytes_written: stats.written_bytes,
+        keys_written: stats.written_keys,
+        bytes_read: stats.read_bytes,
+        keys_read: stats.read_keys,
+        ..Default::default()
+    }
+}
+
+/// A store's figures. The wire does not say how many replicas lead.
+pub(crate) fn stats_from_wire(stats: &pdpb::StoreStats) -> StoreStats {
+    StoreStats {
+        store_id: StoreId(stats.store_id),
+        capacity_bytes: stats.capacity,
+        available_bytes: stats.available,
+        used_bytes: stats.used_size,
+        region_count: u64::from(stats.region_count),
+        leader_count: 0,
+        written_bytes: stats.bytes_written,
+        written_keys: stats.keys_written,
+        read_bytes: stats.bytes_read,
+        read_keys: stats.keys_read,
+        start_time_s: u64::from(stats.start_time),
+        is_busy: stats.is_busy,
+    }
+}
+
+/// A leader's report from the wire.
+pub(crate) fn heartbeat_from_wire(
+    request: pdpb::RegionHeartbeatRequest,
+) -> Result<RegionHeartbeat, String> {
+    let region = request
+        .region
+        .ok_or("a Region heartbeat without a Region")?;
+    let region = Region::try_from(region).map_err(|error| error.to_string())?;
+    let leader = request
+        .leader
+        .ok_or("a Region heartbeat without a leader")?;
+    let down = request
+        .down_peers
+        .into_iter()
+        .filter_map(|stats| stats.peer);
+    Ok(RegionHeartbeat {
+        region,
+        leader: PeerId(leader.id),
+        term: request.term,
+        down_peers: down.map(|peer| PeerId(peer.id)).collect(),
+        pending_peers: request
+            .pending_peers
+            .iter()
+            .map(|peer| PeerId(peer.id))
+            .collect(),
+        stats: RegionStats {
+            approximate_size_bytes: request.approximate_size,
+            approximate_keys: request.approximate_keys,
+            written_bytes: request.bytes_written,
+            written_keys: request.keys_written,
+            read_bytes: request.bytes_read,
+            read_keys: request.keys_read,
+        },
+    })
+}
+
+/// A leader's report for the wire.
+pub(crate) fn heartbeat_to_wire(
+    header: pdpb::RequestHeader,
+    heartbeat: &RegionHeartbeat,
+) -> pdpb::RegionHeartbeatRequest {
+    let region = &heartbeat.region;
+    let find = |id: &PeerId| {
+        region.peer(*id).copied().unwrap_or(Peer {
+            id: *id,
+            ..Peer::default()
+        })
+    };
+    let down: Vec<Peer> = heartbeat.down_peers.iter().map(find).collect();
+    let stats = &heartbeat.stats;
+    pdpb::RegionHeartbeatRequest {
+        header: Some(header),
+        region: Some(region.into()),
+        leader: Some(find(&heartbeat.leader).into()),
+        term: heartbeat.term,
+        down_peers: peer_stats(&down),
+        pending_peers: heartbeat
+            .pending_peers
+            .iter()
+            .map(|id| find(id).into())
+            .collect(),
+        bytes_written: stats.written_bytes,
+        keys_written: stats.written_keys,
+        bytes_read: stats.read_bytes,
+        keys_read: stats.read_keys,
+        approximate_size: stats.approximate_size_bytes,
+        approximate_keys: stats.approximate_keys,
+        interval: None,
+    }
+}
+
+/// A timestamp for the wire.
+pub(crate) fn timestamp(timestamp: Timestamp) -> pdpb::Timestamp {
+    pdpb::Timestamp {
+        physical: signed(timestamp.physical_ms()),
+        logical: signed(timestamp.logical()),
+        suffix_bits: 0,
+    }
+}
+
+/// A key from the wire.
+pub(crate) fn key(key: &Bytes) -> Vec<u8> {
+    key.to_vec()
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::{Epoch, KeyRange, RegionId};
+
+    #[test]
+    fn a_region_heartbeat_survives_the_way_over_the_wire() {
+        let peer = |id| Peer {
+            id: PeerId(id),
+            store_id: StoreId(id + 10),
+            ..Peer::default()
+        };
+        let sent = RegionHeartbeat {
+            region: Region {
+                id: RegionId(9),
+                range: KeyRange {
+                    start: b"a".to_vec(),
+                    end: Vec::new(),
+                },
+                epoch: Epoch {
+                    conf_ver: 1,
+                    version: 2,
+                },
+                peers: vec![peer(4), peer(5), peer(6)],
+            },
+            leader: PeerId(4),
+            term: 6,
+            down_peers: vec![PeerId(5)],
+            pending_peers: vec![PeerId(6)],
+            stats: RegionStats {
+                approximate_size_bytes: 7,
+                written_keys: 8,
+                ..Default::default()
+            },
+        };
+        let header = pdpb::RequestHeader {
+            cluster_id: 1,
+            sender_id: 2,
+        };
+        assert_eq!(
+            heartbeat_from_wire(heartbeat_to_wire(header, &sent)),
+            Ok(sent)
+        );
+    }
+
+    #[test]
+    fn a_heartbeat_without_its_parts_is_refused() {
+        assert!(heartbeat_from_wire(pdpb::RegionHeartbeatRequest::default()).is_err());
+        let no_id = pdpb::RegionHeartbeatRequest {
+            region: Some(metapb::Region::default()),
+            leader: Some(metapb::Peer::default()),
+            ..Default::default()
+        };
+        assert!(heartbeat_from_wire(no_id).is_err());
+    }
+
+    #[test]
+    fn store_figures_survive_the_way_over_the_wire() {
+        let stats = StoreStats {
+            store_id: StoreId(3),
+            capacity_bytes: 10,
+            available_bytes: 4,
+            used_bytes: 6,
+            region_count: 2,
+            is_busy: true,
+            start_time_s: 1_700_000_000,
+            ..StoreStats::default()
+        };
+        assert_eq!(stats_from_wire(&stats_to_wire(&stats)), stats);
+    }
+
+    #[test]
+    fn a_registration_survives_the_way_over_the_wire() {
+        let store = Store {
+            id: StoreId(3),
+            address: "h:1".to_owned(),
+            status_address: "h:2".to_owned(),
+            version: "1.0".to_owned(),
+            labels: vec![("zone".to_owned(), "a".to_owned())],
+            start_time_s: 12,
+            state: StoreState::Up,
+        };
+        assert_eq!(store_from_wire(registration(&store)), store);
+    }
+}
