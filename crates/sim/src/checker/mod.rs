@@ -1,0 +1,10 @@
+//! The checkers: what must hold of every run, each in a file of its own.
+//!
+//! **Invariants.** A checker sees only what the simulation observed from outside of the state
+//! machines: answers, messages, what the engines hold.
+//!
+//! **Not here.** When they are called (`world`).
+
+pub mod linear;
+pub(crate) mod raft;
+pub(crate) mod replicas;

@@ -1,0 +1,334 @@
+//! The clients: what they ask for, whom they ask, and what they make of an answer.
+//!
+//! A client has one request under way. A refusal means that nothing happened, so it asks anew with a
+//! new value; silence means that nobody knows, so the operation stays open in the history for ever.
+//!
+//! **Invariants.** Every value is written by one request. Keys of a *pair* are written and removed
+//! together only, so whoever sees one half sees the other.
+//!
+//! **Not here.** The way to the store and back (`world`).
+
+use crate::history::{Action, History, Operation};
+use crate::keys::Keys;
+use crate::rng::Rng;
+use bytes::Bytes;
+use engine::Cf;
+use raftstore::{Command, Mutation, RequestError};
+use std::collections::BTreeMap;
+use types::RequestId;
+
+/// What a client asks for. Keys are numbers of [`Keys`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Put {
+        key: usize,
+        value: u64,
+    },
+    Delete {
+        key: usize,
+    },
+    PutPair {
+        value: u64,
+    },
+    DeletePair,
+    Swap {
+        key: usize,
+        expected: Option<u64>,
+        new: u64,
+    },
+    GetAll,
+}
+
+/// What a client hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Refused(RequestError),
+    Written,
+    Swapped(bool, Option<u64>),
+    /// Each key of the Region with its value.
+    Values(Vec<(usize, Option<u64>)>),
+}
+
+/// A request under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) client: usize,
+    pub(crate) region: usize,
+    pub(crate) ask: Ask,
+    pub(crate) invoked: u64,
+}
+
+/// All clients.
+pub(crate) struct Clients {
+    pub(crate) history: History,
+    keys: Keys,
+    calls: BTreeMap<RequestId, Call>,
+    /// Of each client, the request under way.
+    busy: Vec<Option<RequestId>>,
+    last_request: u64,
+    last_value: u64,
+    /// What was seen of each key last, to swap it.
+    seen: Vec<Option<u64>>,
+    /// The store that is believed to lead, by Region.
+    leaders: Vec<usize>,
+    pub(crate) acknowledged: u64,
+    pub(crate) refused: u64,
+    pub(crate) unknown: u64,
+}
+
+impl Clients {
+    pub(crate) fn new(keys: Keys, clients: usize) -> Self {
+        Self {
+            history: History::new(keys.count()),
+            calls: BTreeMap::new(),
+            busy: vec![None; clients],
+            last_request: 0,
+            last_value: 0,
+            seen: vec![None; keys.count()],
+            leaders: vec![0; keys.regions().len()],
+            keys,
+            acknowledged: 0,
+            refused: 0,
+            unknown: 0,
+        }
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The store to ask about a Region.
+    pub(crate) fn leader(&self, region: usize) -> usize {
+        self.leaders[region]
+    }
+
+    pub(crate) fn draw(&mut self, region: usize, rng: &mut Rng) -> Ask {
+        let single = rng.pick(self.keys.singles(region));
+        let what = rng.below(100);
+        let value = self.last_value + 1;
+        self.last_value = value;
+        match what {
+            0..25 => Ask::Put { key: single, value },
+            25..33 => Ask::Delete { key: single },
+            33..50 => Ask::Swap {
+                key: single,
+                expected: self.seen[single].filter(|_| !rng.chance(150_000)),
+                new: value,
+            },
+            50..62 => Ask::PutPair { value },
+            62..66 => Ask::DeletePair,
+            _ => Ask::GetAll,
+        }
+    }
+
+    /// A write that always means something, for the end of a run.
+    pub(crate) fn last_put(&mut self, region: usize) -> Ask {
+        self.last_value += 1;
+        Ask::Put {
+            key: self.keys.singles(region)[0],
+            value: self.last_value,
+        }
+    }
+
+    /// A client that was not there before.
+    pub(crate) fn join(&mut self) -> usize {
+        self.busy.push(None);
+        self.busy.len() - 1
+    }
+
+    /// Begins a request.
+    pub(crate) fn call(&mut self, client: usize, region: usize, ask: Ask) -> RequestId {
+        assert!(self.busy[client].is_none(), "one request at a time");
+        self.last_request += 1;
+        let request = RequestId(self.last_request);
+        let invoked = self.history.stamp();
+        let call = Call {
+            client,
+            region,
+            ask,
+            invoked,
+        };
+        self.calls.insert(request, call);
+        self.busy[client] = Some(request);
+        request
+    }
+
+    /// The request under way, if it is still this one.
+    pub(crate) fn get(&self, request: RequestId) -> Option<&Call> {
+        self.calls.get(&request)
+    }
+
+    /// The client waits no longer. True if it still did.
+    pub(crate) fn give_up(&mut self, request: RequestId, rng: &mut Rng) -> bool {
+        let Some(call) = self.finish(request) else {
+            return false;
+        };
+        self.leaders[call.region] = rng.below(3) as usize;
+        self.leave_open(&call);
+        true
+    }
+
+    /// An answer has come. `None` if nobody waits for it any more; else whose it was, and whether the
+    /// request was done.
+    pub(crate) fn hear(
+        &mut self,
+        request: RequestId,
+        heard: &Heard,
+        rng: &mut Rng,
+    ) -> Result<Option<(usize, bool)>, String> {
+        let Some(call) = self.finish(request) else {
+            return Ok(None);
+        };
+        if let Heard::Refused(error) = heard {
+            self.refused += 1;
+            self.leaders[call.region] = match error {
+                RequestError::NotLeader {
+                    leader: Some(leader),
+                    ..
+                } => leader.store_id.get() as usize - 1,
+                _ => rng.below(3) as usize,
+            };
+            if *error == RequestError::Undetermined {
+                self.leave_open(&call);
+            }
+            return Ok(Some((call.client, false)));
+        }
+        self.acknowledged += 1;
+        self.complete(&call, heard)?;
+        Ok(Some((call.client, true)))
+    }
+
+    /// Every request that is still under way stays open.
+    pub(crate) fn give_up_all(&mut self, rng: &mut Rng) {
+        for request in self.calls.keys().copied().collect::<Vec<_>>() {
+            self.give_up(request, rng);
+        }
+    }
+
+    fn finish(&mut self, request: RequestId) -> Option<Call> {
+        let call = self.calls.remove(&request)?;
+        self.busy[call.client] = None;
+        Some(call)
+    }
+
+    fn leave_open(&mut self, call: &Call) {
+        self.unknown += 1;
+        let [first, second] = self.keys.pair(call.region);
+        let mut open = |key: usize, action: Action| {
+            let operation = Operation {
+                action,
+                invoked: call.invoked,
+                completed: None,
+            };
+            self.history.push(key, operation);
+        };
+        match call.ask {
+            Ask::Put { key, value } => open(key, Action::Put(value)),
+            Ask::Delete { key } => open(key, Action::Delete),
+            Ask::PutPair { value } => {
+                open(first, Action::Put(value));
+                open(second, Action::Put(value));
+            }
+            Ask::DeletePair => {
+                open(first, Action::Delete);
+                open(second, Action::Delete);
+            }
+            Ask::Swap { key, expected, new } => {
+                let answer = None;
+                open(
+                    key,
+                    Action::Swap {
+                        expected,
+                        new,
+                        answer,
+                    },
+                );
+            }
+            Ask::GetAll => {}
+        }
+    }
+
+    fn complete(&mut self, call: &Call, heard: &Heard) -> Result<(), String> {
+        let completed = Some(self.history.stamp());
+        let [first, second] = self.keys.pair(call.region);
+        let mut done: Vec<(usize, Action)> = Vec::new();
+        match (&call.ask, heard) {
+            (Ask::Put { key, value }, Heard::Written) => done.push((*key, Action::Put(*value))),
+            (Ask::Delete { key }, Heard::Written) => done.push((*key, Action::Delete)),
+            (Ask::PutPair { value }, Heard::Written) => {
+                done.extend([first, second].map(|key| (key, Action::Put(*value))));
+            }
+            (Ask::DeletePair, Heard::Written) => {
+                done.extend([first, second].map(|key| (key, Action::Delete)));
+            }
+            (Ask::Swap { key, expected, new }, Heard::Swapped(succeeded, previous)) => {
+                let answer = Some((*succeeded, *previous));
+                let (expected, new) = (*expected, *new);
+                self.seen[*key] = if *succeeded { Some(new) } else { *previous };
+                done.push((
+                    *key,
+                    Action::Swap {
+                        expected,
+                        new,
+                        answer,
+                    },
+                ));
+            }
+            (Ask::GetAll, Heard::Values(values)) => {
+                let value_of = |wanted: usize| values.iter().find(|(key, _)| *key == wanted);
+                if value_of(first).map(|(_, value)| value)
+                    != value_of(second).map(|(_, value)| value)
+                {
+                    return Err(format!("half of a batch was seen: {values:?}"));
+                }
+                for (key, value) in values {
+                    self.seen[*key] = *value;
+                    done.push((*key, Action::Get(*value)));
+                }
+            }
+            (ask, heard) => return Err(format!("{ask:?} was answered with {heard:?}")),
+        }
+        for (key, action) in done {
+            let operation = Operation {
+                action,
+                invoked: call.invoked,
+                completed,
+            };
+            self.history.push(key, operation);
+        }
+        Ok(())
+    }
+}
+
+impl Ask {
+    /// The command; none for a read. `now_ms` is the asker's wall clock.
+    pub(crate) fn command(&self, region: usize, keys: &Keys, now_ms: u64) -> Option<Command> {
+        let key_of = |key: usize| Bytes::copy_from_slice(keys.key(key));
+        let put = |key: usize, value: u64| Mutation::Put {
+            cf: Cf::Default,
+            key: key_of(key),
+            value: Keys::encode_value(value),
+        };
+        let [first, second] = keys.pair(region);
+        Some(match *self {
+            Ask::Put { key, value } => Command::Write(vec![put(key, value)]),
+            Ask::Delete { key } => Command::Write(vec![Mutation::Delete {
+                cf: Cf::Default,
+                key: key_of(key),
+            }]),
+            Ask::PutPair { value } => Command::Write(vec![put(first, value), put(second, value)]),
+            Ask::DeletePair => Command::Write(vec![Mutation::DeleteRange {
+                cf: Cf::Default,
+                start: key_of(first),
+                end: keys.pair_end(region),
+            }]),
+            Ask::Swap { key, expected, new } => Command::CompareAndSwap {
+                key: key_of(key),
+                expected: expected.map(|value| Bytes::copy_from_slice(&value.to_be_bytes())),
+                value: Keys::encode_value(new),
+                now_ms,
+            },
+            Ask::GetAll => return None,
+        })
+    }
+}

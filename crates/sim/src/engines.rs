@@ -1,0 +1,251 @@
+//! The engines of a simulated store: those in memory, behind a place where the simulation can cut
+//! the power in the middle of a round, and where planted bugs live.
+//!
+//! **Invariants.** Without a cut and without a planted bug they do what the engine does. After a cut
+//! every write fails, and nothing leaves the store any more ([`Outbox`](crate::ports::Outbox)).
+
+use crate::faults::PlantedBug;
+use crate::ports::SharedOutbox;
+use bytes::Bytes;
+use engine::mem::{MemBatch, MemKv, MemLog, MemSnapshot};
+use engine::{Cf, Durability, Error, KvBatch, KvEngine, RaftLog, Result};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use types::{ApplyState, HardState, LogEntry, RegionId};
+
+/// Every so many writes of data a store with [`PlantedBug::ForgottenWrite`] drops one.
+const FORGET_EVERY: u64 = 40;
+
+/// A power cut that waits for its moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// Writes that still succeed.
+    pub(crate) writes_left: u64,
+    /// Whether the write at which it happens is made.
+    pub(crate) after_write: bool,
+}
+
+/// What one life of a store has its engines do.
+pub(crate) struct Control {
+    outbox: SharedOutbox,
+    bug: Option<PlantedBug>,
+    state: Mutex<ControlState>,
+}
+
+#[derive(Default)]
+struct ControlState {
+    cut: Option<Cut>,
+    puts: u64,
+}
+
+impl Control {
+    pub(crate) fn new(outbox: SharedOutbox, bug: Option<PlantedBug>) -> Arc<Self> {
+        Arc::new(Self {
+            outbox,
+            bug,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Cuts the power at a later write.
+    pub(crate) fn arm(&self, cut: Cut) {
+        self.state.lock().cut = Some(cut);
+    }
+
+    /// Forgets about the cut.
+    pub(crate) fn disarm(&self) {
+        self.state.lock().cut = None;
+    }
+
+    fn write(&self, what: &'static str, write: impl FnOnce() -> Result<()>) -> Result<()> {
+        let cut = self.state.lock().count_down();
+        match cut {
+            None => {}
+            Some(false) => return Err(self.cut_now()),
+            Some(true) => {
+                // Whether it worked, nobody lives to hear.
+                let _ = write();
+                return Err(self.cut_now());
+            }
+        }
+        let result = write();
+        self.outbox.lock().wrote(what, &result);
+        result
+    }
+
+    fn cut_now(&self) -> Error {
+        self.outbox.lock().power_cut();
+        Error::Stopped {
+            reason: "the power was cut",
+        }
+    }
+
+    fn forgets_this_put(&self) -> bool {
+        if self.bug != Some(PlantedBug::ForgottenWrite) {
+            return false;
+        }
+        let mut state = self.state.lock();
+        state.puts += 1;
+        state.puts.is_multiple_of(FORGET_EVERY)
+    }
+}
+
+impl ControlState {
+    /// If the power is cut at this write: whether after it.
+    fn count_down(&mut self) -> Option<bool> {
+        let cut = self.cut.as_mut()?;
+        if cut.writes_left > 0 {
+            cut.writes_left -= 1;
+            return None;
+        }
+        Some(cut.after_write)
+    }
+}
+
+/// A key-value engine.
+#[derive(Clone)]
+pub(crate) struct SimKv {
+    inner: MemKv,
+    control: Arc<Control>,
+}
+
+/// A batch for a [`SimKv`].
+pub(crate) struct SimBatch {
+    inner: MemBatch,
+    control: Arc<Control>,
+}
+
+impl SimKv {
+    pub(crate) fn new(inner: MemKv, control: Arc<Control>) -> Self {
+        Self { inner, control }
+    }
+}
+
+impl KvEngine for SimKv {
+    type Snapshot = MemSnapshot;
+    type Batch = SimBatch;
+
+    fn batch(&self) -> SimBatch {
+        SimBatch {
+            inner: self.inner.batch(),
+            control: Arc::clone(&self.control),
+        }
+    }
+
+    fn write(&self, batch: &mut SimBatch, durability: Durability) -> Result<()> {
+        self.control
+            .write("kv", || self.inner.write(&mut batch.inner, durability))
+    }
+
+    fn snapshot(&self) -> MemSnapshot {
+        self.inner.snapshot()
+    }
+
+    fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Bytes>> {
+        self.inner.get(cf, key)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.inner.sync()
+    }
+
+    fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {
+        self.inner.approximate_size(cf, start, end)
+    }
+}
+
+impl KvBatch for SimBatch {
+    fn put(&mut self, cf: Cf, key: &[u8], value: &[u8]) {
+        if cf == Cf::Raft || !self.control.forgets_this_put() {
+            self.inner.put(cf, key, value);
+        }
+    }
+
+    fn delete(&mut self, cf: Cf, key: &[u8]) {
+        self.inner.delete(cf, key);
+    }
+
+    fn delete_range(&mut self, cf: Cf, start: &[u8], end: &[u8]) {
+        self.inner.delete_range(cf, start, end);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.inner.size_bytes()
+    }
+
+    fn clear(&mut self) {
+        self.inner.clear();
+    }
+}
+
+/// A Raft log.
+#[derive(Clone)]
+pub(crate) struct SimLog {
+    inner: MemLog,
+    control: Arc<Control>,
+}
+
+impl SimLog {
+    pub(crate) fn new(inner: MemLog, control: Arc<Control>) -> Self {
+        Self { inner, control }
+    }
+}
+
+impl RaftLog for SimLog {
+    type Batch = <MemLog as RaftLog>::Batch;
+
+    fn batch(&self) -> Self::Batch {
+        self.inner.batch()
+    }
+
+    fn write(&self, batch: &mut Self::Batch, durability: Durability) -> Result<()> {
+        let durability = match self.control.bug {
+            Some(PlantedBug::SkippedSync) => Durability::Buffered,
+            _ => durability,
+        };
+        self.control
+            .write("log", || self.inner.write(batch, durability))
+    }
+
+    fn regions(&self) -> Result<Vec<RegionId>> {
+        self.inner.regions()
+    }
+
+    fn bounds(&self, region: RegionId) -> Result<Option<(u64, u64)>> {
+        self.inner.bounds(region)
+    }
+
+    fn entry(&self, region: RegionId, index: u64) -> Result<Option<LogEntry>> {
+        self.inner.entry(region, index)
+    }
+
+    fn fetch(
+        &self,
+        region: RegionId,
+        low: u64,
+        high: u64,
+        max_bytes: u64,
+    ) -> Result<Vec<LogEntry>> {
+        self.inner.fetch(region, low, high, max_bytes)
+    }
+
+    fn hard_state(&self, region: RegionId) -> Result<Option<HardState>> {
+        self.inner.hard_state(region)
+    }
+
+    fn apply_state(&self, region: RegionId) -> Result<Option<ApplyState>> {
+        self.inner.apply_state(region)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.inner.sync()
+    }
+
+    fn purge(&self) -> Result<()> {
+        self.inner.purge()
+    }
+}

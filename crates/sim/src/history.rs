@@ -1,0 +1,67 @@
+//! What clients did and saw, by key: the input of the linearizability checker.
+//!
+//! **Invariants.** Stamps are unique and grow with the order of events. An operation that was
+//! refused has no place here: a refusal promises that it had no effect, so a value that shows up
+//! nevertheless is one that nobody wrote.
+
+/// What an operation did to one key. Values are unique numbers; `None` is "no value".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Sets the key.
+    Put(u64),
+    /// Removes the key.
+    Delete,
+    /// Saw this.
+    Get(Option<u64>),
+    /// Sets the key to `new` if it is `expected`.
+    Swap {
+        /// What must be there.
+        expected: Option<u64>,
+        /// What is there afterwards.
+        new: u64,
+        /// Whether it succeeded and what was there before; `None` if no answer came.
+        answer: Option<(bool, Option<u64>)>,
+    },
+}
+
+/// One operation on one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// What was done.
+    pub action: Action,
+    /// When it was asked for, as a stamp.
+    pub invoked: u64,
+    /// When its answer came; `None`: perhaps it happened, at any time since, perhaps never.
+    pub completed: Option<u64>,
+}
+
+/// The operations of a run, by key.
+#[derive(Debug)]
+pub(crate) struct History {
+    keys: Vec<Vec<Operation>>,
+    stamp: u64,
+}
+
+impl History {
+    pub(crate) fn new(keys: usize) -> Self {
+        Self {
+            keys: vec![Vec::new(); keys],
+            stamp: 0,
+        }
+    }
+
+    /// The next moment.
+    pub(crate) fn stamp(&mut self) -> u64 {
+        self.stamp += 1;
+        self.stamp
+    }
+
+    pub(crate) fn push(&mut self, key: usize, operation: Operation) {
+        self.keys[key].push(operation);
+    }
+
+    /// Each key's operations.
+    pub(crate) fn keys(&self) -> &[Vec<Operation>] {
+        &self.keys
+    }
+}

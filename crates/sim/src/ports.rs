@@ -1,0 +1,137 @@
+//! What leaves a store: its ports write into one outbox, which the world empties after every round.
+//!
+//! **Invariant.** From the moment of a panic or a power cut on nothing enters the outbox: the process
+//! would be gone.
+
+use crate::faults::PlantedBug;
+use node::{LeadershipObserver, PlacementLink, Replies, Transport};
+use parking_lot::Mutex;
+use placement::{RegionHeartbeat, StoreStats};
+use raftstore::{Leadership, RaftMessage, Reply, RequestError};
+use std::sync::Arc;
+use types::RequestId;
+
+/// Every so many answers one is wrong, where a planted bug says so.
+const WRONG_EVERY: u64 = 50;
+
+/// An answer of a store to a request.
+pub(crate) type Answer = (RequestId, Result<Reply, RequestError>);
+
+pub(crate) type SharedOutbox = Arc<Mutex<Outbox>>;
+
+/// What one life of a store has sent out and not been relieved of.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    /// Sent, but not flushed: lost if the process ends now.
+    unsent: Vec<RaftMessage>,
+    pub(crate) sent: Vec<RaftMessage>,
+    pub(crate) answers: Vec<Answer>,
+    pub(crate) leaderships: Vec<Leadership>,
+    /// Writes to an engine: which one, and whether it worked.
+    pub(crate) writes: Vec<(&'static str, bool)>,
+    pub(crate) panic: Option<String>,
+    pub(crate) is_power_cut: bool,
+    pub(crate) has_sync_failed: bool,
+    answered: u64,
+    bug: Option<PlantedBug>,
+}
+
+/// The ports of one store.
+pub(crate) struct SimPorts(pub(crate) SharedOutbox);
+
+impl Outbox {
+    pub(crate) fn new(bug: Option<PlantedBug>) -> SharedOutbox {
+        Arc::new(Mutex::new(Self {
+            bug,
+            ..Self::default()
+        }))
+    }
+
+    /// What has left since the last call; what is not flushed and what is wrong stays.
+    pub(crate) fn take(&mut self) -> Self {
+        Self {
+            sent: std::mem::take(&mut self.sent),
+            answers: std::mem::take(&mut self.answers),
+            leaderships: std::mem::take(&mut self.leaderships),
+            writes: std::mem::take(&mut self.writes),
+            panic: self.panic.clone(),
+            is_power_cut: self.is_power_cut,
+            has_sync_failed: self.has_sync_failed,
+            ..Self::default()
+        }
+    }
+
+    /// The process is gone, or would be.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.panic.is_some() || self.is_power_cut
+    }
+
+    pub(crate) fn power_cut(&mut self) {
+        self.is_power_cut = true;
+        self.unsent.clear();
+    }
+
+    pub(crate) fn panicked(&mut self, message: String) {
+        self.panic.get_or_insert(message);
+        self.unsent.clear();
+    }
+
+    pub(crate) fn wrote(&mut self, what: &'static str, result: &engine::Result<()>) {
+        self.writes.push((what, result.is_ok()));
+        self.has_sync_failed |= matches!(result, Err(engine::Error::Sync { .. }));
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        self.answered += 1;
+        let is_wrong = self.answered.is_multiple_of(WRONG_EVERY);
+        match self.bug {
+            Some(PlantedBug::LostAnswer) if is_wrong => {}
+            Some(PlantedBug::AnswerTwice) if is_wrong => {
+                self.answers.push(answer.clone());
+                self.answers.push(answer);
+            }
+            _ => self.answers.push(answer),
+        }
+    }
+}
+
+impl SimPorts {
+    fn with(&self, act: impl FnOnce(&mut Outbox)) {
+        let mut outbox = self.0.lock();
+        if !outbox.is_closed() {
+            act(&mut outbox);
+        }
+    }
+}
+
+impl Transport for SimPorts {
+    fn send(&self, message: RaftMessage) {
+        self.with(|outbox| outbox.unsent.push(message));
+    }
+
+    fn flush(&self) {
+        self.with(|outbox| {
+            let mut unsent = std::mem::take(&mut outbox.unsent);
+            outbox.sent.append(&mut unsent);
+        });
+    }
+}
+
+impl Replies for SimPorts {
+    fn complete(&self, request: RequestId, result: Result<Reply, RequestError>) {
+        self.with(|outbox| outbox.answer((request, result)));
+    }
+}
+
+impl LeadershipObserver for SimPorts {
+    fn leadership(&self, leadership: &Leadership) {
+        self.with(|outbox| outbox.leaderships.push(leadership.clone()));
+    }
+}
+
+impl PlacementLink for SimPorts {
+    // No placement driver listens.
+    fn region_heartbeat(&self, _heartbeat: RegionHeartbeat) {}
+
+    fn store_heartbeat(&self, _stats: StoreStats) {}
+}

@@ -1,0 +1,74 @@
+//! What a run comes to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The result of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The seed that was played.
+    pub seed: u64,
+    /// A hash of everything that happened, in order.
+    pub trace_hash: u64,
+    /// How many things happened.
+    pub trace_events: u64,
+    /// How long it took in the simulated world.
+    pub simulated_us: u64,
+    /// How long the healed cluster took until it had served every Region; 0 if it didn't come to it.
+    pub recovery_us: u64,
+    /// What went wrong on purpose, by name.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Operations on keys whose order was checked.
+    pub operations_checked: u64,
+    /// Requests that were answered with success.
+    pub acknowledged: u64,
+    /// Requests that were refused.
+    pub refused: u64,
+    /// Requests whose fate their client never learned.
+    pub unknown: u64,
+    /// Keys whose history was too entangled to decide.
+    pub undecided: u64,
+    /// What was wrong, if anything.
+    pub violation: Option<Violation>,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which one.
+    pub message: String,
+    /// The last things that happened before, the oldest first.
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "seed {} hash {:016x} events {} simulated {} ms recovered in {} ms checked {} \
+             acknowledged {} refused {} unknown {} undecided {} faults {:?}",
+            self.seed,
+            self.trace_hash,
+            self.trace_events,
+            self.simulated_us / 1000,
+            self.recovery_us / 1000,
+            self.operations_checked,
+            self.acknowledged,
+            self.refused,
+            self.unknown,
+            self.undecided,
+            self.faults,
+        )?;
+        if let Some(violation) = &self.violation {
+            for line in &violation.trace {
+                write!(f, "\n  {line}")?;
+            }
+            write!(
+                f,
+                "\nVIOLATION with seed {}: {}",
+                self.seed, violation.message
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! The lives of stores: their start, their ticks and rounds, what a round brought out, their end.
+//!
+//! **Invariants.** What a store has sent before it died has left; what it would have sent after that
+//! has not. A store dies when it panics, when its power is cut, or with its sync; dying of anything
+//! else than a planned fault is a violation.
+
+use crate::checker::replicas;
+use crate::engines::Cut;
+use crate::faults::FaultKind;
+use crate::ports::Outbox;
+use crate::store::{LifeOptions, MAILBOX_BYTES_MAX};
+use crate::world::{Event, World};
+use engine::{Cf, KvEngine};
+use node::StoreMessage;
+use raftstore::state::decode_apply_state;
+use raftstore::store::Input;
+use types::keys;
+
+/// A round takes so long at least, and so long at most.
+const ROUND_US: (u64, u64) = (5, 150);
+
+impl World {
+    pub(crate) fn start(&mut self, store: usize) {
+        if self.stores[store].life.is_some() {
+            return;
+        }
+        let bug = self.options.planted_bug_on(store);
+        let options = LifeOptions::draw(self.rng.next(), bug, &mut self.rng);
+        let cut = self.cut_at_start();
+        let started = self.stores[store].start(options, |control| {
+            if let Some(cut) = cut {
+                control.arm(cut);
+            }
+        });
+        let life = self.stores[store].life_number;
+        self.note(format_args!("s{} begins life {life}", store + 1));
+        match started {
+            Ok(()) => {
+                let tick_us = self.rng.below(self.stores[store].tick_us);
+                self.after(tick_us, Event::Tick { store, life });
+            }
+            Err((_, outbox)) if outbox.lock().is_power_cut => {
+                self.count("power cut at start");
+                self.lose_power(store);
+            }
+            Err((error, _)) => {
+                let number = store + 1;
+                self.violate(format_args!("store {number} does not start: {error}"));
+            }
+        }
+    }
+
+    fn cut_at_start(&mut self) -> Option<Cut> {
+        let may = !self.is_healed && self.plan.events.contains(&FaultKind::CutInWrite);
+        (may && self.fault_rng.chance(300_000)).then(|| Cut {
+            writes_left: self.fault_rng.below(4),
+            after_write: self.fault_rng.chance(500_000),
+        })
+    }
+
+    pub(crate) fn tick(&mut self, store: usize, life: u64) {
+        let now_us = self.now_us;
+        let stores = &mut self.stores[store];
+        if stores.life_number != life {
+            return;
+        }
+        let Some(current) = &stores.life else {
+            return;
+        };
+        if stores.paused_until_us <= now_us || stores.ticks_pile_up {
+            // A store too busy for a tick gets the next one.
+            let _ = current.router.send_control(StoreMessage(Input::Tick));
+        }
+        let tick_us = stores.tick_us;
+        self.after(tick_us, Event::Tick { store, life });
+        self.wake(store);
+    }
+
+    /// Has a round run soon, unless one will anyway.
+    pub(crate) fn wake(&mut self, store: usize) {
+        let life = self.stores[store].life_number;
+        if let Some(current) = &mut self.stores[store].life
+            && !current.is_scheduled
+        {
+            current.is_scheduled = true;
+            let delay_us = self.rng.between(ROUND_US.0, ROUND_US.1);
+            self.after(delay_us, Event::Round { store, life });
+        }
+    }
+
+    pub(crate) fn round(&mut self, store: usize, life: u64) {
+        let paused_until_us = self.stores[store].paused_until_us;
+        if self.stores[store].life_number != life {
+            return;
+        }
+        let appliers_first = self.rng.chance(500_000);
+        let Some(current) = &mut self.stores[store].life else {
+            return;
+        };
+        if paused_until_us > self.now_us {
+            self.at(paused_until_us, Event::Round { store, life });
+            return;
+        }
+        current.is_scheduled = false;
+        let worked = current.run_round(appliers_first);
+        let bytes = current.router.load().bytes_used;
+        let outbox = current.outbox.lock().take();
+        self.take_out(store, outbox);
+        if bytes > 2 * MAILBOX_BYTES_MAX {
+            let number = store + 1;
+            self.violate(format_args!(
+                "{bytes} bytes wait in mailboxes of store {number}"
+            ));
+        }
+        if worked {
+            self.wake(store);
+        }
+    }
+
+    fn take_out(&mut self, store: usize, outbox: Outbox) {
+        let number = store + 1;
+        for (what, succeeded) in &outbox.writes {
+            self.note(format_args!("s{number} wrote {what} {succeeded}"));
+        }
+        for leadership in &outbox.leaderships {
+            self.learn_leader(store, leadership);
+        }
+        for message in outbox.sent {
+            self.send(store, message);
+        }
+        for answer in outbox.answers {
+            self.answered(store, answer);
+        }
+        match (outbox.panic, outbox.is_power_cut, outbox.has_sync_failed) {
+            (_, true, _) => {
+                self.count("power cut in a write");
+                self.lose_power(store);
+            }
+            (Some(_), false, true) => {
+                self.count("stopped after a failed sync");
+                self.lose_power(store);
+            }
+            (Some(panic), false, false) => {
+                self.violate(format_args!("store {number} panicked: {panic}"));
+            }
+            (None, false, true) => {
+                self.violate(format_args!("store {number} went on after a failed sync"));
+            }
+            (None, false, false) if outbox.writes.iter().any(|(what, _)| *what == "kv") => {
+                let checked = self.check_applied(store);
+                self.check(checked);
+            }
+            (None, false, false) => {}
+        }
+    }
+
+    fn learn_leader(&mut self, store: usize, leadership: &raftstore::Leadership) {
+        let (region, term) = (leadership.region_id, leadership.term);
+        let leader = leadership.leader.map(|peer| peer.store_id.get());
+        self.note(format_args!(
+            "s{} r{region} term {term} leader {leader:?}",
+            store + 1
+        ));
+        let unique = self.raft.leadership(leadership);
+        self.check(unique);
+        let Some(current) = &mut self.stores[store].life else {
+            return;
+        };
+        match leadership.is_self {
+            true => current.leads.insert(region),
+            false => current.leads.remove(&region),
+        };
+        let monotonic = current.progress.term(region, term);
+        self.check(monotonic);
+    }
+
+    fn check_applied(&mut self, store: usize) -> Result<(), String> {
+        let Some(current) = &mut self.stores[store].life else {
+            return Ok(());
+        };
+        let failed = |error: engine::Error| format!("reading what was applied: {error}");
+        let mut news = Vec::new();
+        for region in &current.regions {
+            let key = keys::apply_state_key(region.id);
+            let record = current.kv.get(Cf::Raft, &key).map_err(failed)?;
+            let record = record.ok_or("an apply state is gone")?;
+            let state = decode_apply_state(record).map_err(|error| error.to_string())?;
+            if current.progress.applied(region.id, state.applied_index)? {
+                let contents = replicas::contents(&current.kv, region).map_err(failed)?;
+                news.push((region.id, state.applied_index, contents));
+            }
+        }
+        for (region, index, contents) in news {
+            self.note(format_args!(
+                "s{} r{region} applied {index}: {contents:016x}",
+                store + 1
+            ));
+            self.replicas.observe(region, index, contents)?;
+        }
+        Ok(())
+    }
+
+    /// The process ends; its disk keeps everything.
+    pub(crate) fn kill(&mut self, store: usize) {
+        self.note(format_args!("s{} is gone", store + 1));
+        let stores = &mut self.stores[store];
+        stores.end_life();
+        stores.paused_until_us = self.now_us;
+        stores.disk.fail_syncs(false);
+        let outage_us = match self.is_healed {
+            true => 1_000,
+            false => self
+                .fault_rng
+                .between(1_000, self.options.faults.outage_us_max.max(1_000)),
+        };
+        self.after(outage_us, Event::Start { store });
+    }
+
+    /// The machine ends; its disk loses a suffix of what was not synced.
+    pub(crate) fn lose_power(&mut self, store: usize) {
+        self.kill(store);
+        let mut lost = 0;
+        let rng = &mut self.fault_rng;
+        self.stores[store].disk.crash(&mut |unsynced| {
+            let kept = match rng.below(4) {
+                0 => 0,
+                1 => unsynced,
+                _ => rng.between(0, unsynced as u64) as usize,
+            };
+            lost += unsynced - kept;
+            kept
+        });
+        if lost > 0 {
+            *self.faults.entry("unsynced write lost").or_default() += lost as u64;
+        }
+        self.note(format_args!("s{} lost {lost} writes", store + 1));
+    }
+}

@@ -1,0 +1,230 @@
+//! A simulated store: the production handlers on two deterministic drivers, over a disk that
+//! outlives its lives.
+//!
+//! **Invariants.** A life begins with bootstrap and recovery, as a process does, and ends by a
+//! shutdown that answers nobody. What a life has in memory is gone with it.
+//!
+//! **Not here.** When things happen (`world`).
+
+use crate::checker::raft::Progress;
+use crate::engines::{Control, SimKv, SimLog};
+use crate::faults::PlantedBug;
+use crate::ports::{Outbox, SharedOutbox, SimPorts};
+use crate::quiet;
+use crate::rng::Rng;
+use batch_system::{
+    Builder, ByteBudget, Config, DeterministicDriver, Fsm, ManualClock, PanicPolicy, PanicVerdict,
+    System,
+};
+use engine::mem::Disk;
+use node::{
+    ApplyFsm, ApplyHandler, Identity, NoControl, PeerFsm, PeerHandler, PeerRouter, Ports,
+    StartError, StoreFsm, bootstrap, recover,
+};
+use raftstore::peer::PeerOptions;
+use raftstore::store::Store;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use types::{Region, RegionId, RequestId};
+
+/// Ticks between a store's reports.
+const REPORT_TICKS: u64 = 10;
+
+/// Bytes that may wait in the Peers' mailboxes of one store, completions aside.
+pub(crate) const MAILBOX_BYTES_MAX: usize = 64 << 10;
+
+/// What stays when a life ends.
+pub(crate) struct SimStore {
+    pub(crate) disk: Disk,
+    identity: Identity,
+    members: usize,
+    pub(crate) life: Option<Life>,
+    /// Counts lives; events for another life are void.
+    pub(crate) life_number: u64,
+    /// No round is run before this moment.
+    pub(crate) paused_until_us: u64,
+    /// How long a tick of this store's clock takes.
+    pub(crate) tick_us: u64,
+    /// Whether ticks pile up while it stands still, or are left out.
+    pub(crate) ticks_pile_up: bool,
+}
+
+/// One life: a process.
+pub(crate) struct Life {
+    peers: DeterministicDriver<PeerFsm, StoreFsm, PeerHandler<SimLog>>,
+    appliers: DeterministicDriver<ApplyFsm, NoControl, ApplyHandler<SimKv>>,
+    pub(crate) router: PeerRouter,
+    pub(crate) kv: SimKv,
+    pub(crate) outbox: SharedOutbox,
+    pub(crate) control: Arc<Control>,
+    pub(crate) regions: Vec<Region>,
+    pub(crate) progress: Progress,
+    /// Requests without an answer yet.
+    pub(crate) outstanding: BTreeSet<RequestId>,
+    /// Regions whose replica here believes to lead.
+    pub(crate) leads: BTreeSet<RegionId>,
+    /// Whether a round is scheduled.
+    pub(crate) is_scheduled: bool,
+}
+
+/// Sizes and bounds of one life, drawn anew for each.
+pub(crate) struct LifeOptions {
+    pub(crate) peer: PeerOptions,
+    pub(crate) pool: Config,
+    pub(crate) seed: u64,
+    pub(crate) bug: Option<PlantedBug>,
+}
+
+impl LifeOptions {
+    /// Small bounds, so that what production meets rarely is met all the time.
+    pub(crate) fn draw(seed: u64, bug: Option<PlantedBug>, rng: &mut Rng) -> Self {
+        let append_bytes_max = rng.pick(&[64, 512, 4096]);
+        Self {
+            peer: PeerOptions {
+                append_bytes_max,
+                inflight_appends_max: rng.between(1, 16) as usize,
+                uncommitted_bytes_max: rng.pick(&[append_bytes_max, 8192, 65_536]),
+                apply_bytes_max: rng.pick(&[64, 1024, 65_536]),
+                cache_bytes_max: rng.pick(&[0, 500, 65_536]),
+                entry_bytes_max: 4096,
+                report_ticks: 20,
+                seed,
+                ..PeerOptions::default()
+            },
+            pool: Config {
+                pool_size: 1,
+                max_batch_size: rng.between(1, 4) as usize,
+                messages_per_round: rng.between(1, 24) as usize,
+                mailbox_capacity: rng.between(16, 256) as usize,
+                ..Config::default()
+            },
+            seed: rng.next(),
+            bug,
+        }
+    }
+}
+
+impl SimStore {
+    pub(crate) fn new(identity: Identity, members: usize, tick_us: u64) -> Self {
+        Self {
+            disk: Disk::new(),
+            identity,
+            members,
+            life: None,
+            life_number: 0,
+            paused_until_us: 0,
+            tick_us,
+            ticks_pile_up: false,
+        }
+    }
+
+    /// Begins a life. `prepare` may arm a power cut before the first write.
+    pub(crate) fn start(
+        &mut self,
+        options: LifeOptions,
+        prepare: impl FnOnce(&Control),
+    ) -> Result<(), (StartError, SharedOutbox)> {
+        assert!(self.life.is_none(), "a store lives once at a time");
+        self.life_number += 1;
+        let outbox = Outbox::new(options.bug);
+        let control = Control::new(Arc::clone(&outbox), options.bug);
+        prepare(&control);
+        let life = Life::start(self, options, &outbox, control);
+        self.life = Some(life.map_err(|error| (error, outbox))?);
+        Ok(())
+    }
+
+    /// Ends the life, answering nobody.
+    pub(crate) fn end_life(&mut self) {
+        if let Some(life) = self.life.take() {
+            life.peers.crash();
+            life.appliers.crash();
+        }
+    }
+}
+
+impl Life {
+    fn start(
+        store: &SimStore,
+        options: LifeOptions,
+        outbox: &SharedOutbox,
+        control: Arc<Control>,
+    ) -> Result<Self, StartError> {
+        let failed = |doing| move |source| StartError::Engine { doing, source };
+        let kv = store.disk.open_kv("kv").map_err(failed("opening"))?;
+        let log = store.disk.open_log("log").map_err(failed("opening"))?;
+        let kv = SimKv::new(kv, Arc::clone(&control));
+        let log = SimLog::new(log, Arc::clone(&control));
+        bootstrap(&kv, &log, &store.identity, store.members)?;
+        let recovered = recover(&kv, &log, &store.identity, &options.peer)?;
+        let found = recovered.replicas.iter();
+        let regions: Vec<Region> = found.map(|(peer, _)| peer.region().clone()).collect();
+
+        let state = Store::new(store.identity.store_id, regions.clone(), REPORT_TICKS);
+        let peers = system(&options.pool, StoreFsm(state), MAILBOX_BYTES_MAX, outbox)?;
+        let appliers = system(&options.pool, NoControl, usize::MAX, outbox)?;
+        let sim_ports = Arc::new(SimPorts(Arc::clone(outbox)));
+        let ports = Ports {
+            transport: Arc::clone(&sim_ports) as _,
+            link: Arc::clone(&sim_ports) as _,
+            replies: Arc::clone(&sim_ports) as _,
+            observer: sim_ports,
+            peers: peers.router(),
+            appliers: appliers.router(),
+        };
+        for (peer, applier) in recovered.replicas {
+            let address = peer.region().id.get();
+            let applier = Box::new(ApplyFsm(applier));
+            assert!(ports.appliers.register(address, applier).is_ok());
+            assert!(
+                ports
+                    .peers
+                    .register(address, Box::new(PeerFsm(peer)))
+                    .is_ok()
+            );
+        }
+        let router = ports.peers.clone();
+        let apply_handler = ApplyHandler::new(kv.clone(), ports.clone());
+        let peer_handler = PeerHandler::new(log, ports);
+        Ok(Self {
+            peers: DeterministicDriver::new(peers, peer_handler, options.seed),
+            appliers: DeterministicDriver::new(appliers, apply_handler, !options.seed),
+            router,
+            kv,
+            outbox: Arc::clone(outbox),
+            control,
+            regions,
+            progress: Progress::default(),
+            outstanding: BTreeSet::new(),
+            leads: BTreeSet::new(),
+            is_scheduled: false,
+        })
+    }
+
+    /// Runs one round of one of the two systems. False if neither has anything to do.
+    pub(crate) fn run_round(&mut self, appliers_first: bool) -> bool {
+        match appliers_first {
+            true => self.appliers.step() || self.peers.step(),
+            false => self.peers.step() || self.appliers.step(),
+        }
+    }
+}
+
+fn system<N: Fsm, C: Fsm>(
+    config: &Config,
+    control: C,
+    bytes_max: usize,
+    outbox: &SharedOutbox,
+) -> Result<System<N, C>, batch_system::Error> {
+    let outbox = Arc::clone(outbox);
+    Builder::new(config.clone(), Box::new(control))
+        .budget(ByteBudget::new(bytes_max))
+        .clock(Arc::new(ManualClock::default()))
+        .panic_policy(PanicPolicy::Ask(Arc::new(move |report| {
+            let place = quiet::last_place();
+            let text = format!("{} ({:?}, {place})", report.message, report.place);
+            outbox.lock().panicked(text);
+            PanicVerdict::Remove
+        })))
+        .build()
+}

@@ -1,0 +1,347 @@
+//! What travels: Raft messages between stores, requests and answers between clients and stores.
+//!
+//! **Invariants.** A Raft message passes through its encoded form. A request is answered by the store
+//! at most once; where nothing comes back, the client gives up after a while.
+
+use crate::client::{Ask, Heard};
+use crate::faults::PlantedBug;
+use crate::keys::Keys;
+use crate::ports::Answer;
+use crate::trace::digest;
+use crate::world::{Closing, Envelope, Event, STORES, World};
+use batch_system::SendError;
+use engine::{Cf, KvEngine, KvSnapshot};
+use node::{PeerMessage, StoreMessage};
+use raftstore::peer::Input;
+use raftstore::{Outcome, RaftMessage, Reply, RequestContext, RequestError, store};
+use types::{PeerId, RegionId, RequestId, Space};
+
+/// How long a client waits for an answer.
+const PATIENCE_US: u64 = 400_000;
+/// The longest pause of a client between two requests.
+const THINK_US_MAX: u64 = 12_000;
+/// The longest way between a client and a store.
+const CLIENT_DELAY_US_MAX: u64 = 2_000;
+/// The wall clock at the beginning, milliseconds since the Unix epoch.
+const BEGINNING_MS: u64 = 1_700_000_000_000;
+
+impl World {
+    pub(crate) fn send(&mut self, store: usize, message: RaftMessage) {
+        let checked = self.raft.sent(&message);
+        self.check(checked);
+        let target = message.to.store_id.get() as usize - 1;
+        let body = message.encode_body();
+        let arrivals = match self.is_swallowed(message.region_id) {
+            true => Vec::new(),
+            false => self.network.arrivals(self.now_us, (store, target)),
+        };
+        self.note(format_args!(
+            "s{}>s{} r{} {:?} term {} index {} entries {} commit {} reject {} {:016x} x{}",
+            store + 1,
+            target + 1,
+            message.region_id,
+            message.message.get_msg_type(),
+            message.message.term,
+            message.message.index,
+            message.message.get_entries().len(),
+            message.message.commit,
+            message.message.reject,
+            digest(0, &body),
+            arrivals.len(),
+        ));
+        if self.stores[target].life.is_none() && self.rng.chance(500_000) {
+            let life = self.stores[store].life_number;
+            let (region, peer) = (message.region_id, message.to.id);
+            let lost = Event::Unreachable {
+                store,
+                life,
+                region,
+                peer,
+            };
+            self.after(200, lost);
+        }
+        for at_us in arrivals {
+            let envelope = Envelope {
+                region: message.region_id,
+                from: message.from,
+                to: message.to,
+                epoch: message.epoch,
+                body: body.clone(),
+            };
+            self.at(at_us, Event::Deliver(Box::new(envelope)));
+        }
+    }
+
+    fn is_swallowed(&self, region: RegionId) -> bool {
+        let is_deaf = self.options.planted_bug == Some(PlantedBug::DeafRegion);
+        is_deaf && self.is_healed && region == RegionId::FIRST_DATA
+    }
+
+    pub(crate) fn deliver(&mut self, envelope: Envelope) {
+        let store = envelope.to.store_id.get() as usize - 1;
+        let Envelope {
+            region,
+            from,
+            to,
+            epoch,
+            body,
+        } = envelope;
+        let number = store + 1;
+        let Some(life) = &self.stores[store].life else {
+            self.note(format_args!("s{number} is not there for r{region}"));
+            return;
+        };
+        let message = match RaftMessage::decode_body(region, from, to, epoch, &body) {
+            Ok(message) => message,
+            Err(error) => {
+                let from = from.store_id;
+                self.violate(format_args!(
+                    "store {from} sent what store {number} must refuse: {error}: {}",
+                    describe(&body)
+                ));
+                return;
+            }
+        };
+        let sent = life
+            .router
+            .send(region.get(), PeerMessage(Input::Message(message)));
+        let outcome = match sent {
+            Ok(()) => "taken",
+            Err(SendError::NotFound(PeerMessage(Input::Message(message)))) => {
+                let stray = StoreMessage(store::Input::Stray(message));
+                let _ = life.router.send_control(stray);
+                "stray"
+            }
+            Err(_) => "dropped",
+        };
+        let hash = digest(0, &body);
+        self.note(format_args!(
+            "s{number} r{region} got {hash:016x}: {outcome}"
+        ));
+        self.wake(store);
+    }
+
+    pub(crate) fn unreachable(&mut self, store: usize, life: u64, region: RegionId, peer: PeerId) {
+        if self.stores[store].life_number != life {
+            return;
+        }
+        if let Some(current) = &self.stores[store].life {
+            let input = PeerMessage(Input::Unreachable { peer });
+            let _ = current.router.send(region.get(), input);
+            self.wake(store);
+        }
+    }
+
+    /// A client begins its next request.
+    pub(crate) fn turn(&mut self, client: usize) {
+        let closing = client.checked_sub(self.options.clients);
+        let (region, ask) = match closing {
+            None if self.is_healed => return,
+            None => {
+                let region = self.rng.below(self.clients.keys().regions().len() as u64) as usize;
+                (region, self.clients.draw(region, &mut self.rng))
+            }
+            Some(region) => match self.closing[region] {
+                Closing::Write => (region, self.clients.last_put(region)),
+                Closing::Read => (region, Ask::GetAll),
+                Closing::Done => return,
+            },
+        };
+        let lucky = self.rng.chance(950_000);
+        let store = match lucky {
+            true => self.clients.leader(region),
+            false => self.rng.below(STORES as u64) as usize,
+        };
+        let request = self.clients.call(client, region, ask.clone());
+        self.note(format_args!(
+            "c{client} asks s{} for r#{region}: {request} {ask:?}",
+            store + 1
+        ));
+        let delay_us = self.client_delay_us();
+        if !self.loses_answer() {
+            let event = Event::Request {
+                store,
+                request,
+                region,
+                ask,
+            };
+            self.after(delay_us, event);
+        }
+        self.after(PATIENCE_US, Event::Timeout { request });
+    }
+
+    /// A request has come to a store.
+    pub(crate) fn request(&mut self, store: usize, request: RequestId, region: usize, ask: &Ask) {
+        let now_ms = BEGINNING_MS + self.now_us / 1000;
+        let names_peer = self.rng.chance(500_000);
+        let target = self.clients.keys().regions()[region].clone();
+        let command = ask.command(region, self.clients.keys(), now_ms);
+        let stale = self.options.planted_bug == Some(PlantedBug::StaleRead);
+        let Some(life) = &mut self.stores[store].life else {
+            self.answer(request, Heard::Refused(RequestError::Stopping));
+            return;
+        };
+        life.outstanding.insert(request);
+        if stale && command.is_none() && life.leads.contains(&target.id) {
+            self.answered(store, (request, Ok(Reply::ReadReady(target.into()))));
+            return;
+        }
+        let me = life.regions.iter().find(|found| found.id == target.id);
+        let me = me.and_then(|found| found.peers.get(store)).copied();
+        let context = RequestContext {
+            region_id: target.id,
+            epoch: target.epoch,
+            peer: me.filter(|_| names_peer).unwrap_or_default(),
+            term: 0,
+        };
+        let input = match command {
+            Some(command) => Input::Propose {
+                request,
+                context,
+                command,
+            },
+            None => Input::Read { request, context },
+        };
+        let region_id = target.id;
+        let refused = match life.router.send(region_id.get(), PeerMessage(input)) {
+            Ok(()) => None,
+            Err(SendError::NotFound(_)) => Some(RequestError::RegionNotFound { region_id }),
+            Err(SendError::Full(_)) => Some(RequestError::ServerIsBusy {
+                reason: "the Region's mailbox is full",
+            }),
+            Err(SendError::Stopped(_)) => Some(RequestError::Stopping),
+        };
+        let number = store + 1;
+        self.note(format_args!("s{number} takes {request}: {refused:?}"));
+        if let Some(error) = refused {
+            self.answered(store, (request, Err(error)));
+        }
+        self.wake(store);
+    }
+
+    /// A store has answered.
+    pub(crate) fn answered(&mut self, store: usize, (request, result): Answer) {
+        let number = store + 1;
+        let life = self.stores[store].life_number;
+        self.note(format_args!("s{number} answers {request}: {result:?}"));
+        let was_waiting = match &mut self.stores[store].life {
+            Some(current) => current.outstanding.remove(&request),
+            None => true,
+        };
+        if !was_waiting {
+            self.violate(format_args!(
+                "store {number} answered {request}, which is answered or was never asked"
+            ));
+            return;
+        }
+        match result {
+            Err(error) => self.answer(request, Heard::Refused(error)),
+            Ok(Reply::Command(Outcome::Written)) => self.answer(request, Heard::Written),
+            Ok(Reply::Command(Outcome::Swapped {
+                succeeded,
+                previous,
+            })) => match previous.as_deref().map(<[u8; 8]>::try_from).transpose() {
+                Ok(previous) => {
+                    let previous = previous.map(u64::from_be_bytes);
+                    self.answer(request, Heard::Swapped(succeeded, previous));
+                }
+                Err(_) => self.violate(format_args!("{request} saw a value that is not ours")),
+            },
+            Ok(Reply::ReadReady(region)) => {
+                let found = self.clients.keys().regions().iter();
+                let region = found.take_while(|known| known.id != region.id).count();
+                let delay_us = self.rng.below(300);
+                let look = Event::Look {
+                    store,
+                    life,
+                    request,
+                    region,
+                };
+                self.after(delay_us, look);
+            }
+        }
+    }
+
+    /// The asker of a read that was allowed looks at the data.
+    pub(crate) fn look(&mut self, store: usize, life: u64, request: RequestId, region: usize) {
+        if self.stores[store].life_number != life {
+            return;
+        }
+        let Some(current) = &self.stores[store].life else {
+            return;
+        };
+        let snapshot = current.kv.snapshot();
+        let keys = self.clients.keys();
+        let space = Space::of(keys.regions()[region].id);
+        let values: Result<Vec<_>, String> = keys
+            .of(region)
+            .map(|key| {
+                let stored = snapshot
+                    .get(Cf::Default, &space.key(keys.key(key)))
+                    .map_err(|error| error.to_string())?;
+                let value = stored.as_ref().map(Keys::decode_value).transpose()?;
+                Ok((key, value))
+            })
+            .collect();
+        match values {
+            Ok(values) => self.answer(request, Heard::Values(values)),
+            Err(what) => self.violate(format_args!("{request} saw {what}")),
+        }
+    }
+
+    /// An answer goes to its client.
+    fn answer(&mut self, request: RequestId, heard: Heard) {
+        if self.loses_answer() {
+            self.count("answer lost");
+            return;
+        }
+        let delay_us = self.client_delay_us();
+        self.after(delay_us, Event::Answer { request, heard });
+    }
+
+    pub(crate) fn hear(&mut self, request: RequestId, heard: &Heard) {
+        self.note(format_args!("{request} hears {heard:?}"));
+        match self.clients.hear(request, heard, &mut self.rng) {
+            Ok(None) => {}
+            Ok(Some((client, done))) => {
+                if let Some(region) = client.checked_sub(self.options.clients)
+                    && done
+                {
+                    self.closing[region] = match self.closing[region] {
+                        Closing::Write => Closing::Read,
+                        Closing::Read | Closing::Done => Closing::Done,
+                    };
+                }
+                let think_us = self.rng.below(THINK_US_MAX);
+                self.after(think_us, Event::Turn { client });
+            }
+            Err(what) => self.violate(format_args!("{what}")),
+        }
+    }
+
+    pub(crate) fn time_out(&mut self, request: RequestId) {
+        let Some(client) = self.clients.get(request).map(|call| call.client) else {
+            return;
+        };
+        self.note(format_args!("c{client} gives up {request}"));
+        self.clients.give_up(request, &mut self.rng);
+        self.after(0, Event::Turn { client });
+    }
+
+    fn loses_answer(&mut self) -> bool {
+        !self.is_healed && self.rng.chance(self.plan.answer_loss_ppm)
+    }
+
+    fn client_delay_us(&mut self) -> u64 {
+        self.rng.between(20, CLIENT_DELAY_US_MAX)
+    }
+}
+
+/// A Raft message that can't be let in, as text.
+fn describe(body: &[u8]) -> String {
+    let mut message = raft::eraftpb::Message::default();
+    match protobuf::Message::merge_from_bytes(&mut message, body) {
+        Ok(()) => format!("{message:?}"),
+        Err(error) => error.to_string(),
+    }
+}

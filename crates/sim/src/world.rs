@@ -1,0 +1,373 @@
+//! The world: its clock, its events, and the phases of a run.
+//!
+//! Events happen in the order of their times; a draw from the seed decides between equal times.
+//!
+//! **Invariants.** Nothing here asks a real clock, starts a thread, or depends on addresses. After the
+//! first violation nothing more happens.
+
+use crate::checker::linear::{self, Verdict};
+use crate::checker::raft::RaftChecker;
+use crate::checker::replicas::ReplicaChecker;
+use crate::client::{Ask, Clients, Heard};
+use crate::faults::{Options, Plan};
+use crate::keys::Keys;
+use crate::network::Network;
+use crate::report::{Report, Violation};
+use crate::rng::Rng;
+use crate::store::SimStore;
+use crate::trace::Trace;
+use node::Members;
+use std::collections::BTreeMap;
+use std::fmt;
+use types::{ApiVersion, Epoch, Peer, PeerId, RegionId, RequestId};
+
+/// Stores of the cluster.
+pub(crate) const STORES: usize = 3;
+
+const MEMBERS: &str = "a=sim:1,b=sim:2,c=sim:3";
+
+/// One tick of a clock that runs right.
+const TICK_US: u64 = 10_000;
+
+/// What can happen. Stores are numbered by their position; `life` names the life that it is for.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Tick {
+        store: usize,
+        life: u64,
+    },
+    Round {
+        store: usize,
+        life: u64,
+    },
+    Deliver(Box<Envelope>),
+    Unreachable {
+        store: usize,
+        life: u64,
+        region: RegionId,
+        peer: PeerId,
+    },
+    Request {
+        store: usize,
+        request: RequestId,
+        region: usize,
+        ask: Ask,
+    },
+    /// A read was allowed: its asker looks at the data now.
+    Look {
+        store: usize,
+        life: u64,
+        request: RequestId,
+        region: usize,
+    },
+    Answer {
+        request: RequestId,
+        heard: Heard,
+    },
+    Timeout {
+        request: RequestId,
+    },
+    Turn {
+        client: usize,
+    },
+    Fault,
+    PowerCut {
+        store: usize,
+    },
+    Heal {
+        disturbance: u64,
+    },
+    Start {
+        store: usize,
+    },
+}
+
+/// A Raft message under way.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    pub(crate) region: RegionId,
+    pub(crate) from: Peer,
+    pub(crate) to: Peer,
+    pub(crate) epoch: Epoch,
+    pub(crate) body: Vec<u8>,
+}
+
+/// How far the last client of a Region has come, once the faults are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    Write,
+    Read,
+    Done,
+}
+
+/// One run.
+pub(crate) struct World {
+    pub(crate) options: Options,
+    pub(crate) plan: Plan,
+    seed: u64,
+    pub(crate) now_us: u64,
+    events: BTreeMap<(u64, u64, u64), Event>,
+    last_event: u64,
+    order: Rng,
+    pub(crate) rng: Rng,
+    pub(crate) fault_rng: Rng,
+    pub(crate) stores: Vec<SimStore>,
+    pub(crate) network: Network,
+    pub(crate) clients: Clients,
+    pub(crate) trace: Trace,
+    pub(crate) raft: RaftChecker,
+    pub(crate) replicas: ReplicaChecker,
+    pub(crate) faults: BTreeMap<&'static str, u64>,
+    pub(crate) is_healed: bool,
+    /// Of each Region; empty until the faults are over. Their clients come behind the others.
+    pub(crate) closing: Vec<Closing>,
+    violation: Option<String>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, options: &Options) -> Self {
+        let mut rng = Rng::new(seed);
+        let plan = Plan::draw(&options.faults, &mut rng);
+        let api = rng.pick(&[ApiVersion::V1, ApiVersion::V2]);
+        let members = Members::parse(MEMBERS).expect("a list of members");
+        let mut clock = |name: &str| {
+            let identity = members.identify(name, api).expect("a member");
+            let drift = rng.below(2 * plan.drift_ppm + 1);
+            let tick_us = TICK_US * (1_000_000 + drift - plan.drift_ppm) / 1_000_000;
+            SimStore::new(identity, STORES, tick_us)
+        };
+        let stores = ["a", "b", "c"].map(&mut clock).into();
+        Self {
+            options: options.clone(),
+            seed,
+            now_us: 0,
+            events: BTreeMap::new(),
+            last_event: 0,
+            order: rng.fork(),
+            fault_rng: rng.fork(),
+            stores,
+            network: Network::new(&plan, rng.fork()),
+            clients: Clients::new(Keys::new(STORES, api), options.clients),
+            trace: Trace::new(options.trace_lines),
+            raft: RaftChecker::default(),
+            replicas: ReplicaChecker::default(),
+            faults: BTreeMap::new(),
+            is_healed: false,
+            closing: Vec::new(),
+            violation: None,
+            plan,
+            rng,
+        }
+    }
+
+    pub(crate) fn run(mut self) -> Report {
+        self.begin();
+        self.run_until(self.options.fault_phase_us, |_| false);
+        self.heal();
+        let healed_us = self.now_us;
+        let bound_us = self.options.liveness_us_max;
+        if !self.run_until(healed_us + bound_us, Self::is_served) {
+            let closing = format!("{:?}", self.closing);
+            self.violate(format_args!(
+                "a healed cluster does not serve every Region within {bound_us} us: {closing}"
+            ));
+        }
+        let recovery_us = self.now_us - healed_us;
+        if !self.run_until(self.now_us + bound_us, Self::is_quiet) {
+            let unrest = self.unrest();
+            self.violate(format_args!("no rest within {bound_us} us: {unrest}"));
+        }
+        self.clients.give_up_all(&mut self.rng);
+        let (checked, undecided) = self.check_history();
+        self.report(recovery_us, checked, undecided)
+    }
+
+    fn begin(&mut self) {
+        for store in 0..STORES {
+            let at = self.rng.below(50_000);
+            self.after(at, Event::Start { store });
+        }
+        for client in 0..self.options.clients {
+            let at = self.rng.below(100_000);
+            self.after(at, Event::Turn { client });
+        }
+        let at = self.fault_rng.below(200_000);
+        self.after(at, Event::Fault);
+    }
+
+    /// Runs until `done`, at most until the deadline. True if it is done, or nothing matters any more.
+    fn run_until(&mut self, deadline_us: u64, done: fn(&Self) -> bool) -> bool {
+        loop {
+            if self.violation.is_some() || done(self) {
+                return true;
+            }
+            match self.events.first_entry() {
+                Some(first) if first.key().0 <= deadline_us => {
+                    let ((at_us, ..), event) = first.remove_entry();
+                    self.now_us = at_us;
+                    self.handle(event);
+                }
+                _ => {
+                    self.now_us = deadline_us;
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Tick { store, life } => self.tick(store, life),
+            Event::Round { store, life } => self.round(store, life),
+            Event::Deliver(envelope) => self.deliver(*envelope),
+            Event::Unreachable {
+                store,
+                life,
+                region,
+                peer,
+            } => self.unreachable(store, life, region, peer),
+            Event::Request {
+                store,
+                request,
+                region,
+                ask,
+            } => self.request(store, request, region, &ask),
+            Event::Look {
+                store,
+                life,
+                request,
+                region,
+            } => self.look(store, life, request, region),
+            Event::Answer { request, heard } => self.hear(request, &heard),
+            Event::Timeout { request } => self.time_out(request),
+            Event::Turn { client } => self.turn(client),
+            Event::Fault => self.fault(),
+            Event::PowerCut { store } => self.rolling_power_cut(store),
+            Event::Heal { disturbance } => {
+                self.network.heal(disturbance);
+                self.note(format_args!("disturbance {disturbance} is over"));
+            }
+            Event::Start { store } => self.start(store),
+        }
+    }
+
+    /// Has something happen later.
+    pub(crate) fn after(&mut self, delay_us: u64, event: Event) {
+        self.at(self.now_us + delay_us, event);
+    }
+
+    pub(crate) fn at(&mut self, at_us: u64, event: Event) {
+        self.last_event += 1;
+        let place = (at_us, self.order.next(), self.last_event);
+        self.events.insert(place, event);
+    }
+
+    pub(crate) fn note(&mut self, what: fmt::Arguments<'_>) {
+        self.trace.note(self.now_us, what);
+    }
+
+    pub(crate) fn count(&mut self, fault: &'static str) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// A promise is broken. The first one counts.
+    pub(crate) fn violate(&mut self, what: fmt::Arguments<'_>) {
+        self.note(format_args!("violation: {what}"));
+        if self.violation.is_none() {
+            self.violation = Some(what.to_string());
+        }
+    }
+
+    pub(crate) fn check(&mut self, result: Result<(), String>) {
+        if let Err(what) = result {
+            self.violate(format_args!("{what}"));
+        }
+    }
+
+    fn is_served(&self) -> bool {
+        self.closing.iter().all(|stage| *stage == Closing::Done)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.unrest().is_empty()
+    }
+
+    /// What is still to come before all replicas are equal and everybody is answered.
+    fn unrest(&self) -> String {
+        let mut unrest = String::new();
+        let mut applied = Vec::new();
+        for (number, store) in self.stores.iter().enumerate() {
+            let Some(life) = &store.life else {
+                unrest += &format!("store {} is down; ", number + 1);
+                continue;
+            };
+            if let Some(request) = life.outstanding.first() {
+                let count = life.outstanding.len();
+                unrest += &format!(
+                    "store {} has not answered {count} requests, the first {request}; ",
+                    number + 1
+                );
+            }
+            applied.push(life.progress.applied_indexes());
+        }
+        if applied.windows(2).any(|pair| pair[0] != pair[1]) {
+            unrest += &format!("replicas have applied differently far: {applied:?}");
+        }
+        unrest
+    }
+
+    fn check_history(&mut self) -> (u64, u64) {
+        let (mut checked, mut undecided) = (0, 0);
+        if self.violation.is_some() {
+            return (checked, undecided);
+        }
+        let mut wrong = None;
+        for (key, operations) in self.clients.history.keys().iter().enumerate() {
+            checked += operations.len() as u64;
+            match linear::check(operations) {
+                Verdict::Linearizable => {}
+                Verdict::Undecided => undecided += 1,
+                Verdict::Violated => wrong = wrong.or(Some(key)),
+            }
+        }
+        if let Some(key) = wrong {
+            for operation in self.clients.history.keys()[key].clone() {
+                self.note(format_args!("key {key}: {operation:?}"));
+            }
+            self.violate(format_args!("key {key} is not linearizable"));
+        }
+        (checked, undecided)
+    }
+
+    fn report(mut self, recovery_us: u64, operations_checked: u64, undecided: u64) -> Report {
+        for store in &mut self.stores {
+            store.end_life();
+        }
+        let counts = &self.network.counts;
+        let network = [
+            ("message lost", counts.lost),
+            ("message doubled", counts.doubled),
+            ("message reordered", counts.reordered),
+            ("message cut off", counts.cut),
+        ];
+        let mut faults = self.faults;
+        faults.extend(network.into_iter().filter(|(_, count)| *count > 0));
+        Report {
+            seed: self.seed,
+            trace_hash: self.trace.hash(),
+            trace_events: self.trace.noted(),
+            simulated_us: self.now_us,
+            recovery_us,
+            faults,
+            operations_checked,
+            acknowledged: self.clients.acknowledged,
+            refused: self.clients.refused,
+            unknown: self.clients.unknown,
+            undecided,
+            violation: self.violation.map(|message| Violation {
+                message,
+                trace: self.trace.into_lines(),
+            }),
+        }
+    }
+}

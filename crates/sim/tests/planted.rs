@@ -1,0 +1,107 @@
+//! The checkers are proved by defects that are built in: each one must be found within some seeds.
+
+use sim::{FaultKind, FaultOptions, Options, PlantedBug, run};
+
+const SEEDS: u64 = 30;
+
+/// The violation of the first seed that finds the bug.
+fn find(bug: PlantedBug, kinds: &[FaultKind]) -> String {
+    let options = Options {
+        planted_bug: Some(bug),
+        faults: FaultOptions {
+            kinds: kinds.to_vec(),
+            is_swarm: false,
+            gap_us_max: 400_000,
+            ..FaultOptions::default()
+        },
+        fault_phase_us: 2_000_000,
+        ..Options::default()
+    };
+    (0..SEEDS)
+        .find_map(|seed| run(seed, &options).violation)
+        .unwrap_or_else(|| panic!("{bug:?} was not found within {SEEDS} seeds"))
+        .message
+}
+
+fn assert_found(bug: PlantedBug, kinds: &[FaultKind], expected: &[&str]) {
+    let message = find(bug, kinds);
+    assert!(
+        expected.iter().any(|part| message.contains(part)),
+        "{bug:?} was found as something else: {message}"
+    );
+}
+
+#[test]
+fn a_log_that_is_never_synced_is_found() {
+    assert_found(
+        PlantedBug::SkippedSync,
+        &[FaultKind::PowerCut, FaultKind::ClusterPowerCut],
+        &[
+            "does not start",
+            "not linearizable",
+            "differ at applied index",
+            "voted for",
+            "panicked",
+            "half of a batch",
+        ],
+    );
+}
+
+#[test]
+fn an_answer_that_comes_twice_is_found() {
+    assert_found(
+        PlantedBug::AnswerTwice,
+        &[],
+        &["is answered or was never asked"],
+    );
+}
+
+#[test]
+fn an_answer_that_never_comes_is_found() {
+    assert_found(PlantedBug::LostAnswer, &[], &["has not answered"]);
+}
+
+#[test]
+fn a_write_that_one_replica_forgets_is_found() {
+    assert_found(
+        PlantedBug::ForgottenWrite,
+        &[],
+        &[
+            "differ at applied index",
+            "not linearizable",
+            "half of a batch",
+        ],
+    );
+}
+
+#[test]
+fn a_stale_read_is_found() {
+    assert_found(
+        PlantedBug::StaleRead,
+        &[FaultKind::Isolation, FaultKind::Deafness],
+        &["not linearizable"],
+    );
+}
+
+#[test]
+fn a_region_that_stays_without_a_leader_is_found() {
+    assert_found(
+        PlantedBug::DeafRegion,
+        &[],
+        &["does not serve every Region"],
+    );
+}
+
+#[test]
+fn without_a_planted_bug_and_without_faults_nothing_is_found() {
+    let options = Options {
+        faults: FaultOptions {
+            kinds: Vec::new(),
+            ..FaultOptions::default()
+        },
+        ..Options::default()
+    };
+    let report = run(1, &options);
+    assert_eq!(report.violation, None);
+    assert!(report.faults.is_empty(), "{report}");
+}
