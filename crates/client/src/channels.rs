@@ -1,0 +1,51 @@
+//! Connections to stores, one for each address, made when they are first needed.
+
+use parking_lot::Mutex;
+use proto::tikvpb::tikv_client::TikvClient;
+use std::collections::HashMap;
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
+
+/// The largest answer that is taken: a page of a scan.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// A channel for `host:port` or a URL. It connects when it is used, and again when it has to.
+pub(crate) fn channel(
+    address: &str,
+    timeout: Duration,
+) -> Result<Channel, tonic::transport::Error> {
+    let url = match address.contains("://") {
+        true => address.to_owned(),
+        false => format!("http://{address}"),
+    };
+    let endpoint = Endpoint::from_shared(url)?
+        .connect_timeout(timeout)
+        .tcp_nodelay(true);
+    Ok(endpoint.connect_lazy())
+}
+
+/// Clients of stores, by address.
+#[derive(Default)]
+pub(crate) struct Channels(Mutex<HashMap<String, TikvClient<Channel>>>);
+
+impl Channels {
+    pub(crate) fn get(
+        &self,
+        address: &str,
+        timeout: Duration,
+    ) -> Result<TikvClient<Channel>, tonic::transport::Error> {
+        let mut channels = self.0.lock();
+        if let Some(client) = channels.get(address) {
+            return Ok(client.clone());
+        }
+        let client =
+            TikvClient::new(channel(address, timeout)?).max_decoding_message_size(ANSWER_BYTES_MAX);
+        channels.insert(address.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// Forgets a connection that failed.
+    pub(crate) fn forget(&self, address: &str) {
+        self.0.lock().remove(address);
+    }
+}

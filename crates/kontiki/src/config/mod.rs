@@ -1,0 +1,192 @@
+//! The configuration: one typed tree, from the defaults, a TOML file, and the command line's flags.
+//!
+//! **Why.** Items that mean the same as TiKV's have TiKV's names, so that what people know and have
+//! written stays true. An unknown key is an error, since it would otherwise be a setting that its
+//! author believes in and nobody reads.
+//!
+//! **Invariants.** A [`Config`] that [`load`] returns is valid as a whole. All problems are
+//! reported at once, each with where it was written. Later sources win: defaults, file, flags.
+//!
+//! **Not here.** Changes at run time, and the conversion into each crate's own settings (`run`).
+
+mod layers;
+mod nearest;
+mod tree;
+pub mod units;
+mod validate;
+
+use layers::Problem;
+pub use layers::{Leaf, Problems};
+pub use tree::{Config, LogFormat, LogLevel};
+pub use validate::is_address;
+
+use std::path::Path;
+
+/// Loads the configuration: defaults, then `file` if one is given, then `flags`.
+///
+/// # Errors
+/// Everything that is wrong with it, not only the first.
+pub fn load(file: Option<&Path>, flags: Vec<Leaf>) -> Result<Config, Problems> {
+    let mut problems = Vec::new();
+    let mut leaves = Vec::new();
+    if let Some(path) = file {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => leaves.extend(layers::parse(&name, &text, &mut problems)),
+            Err(error) => {
+                problems.push(Problem::of_source(&name, format!("can't be read: {error}")))
+            }
+        }
+    }
+    leaves.extend(flags);
+    let (config, sources) = layers::assemble(leaves, &mut problems);
+    validate::check(&config, &sources, &mut problems);
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(Problems(problems))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn load_text(
+        text: &str,
+        flags: &[(&'static str, &'static str, &str)],
+    ) -> Result<Config, Problems> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kontiki.toml");
+        std::fs::write(&path, text).unwrap();
+        let flags = flags
+            .iter()
+            .map(|(flag, key, value)| Leaf::from_flag(flag, key, *value))
+            .collect();
+        load(Some(&path), flags)
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        let Problems(found) = load_text(text, &[]).unwrap_err();
+        found
+            .iter()
+            .map(|problem| {
+                let text = problem.to_string();
+                let at = text.find("kontiki.toml").unwrap_or(0);
+                text[at..].to_owned()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn without_a_file_the_defaults_hold_and_are_valid() {
+        assert_eq!(load(None, Vec::new()).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_example_file_parses_to_the_defaults() {
+        let path = PathBuf::from(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../etc/kontiki.toml"
+        ));
+        let config = load(Some(&path), Vec::new()).unwrap();
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn the_example_file_names_every_item() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../etc/kontiki.toml");
+        let text = std::fs::read_to_string(path).unwrap();
+        let named: Vec<String> = layers::parse(path, &text, &mut Vec::new())
+            .into_iter()
+            .map(|leaf| leaf.key)
+            .collect();
+        let missing: Vec<String> = layers::known_keys()
+            .into_iter()
+            .filter(|key| !named.contains(key))
+            .collect();
+        assert_eq!(missing, [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_file_overrides_defaults_and_flags_override_the_file() {
+        let text = "[server]\naddr = \"127.0.0.1:4000\"\n[log]\nlevel = \"warn\"\n";
+        let config = load_text(text, &[("--addr", "server.addr", "127.0.0.1:5000")]).unwrap();
+        assert_eq!(config.server.addr, "127.0.0.1:5000");
+        assert_eq!(config.log.level, LogLevel::Warn);
+        assert_eq!(config.storage, Config::default().storage);
+    }
+
+    #[test]
+    fn an_unknown_key_names_its_line_and_the_nearest_key() {
+        let found = problems("[raftstore]\nstore-pool-size = 2\nstore-pol-size = 3\n");
+        assert_eq!(
+            found,
+            [
+                "kontiki.toml:3: unknown key `raftstore.store-pol-size`: did you mean `raftstore.store-pool-size`?"
+            ]
+        );
+        let found = problems("[raftstor]\nstore-pool-size = 3\n");
+        assert_eq!(
+            found,
+            ["kontiki.toml:1: unknown key `raftstor`: did you mean `raftstore`?"]
+        );
+        let found = problems("zebra-crossing-lamps = 3\n");
+        assert_eq!(
+            found,
+            ["kontiki.toml:1: unknown key `zebra-crossing-lamps`"]
+        );
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let found = problems(
+            "[server]\naddr = 5\n[storage]\napi-version = 3\nblock-cache = 1\n[raftstore]\n\
+             raft-base-tick-interval = \"fast\"\nbogus = 1\nraft-election-timeout-ticks = 1\n",
+        );
+        assert_eq!(found.len(), 6, "{found:#?}");
+        for (line, part) in [
+            (2, "server.addr"),
+            (4, "storage.api-version"),
+            (5, "storage.block-cache"),
+            (7, "`fast` is not a duration"),
+            (8, "unknown key `raftstore.bogus`"),
+            (9, "raftstore.raft-election-timeout-ticks"),
+        ] {
+            let start = format!("kontiki.toml:{line}: ");
+            assert!(
+                found
+                    .iter()
+                    .any(|text| text.starts_with(&start) && text.contains(part)),
+                "{part} in {found:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_line() {
+        let found = problems("[server]\naddr = \"127.0.0.1:1\naddr2 = 1\n");
+        assert!(found[0].starts_with("kontiki.toml:2: "), "{found:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = load(Some(Path::new("nowhere/kontiki.toml")), Vec::new()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("nowhere/kontiki.toml: can't be read")
+        );
+    }
+
+    #[test]
+    fn a_wrong_flag_is_named_as_a_flag() {
+        let flags = vec![Leaf::from_flag("--log-level", "log.level", "loud")];
+        let error = load(None, flags).unwrap_err();
+        assert!(
+            error.to_string().contains("--log-level: log.level: "),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,253 @@
+//! The typed tree of all items, with their defaults. `etc/kontiki.toml` shows it as a file.
+//!
+//! **Invariants.** No item is optional: an empty text stands for "derived", so that the serialised
+//! default names every key there is.
+//!
+//! **Not here.** Items that nothing reads.
+
+use super::units::{ReadableDuration, ReadableSize};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Everything that an operator can set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// What is logged, and where to.
+    pub log: Log,
+    /// Who the first members of the cluster are.
+    pub cluster: Cluster,
+    /// How this node is reached.
+    pub server: Server,
+    /// Where and how data is kept.
+    pub storage: Storage,
+    /// The engine of the Raft logs.
+    pub raft_engine: RaftEngine,
+    /// Replication.
+    pub raftstore: Raftstore,
+}
+
+/// What is logged, and where to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Log {
+    /// The least severe events that are logged.
+    pub level: LogLevel,
+    /// How an event is written.
+    pub format: LogFormat,
+    /// Where to.
+    pub file: LogFile,
+}
+
+/// Severities, the least severe last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// What stops this node or loses a request.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// What happens a few times an hour.
+    #[default]
+    Info,
+    /// What helps to find a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// How an event is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// A line for people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// The log file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LogFile {
+    /// Its path; it is appended to. Empty for the standard error stream.
+    pub filename: PathBuf,
+}
+
+/// Who the first members of the cluster are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Cluster {
+    /// This node's name among them.
+    pub name: String,
+    /// The members, as `n1=host:port,n2=host:port`. The same on each of them. Empty: this node alone.
+    pub initial_cluster: String,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            name: "n1".to_owned(),
+            initial_cluster: String::new(),
+        }
+    }
+}
+
+/// How this node is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Server {
+    /// The address to listen on, for everything: clients, other stores, placement.
+    pub addr: String,
+    /// The address that others dial. Empty: this member's in `initial-cluster`, or else `addr`.
+    pub advertise_addr: String,
+    /// What placement may know of this store, such as its zone and host.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            addr: "127.0.0.1:2379".to_owned(),
+            advertise_addr: String::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// Where and how data is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Storage {
+    /// The folder of all data; locked by the process that uses it.
+    pub data_dir: PathBuf,
+    /// Which API the cluster speaks, 1 or 2; fixed when it is bootstrapped.
+    pub api_version: u8,
+    /// The most bytes of writes in flight; further ones wait, and are refused after a while.
+    pub scheduler_pending_write_threshold: ReadableSize,
+    /// The cache of blocks read from disk.
+    pub block_cache: BlockCache,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("kontiki-data"),
+            api_version: 1,
+            scheduler_pending_write_threshold: ReadableSize::mib(100),
+            block_cache: BlockCache::default(),
+        }
+    }
+}
+
+/// The cache of blocks read from disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct BlockCache {
+    /// Its size.
+    pub capacity: ReadableSize,
+}
+
+impl Default for BlockCache {
+    fn default() -> Self {
+        Self {
+            capacity: ReadableSize::mib(256),
+        }
+    }
+}
+
+/// The engine of the Raft logs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RaftEngine {
+    /// Whether logs are in the log engine; otherwise in RocksDB. A change moves them at start.
+    pub enable: bool,
+}
+
+impl Default for RaftEngine {
+    fn default() -> Self {
+        Self { enable: true }
+    }
+}
+
+/// Replication.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Raftstore {
+    /// The length of a Raft tick.
+    pub raft_base_tick_interval: ReadableDuration,
+    /// Ticks between a leader's heartbeats.
+    pub raft_heartbeat_ticks: u32,
+    /// Ticks without a leader before an election.
+    pub raft_election_timeout_ticks: u32,
+    /// The least that a Peer draws for its own timeout. 0: the item above.
+    pub raft_min_election_timeout_ticks: u32,
+    /// What it draws stays below this. 0: twice the item above.
+    pub raft_max_election_timeout_ticks: u32,
+    /// The most log bytes in one append message.
+    pub raft_max_size_per_msg: ReadableSize,
+    /// The most append messages in flight to one follower.
+    pub raft_max_inflight_msgs: u32,
+    /// The largest entry; a larger write is refused before it is proposed.
+    pub raft_entry_max_size: ReadableSize,
+    /// Threads that drive Peers.
+    pub store_pool_size: usize,
+    /// The most Peers in one round of such a thread.
+    pub store_max_batch_size: usize,
+    /// Threads that apply committed entries.
+    pub apply_pool_size: usize,
+    /// The most Regions in one round of such a thread.
+    pub apply_max_batch_size: usize,
+    /// How long a busy Peer may stay with one thread before others can take it.
+    pub reschedule_duration: ReadableDuration,
+    /// The most messages that wait for one Peer.
+    pub notify_capacity: usize,
+    /// The most messages that one Peer handles in one round.
+    pub messages_per_tick: usize,
+    /// The most bytes that wait for all Peers of the store together.
+    pub mailbox_memory_limit: ReadableSize,
+    /// How often a Region's leader reports to placement.
+    pub pd_heartbeat_tick_interval: ReadableDuration,
+    /// How often a store reports to placement.
+    pub pd_store_heartbeat_tick_interval: ReadableDuration,
+}
+
+impl Default for Raftstore {
+    fn default() -> Self {
+        Self {
+            raft_base_tick_interval: ReadableDuration::secs(1),
+            raft_heartbeat_ticks: 2,
+            raft_election_timeout_ticks: 10,
+            raft_min_election_timeout_ticks: 0,
+            raft_max_election_timeout_ticks: 0,
+            raft_max_size_per_msg: ReadableSize::mib(1),
+            raft_max_inflight_msgs: 256,
+            raft_entry_max_size: ReadableSize::mib(8),
+            store_pool_size: 2,
+            store_max_batch_size: 256,
+            apply_pool_size: 2,
+            apply_max_batch_size: 256,
+            reschedule_duration: ReadableDuration::secs(5),
+            notify_capacity: 40_960,
+            messages_per_tick: 4_096,
+            mailbox_memory_limit: ReadableSize::mib(256),
+            pd_heartbeat_tick_interval: ReadableDuration::secs(60),
+            pd_store_heartbeat_tick_interval: ReadableDuration::secs(10),
+        }
+    }
+}
+
+impl Raftstore {
+    /// The ticks between which each Peer draws its election timeout: the least, and one past the most.
+    pub fn election_range_ticks(&self) -> std::ops::Range<u32> {
+        let ticks = self.raft_election_timeout_ticks;
+        let or = |item: u32, derived: u32| if item == 0 { derived } else { item };
+        or(self.raft_min_election_timeout_ticks, ticks)
+            ..or(
+                self.raft_max_election_timeout_ticks,
+                ticks.saturating_mul(2),
+            )
+    }
+}

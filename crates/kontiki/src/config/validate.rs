@@ -1,0 +1,449 @@
+//! What values must be, alone and together.
+//!
+//! **Why.** A node that starts with a wrong setting fails later, and elsewhere.
+//!
+//! **Invariants.** Every check runs, whatever the others found. A problem names the item as the
+//! operator wrote it: its key, and where.
+//!
+//! **Not here.** What only the machine can say: whether a port is free, a folder writable.
+
+use super::layers::{Problem, Source, Sources};
+use super::tree::{Config, Raftstore};
+use super::units::{ReadableDuration, ReadableSize};
+use std::time::Duration;
+
+/// Threads and rounds beyond this are a typing error, not a wish.
+const POOL_SIZE_MAX: usize = 256;
+/// The largest Raft entry: what a client's limit of a request leaves room for.
+const ENTRY_SIZE_MAX: ReadableSize = ReadableSize::mib(8);
+
+/// One of the first members of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name, unique among them.
+    pub name: String,
+    /// The address that others dial, `host:port`.
+    pub address: String,
+}
+
+/// Reads `n1=host:port,n2=host:port`.
+///
+/// # Errors
+/// A sentence about the first member that is malformed, or that repeats a name or an address.
+pub fn parse_initial_cluster(text: &str) -> Result<Vec<Member>, String> {
+    let mut members: Vec<Member> = Vec::new();
+    for part in text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
+        let (name, address) = part
+            .split_once('=')
+            .map(|(name, address)| (name.trim(), address.trim()))
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or_else(|| format!("`{part}` is not of the form name=host:port"))?;
+        if !is_address(address) {
+            return Err(format!(
+                "member `{name}`: `{address}` is not of the form host:port"
+            ));
+        }
+        if let Some(other) = members
+            .iter()
+            .find(|m| m.name == name || m.address == address)
+        {
+            return Err(format!(
+                "`{part}` repeats the name or address of `{}={}`",
+                other.name, other.address
+            ));
+        }
+        members.push(Member {
+            name: name.to_owned(),
+            address: address.to_owned(),
+        });
+    }
+    Ok(members)
+}
+
+/// Whether `text` is `host:port` with a host and a port that can be dialled.
+pub fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let host_is_one = match host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            !host.is_empty() && host.chars().all(allowed)
+        }
+    };
+    host_is_one && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn is_wildcard(address: &str) -> bool {
+    address.starts_with("0.0.0.0:") || address.starts_with("[::]:")
+}
+
+/// Checks everything, and adds what is wrong to `problems`.
+pub(super) fn check(config: &Config, sources: &Sources, problems: &mut Vec<Problem>) {
+    let mut check = Check { sources, problems };
+    check.addresses(config);
+    check.cluster(config);
+    check.storage(config);
+    check.election(&config.raftstore);
+    check.raftstore(&config.raftstore);
+}
+
+struct Check<'a> {
+    sources: &'a Sources,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn require(&mut self, holds: bool, key: &str, message: impl FnOnce() -> String) {
+        if !holds {
+            let source = self.sources.get(key).cloned().unwrap_or(Source::Default);
+            self.problems.push(Problem::of_key(source, key, &message()));
+        }
+    }
+
+    fn addresses(&mut self, config: &Config) {
+        let server = &config.server;
+        self.require(is_address(&server.addr), "server.addr", || {
+            format!("`{}` is not of the form host:port", server.addr)
+        });
+        let advertised = &server.advertise_addr;
+        self.require(
+            advertised.is_empty() || is_address(advertised),
+            "server.advertise-addr",
+            || format!("`{advertised}` is not of the form host:port"),
+        );
+        let dialled = config.dialled_address();
+        self.require(!is_wildcard(&dialled), "server.advertise-addr", || {
+            format!("others can't dial `{dialled}`: set the address that they reach this node at")
+        });
+        for (name, value) in &server.labels {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
+            let fine = !name.is_empty() && name.chars().chain(value.chars()).all(allowed);
+            self.require(fine, "server.labels", || {
+                format!("`{name} = {value}`: letters, digits and -_./ only")
+            });
+        }
+    }
+
+    fn cluster(&mut self, config: &Config) {
+        let key = "cluster.initial-cluster";
+        let members = match parse_initial_cluster(&config.cluster.initial_cluster) {
+            Ok(members) => members,
+            Err(message) => return self.require(false, key, || message),
+        };
+        if members.is_empty() {
+            return;
+        }
+        let name = &config.cluster.name;
+        let own = members.iter().find(|member| member.name == *name);
+        self.require(own.is_some(), "cluster.name", || {
+            format!("`{name}` is not in `{key}`: use one of the names there")
+        });
+        let advertised = &config.server.advertise_addr;
+        let same = advertised.is_empty() || own.is_none_or(|own| own.address == *advertised);
+        self.require(same, "server.advertise-addr", || {
+            format!("differs from the address of `{name}` in `{key}`")
+        });
+    }
+
+    fn storage(&mut self, config: &Config) {
+        let storage = &config.storage;
+        self.require(
+            !storage.data_dir.as_os_str().is_empty(),
+            "storage.data-dir",
+            || "is empty".to_owned(),
+        );
+        self.require(
+            matches!(storage.api_version, 1 | 2),
+            "storage.api-version",
+            || format!("{} is not a version: 1 or 2", storage.api_version),
+        );
+        let pending = storage.scheduler_pending_write_threshold;
+        let entry = config.raftstore.raft_entry_max_size;
+        // The semaphore that counts them has 32 bits.
+        let fine = pending >= entry && pending.0 <= u64::from(u32::MAX >> 1);
+        self.require(fine, "storage.scheduler-pending-write-threshold", || {
+            format!("must be between raft-entry-max-size ({entry}) and 2GiB")
+        });
+        self.require(
+            storage.block_cache.capacity >= ReadableSize::mib(1),
+            "storage.block-cache.capacity",
+            || "must be 1MiB or more".to_owned(),
+        );
+    }
+
+    fn election(&mut self, raftstore: &Raftstore) {
+        let key = "raftstore.raft-election-timeout-ticks";
+        self.require(
+            raftstore.raft_heartbeat_ticks > 0,
+            "raftstore.raft-heartbeat-ticks",
+            || "must be 1 or more".to_owned(),
+        );
+        let election = raftstore.raft_election_timeout_ticks;
+        let heartbeat = raftstore.raft_heartbeat_ticks;
+        self.require(election > heartbeat, key, || {
+            format!("{election} must be more than raft-heartbeat-ticks ({heartbeat})")
+        });
+        self.require(election <= 10_000, key, || {
+            "must be 10000 or less".to_owned()
+        });
+        let drawn = raftstore.election_range_ticks();
+        self.require(
+            drawn.start >= election,
+            "raftstore.raft-min-election-timeout-ticks",
+            || {
+                format!(
+                    "{} must not be less than raft-election-timeout-ticks ({election})",
+                    drawn.start
+                )
+            },
+        );
+        self.require(
+            drawn.end > drawn.start,
+            "raftstore.raft-max-election-timeout-ticks",
+            || {
+                format!(
+                    "{} must be more than the least timeout ({})",
+                    drawn.end, drawn.start
+                )
+            },
+        );
+        for (key, span) in [
+            (
+                "raftstore.raft-base-tick-interval",
+                raftstore.raft_base_tick_interval,
+            ),
+            (
+                "raftstore.reschedule-duration",
+                raftstore.reschedule_duration,
+            ),
+            (
+                "raftstore.pd-heartbeat-tick-interval",
+                raftstore.pd_heartbeat_tick_interval,
+            ),
+            (
+                "raftstore.pd-store-heartbeat-tick-interval",
+                raftstore.pd_store_heartbeat_tick_interval,
+            ),
+        ] {
+            let day = ReadableDuration(Duration::from_secs(86_400));
+            let fine = span >= ReadableDuration::millis(1) && span <= day;
+            self.require(fine, key, || "must be between 1ms and 1d".to_owned());
+        }
+    }
+
+    fn raftstore(&mut self, raftstore: &Raftstore) {
+        for (key, size) in [
+            ("raftstore.store-pool-size", raftstore.store_pool_size),
+            ("raftstore.apply-pool-size", raftstore.apply_pool_size),
+        ] {
+            let fine = (1..=POOL_SIZE_MAX).contains(&size);
+            self.require(fine, key, || {
+                format!("must be between 1 and {POOL_SIZE_MAX}")
+            });
+        }
+        for (key, count) in [
+            (
+                "raftstore.store-max-batch-size",
+                raftstore.store_max_batch_size,
+            ),
+            (
+                "raftstore.apply-max-batch-size",
+                raftstore.apply_max_batch_size,
+            ),
+            ("raftstore.notify-capacity", raftstore.notify_capacity),
+            ("raftstore.messages-per-tick", raftstore.messages_per_tick),
+            (
+                "raftstore.raft-max-inflight-msgs",
+                raftstore.raft_max_inflight_msgs as usize,
+            ),
+        ] {
+            self.require(count > 0, key, || "must be 1 or more".to_owned());
+        }
+        let entry = raftstore.raft_entry_max_size;
+        let fine = entry >= ReadableSize::kib(16) && entry <= ENTRY_SIZE_MAX;
+        self.require(fine, "raftstore.raft-entry-max-size", || {
+            format!("must be between 16KiB and {ENTRY_SIZE_MAX}")
+        });
+        let message = raftstore.raft_max_size_per_msg;
+        let fine = message > ReadableSize(0) && message <= ENTRY_SIZE_MAX;
+        self.require(fine, "raftstore.raft-max-size-per-msg", || {
+            format!("must be between 1B and {ENTRY_SIZE_MAX}")
+        });
+        let waiting = raftstore.mailbox_memory_limit;
+        self.require(
+            waiting.0 >= 2 * entry.0,
+            "raftstore.mailbox-memory-limit",
+            || format!("must be twice raft-entry-max-size ({entry}) or more"),
+        );
+    }
+}
+
+impl Config {
+    /// The first members, in their order; none when this node is alone.
+    pub fn members(&self) -> Vec<Member> {
+        // A text that is malformed has been reported by `check`.
+        parse_initial_cluster(&self.cluster.initial_cluster).unwrap_or_default()
+    }
+
+    /// The address that others dial this node at.
+    pub fn dialled_address(&self) -> String {
+        if !self.server.advertise_addr.is_empty() {
+            return self.server.advertise_addr.clone();
+        }
+        self.members()
+            .into_iter()
+            .find(|member| member.name == self.cluster.name)
+            .map_or_else(|| self.server.addr.clone(), |member| member.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = Config::default();
+        change(&mut config);
+        let mut problems = Vec::new();
+        check(&config, &Sources::new(), &mut problems);
+        problems
+            .iter()
+            .map(|problem| problem.message.clone())
+            .collect()
+    }
+
+    /// Exactly one problem, and it is with this key.
+    fn refused(key: &str, change: impl FnOnce(&mut Config)) {
+        let found = found(change);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(&format!("{key}: ")), "{found:?}");
+    }
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        for good in ["127.0.0.1:1", "host-1.example:65535", "[::1]:2379"] {
+            assert!(is_address(good), "{good}");
+        }
+        for bad in [
+            "",
+            ":1",
+            "host",
+            "host:",
+            "host:0",
+            "host:65536",
+            "::1:5",
+            "[x]:1",
+            "http://h:1",
+            "a b:1",
+        ] {
+            assert!(!is_address(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_first_members_are_read_in_order() {
+        let members = parse_initial_cluster("n2=h2:2, n1=h1:1,").unwrap();
+        let pairs: Vec<_> = members
+            .iter()
+            .map(|m| (m.name.as_str(), m.address.as_str()))
+            .collect();
+        assert_eq!(pairs, [("n2", "h2:2"), ("n1", "h1:1")]);
+        assert_eq!(parse_initial_cluster(""), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn malformed_or_repeated_members_are_refused() {
+        for bad in ["n1", "=h:1", "n1=h", "n1=h:1,n1=h:2", "n1=h:1,n2=h:1"] {
+            assert!(parse_initial_cluster(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_rule_refuses_what_breaks_it() {
+        refused("server.addr", |c| c.server.addr = "nowhere".into());
+        refused("server.advertise-addr", |c| {
+            c.server.advertise_addr = "x".into()
+        });
+        refused("server.advertise-addr", |c| {
+            c.server.addr = "0.0.0.0:2379".into()
+        });
+        refused("server.labels", |c| {
+            drop(c.server.labels.insert("zone".into(), "a b".into()))
+        });
+        refused("cluster.initial-cluster", |c| {
+            c.cluster.initial_cluster = "n1".into()
+        });
+        refused("cluster.name", |c| {
+            c.cluster.initial_cluster = "n2=h:1".into()
+        });
+        refused("storage.data-dir", |c| c.storage.data_dir = "".into());
+        refused("storage.api-version", |c| c.storage.api_version = 0);
+        refused("storage.scheduler-pending-write-threshold", |c| {
+            c.storage.scheduler_pending_write_threshold = ReadableSize::mib(7);
+        });
+        refused("storage.block-cache.capacity", |c| {
+            c.storage.block_cache.capacity = ReadableSize(1)
+        });
+        refused("raftstore.raft-heartbeat-ticks", |c| {
+            c.raftstore.raft_heartbeat_ticks = 0
+        });
+        refused("raftstore.raft-election-timeout-ticks", |c| {
+            c.raftstore.raft_election_timeout_ticks = 2
+        });
+        refused("raftstore.raft-min-election-timeout-ticks", |c| {
+            c.raftstore.raft_min_election_timeout_ticks = 9;
+        });
+        refused("raftstore.raft-max-election-timeout-ticks", |c| {
+            c.raftstore.raft_max_election_timeout_ticks = 10;
+        });
+        refused("raftstore.raft-base-tick-interval", |c| {
+            c.raftstore.raft_base_tick_interval = ReadableDuration::secs(0);
+        });
+        refused("raftstore.store-pool-size", |c| {
+            c.raftstore.store_pool_size = 0
+        });
+        refused("raftstore.apply-pool-size", |c| {
+            c.raftstore.apply_pool_size = 257
+        });
+        refused("raftstore.notify-capacity", |c| {
+            c.raftstore.notify_capacity = 0
+        });
+        refused("raftstore.raft-entry-max-size", |c| {
+            c.raftstore.raft_entry_max_size = ReadableSize::mib(9)
+        });
+        refused("raftstore.raft-max-size-per-msg", |c| {
+            c.raftstore.raft_max_size_per_msg = ReadableSize(0)
+        });
+        refused("raftstore.mailbox-memory-limit", |c| {
+            c.raftstore.mailbox_memory_limit = ReadableSize::mib(15);
+        });
+    }
+
+    #[test]
+    fn an_advertised_address_must_agree_with_the_members() {
+        refused("server.advertise-addr", |c| {
+            c.cluster.initial_cluster = "n1=h1:1,n2=h2:1".into();
+            c.server.advertise_addr = "h2:1".into();
+        });
+    }
+
+    #[test]
+    fn others_dial_the_advertised_address_or_the_members_or_the_listening_one() {
+        let mut config = Config::default();
+        assert_eq!(config.dialled_address(), "127.0.0.1:2379");
+        config.cluster.initial_cluster = "n1=h1:1".into();
+        config.server.addr = "0.0.0.0:1".into();
+        assert_eq!(config.dialled_address(), "h1:1");
+        config.server.advertise_addr = "h9:9".into();
+        assert_eq!(config.dialled_address(), "h9:9");
+    }
+}

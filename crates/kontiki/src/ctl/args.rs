@@ -1,0 +1,124 @@
+//! The command line of `kontiki ctl`.
+//!
+//! **Not here.** Doing it.
+
+use super::encoding::Encoding;
+use super::load::Format;
+use crate::cluster::ClusterArgs;
+use crate::config::units::ReadableDuration;
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Flags and commands of `kontiki ctl`.
+#[derive(Debug, Args)]
+pub struct CtlArgs {
+    /// How the cluster is reached.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// How results are printed.
+    #[arg(long, value_enum, default_value = "text", global = true)]
+    pub output: Output,
+    /// How keys and values are written, in arguments, results and files.
+    /// [default: escaped; for `raw load`: plain]
+    #[arg(long, value_enum, global = true)]
+    pub encoding: Option<Encoding>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CtlCommand,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Lines for people: fields with a TAB between them.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// The commands of `kontiki ctl`.
+#[derive(Debug, Subcommand)]
+pub enum CtlCommand {
+    /// Keys and values.
+    #[command(subcommand)]
+    Raw(RawCommand),
+    /// The stores, or one of them.
+    Store {
+        /// Its id.
+        id: Option<u64>,
+    },
+    /// The Regions in the order of their keys, or one of them.
+    Region {
+        /// Its id.
+        id: Option<u64>,
+    },
+    /// The members of placement, and which of them leads.
+    Member,
+}
+
+/// The commands of `kontiki ctl raw`.
+#[derive(Debug, Subcommand)]
+pub enum RawCommand {
+    /// Print the values of keys; the exit code is 1 if one is missing.
+    Get {
+        /// The keys.
+        #[arg(required = true)]
+        keys: Vec<String>,
+    },
+    /// Write one pair.
+    Put {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+        /// How long it lives; for ever if not given.
+        #[arg(long, value_name = "DURATION")]
+        ttl: Option<ReadableDuration>,
+    },
+    /// Delete keys.
+    Delete {
+        /// The keys.
+        #[arg(required = true)]
+        keys: Vec<String>,
+    },
+    /// Print pairs in the order of their keys.
+    Scan(ScanArgs),
+    /// Write all pairs of a file; of a key that occurs twice the last value stays.
+    Load(LoadArgs),
+}
+
+/// Flags of `kontiki ctl raw scan`.
+#[derive(Debug, Args)]
+pub struct ScanArgs {
+    /// From this key on, itself included.
+    #[arg(long, conflicts_with = "prefix")]
+    pub start: Option<String>,
+    /// Up to this key, itself not included.
+    #[arg(long, conflicts_with = "prefix")]
+    pub end: Option<String>,
+    /// Only keys that begin so.
+    #[arg(long)]
+    pub prefix: Option<String>,
+    /// The most pairs; all if not given.
+    #[arg(long)]
+    pub limit: Option<u64>,
+    /// Without the values.
+    #[arg(long)]
+    pub keys_only: bool,
+}
+
+/// Flags of `kontiki ctl raw load`.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// The file; `-` for the standard input.
+    pub file: PathBuf,
+    /// How its lines are read; told from the name's ending if not given (.tsv, .jsonl).
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// The most pairs in one request.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=16_384))]
+    pub batch: u32,
+    /// Requests in flight.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub workers: u16,
+}

@@ -1,0 +1,50 @@
+//! Kontiki's only program: a node, a playground, a control tool and a load generator.
+//!
+//! **Why one binary.** There is nothing to match versions of: the tool that loads the data is the one
+//! that serves it.
+//!
+//! **Invariants.** A command returns a typed error; only here it becomes a message and an exit code: 0
+//! when all was done, 1 when not, 2 when the command line or the configuration has to be changed.
+//!
+//! **Not here.** Anything that a library crate below could decide.
+
+mod bench;
+mod cli;
+mod cluster;
+mod config;
+mod ctl;
+mod error;
+mod logging;
+mod run;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use error::{Error, Result};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    match perform(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kontiki: {}", error.in_full());
+            error.exit_code()
+        }
+    }
+}
+
+fn perform(command: Command) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::io("starting threads"))?;
+    match command {
+        Command::Ctl(args) => runtime.block_on(ctl::run(args)),
+        Command::Bench(args) => runtime.block_on(bench::run(args)),
+        Command::Server(args) => runtime.block_on(run::server(args)),
+        Command::Playground(args) => runtime.block_on(run::playground(args)),
+    }
+}

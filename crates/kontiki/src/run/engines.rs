@@ -1,0 +1,100 @@
+//! Opens a node's engines in its data folder.
+//!
+//! ```text
+//! data-dir/LOCK           held while the node runs
+//! data-dir/db/            the data
+//! data-dir/RAFT-LOG       names the folder of Raft logs that counts
+//! data-dir/raft-engine/   Raft logs in the log engine, or
+//! data-dir/raft-rocks/    Raft logs in RocksDB
+//! ```
+//!
+//! **Invariants.** Logs that are in the other engine are moved before the node sees any. A crash while
+//! they are moved is repaired at the next start, whichever engine is then wanted.
+//!
+//! **Not here.** The moving itself (`engine::switch`).
+
+use super::data_dir::DataDir;
+use super::settings;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use engine::RaftLog;
+use engine::switch::{self, Place, Step};
+use engine_raftlog::{RaftLogEngine, RaftLogOptions};
+use engine_rocks::{RocksKv, RocksLog};
+use std::path::Path;
+
+const KV: &str = "db";
+const MARKER: &str = "RAFT-LOG";
+const LOG_ENGINE: &str = "raft-engine";
+const ROCKS: &str = "raft-rocks";
+
+/// Opens the data.
+///
+/// # Errors
+/// It is damaged, or can't be read or written.
+pub fn open_kv(config: &Config, data_dir: &DataDir) -> Result<RocksKv> {
+    let options = settings::rocks_options(config);
+    RocksKv::open(&data_dir.path().join(KV), &options).map_err(Error::Engine)
+}
+
+/// Opens the Raft logs in the log engine, after moving them there if they are in RocksDB.
+///
+/// # Errors
+/// They are damaged, or can't be read or written.
+pub fn open_log_engine(config: &Config, data_dir: &DataDir) -> Result<RaftLogEngine> {
+    let rocks = settings::rocks_log_options(config);
+    open_log(
+        data_dir,
+        (LOG_ENGINE, |path: &Path| {
+            RaftLogEngine::open(path, &RaftLogOptions::default())
+        }),
+        (ROCKS, |path: &Path| RocksLog::open(path, &rocks)),
+    )
+}
+
+/// Opens the Raft logs in RocksDB, after moving them there if they are in the log engine.
+///
+/// # Errors
+/// They are damaged, or can't be read or written.
+pub fn open_rocks_log(config: &Config, data_dir: &DataDir) -> Result<RocksLog> {
+    let rocks = settings::rocks_log_options(config);
+    open_log(
+        data_dir,
+        (ROCKS, |path: &Path| RocksLog::open(path, &rocks)),
+        (LOG_ENGINE, |path: &Path| {
+            RaftLogEngine::open(path, &RaftLogOptions::default())
+        }),
+    )
+}
+
+fn open_log<W: RaftLog, O: RaftLog>(
+    data_dir: &DataDir,
+    wanted: (&str, impl Fn(&Path) -> engine::Result<W>),
+    other: (&str, impl FnOnce(&Path) -> engine::Result<O>),
+) -> Result<W> {
+    let place = Place {
+        root: data_dir.path().to_owned(),
+        marker: MARKER.to_owned(),
+        wanted: wanted.0.to_owned(),
+        other: other.0.to_owned(),
+    };
+    let opened = switch::open(&place, wanted.1, other.1, &mut |step| {
+        report(step, &place);
+        Ok(())
+    });
+    opened.map_err(Error::Engine)
+}
+
+/// Says what a start that takes long is doing.
+fn report(step: Step, place: &Place) {
+    const EVERY: usize = 1_000;
+    match step {
+        Step::Copy { done, total } if done % EVERY == 0 => {
+            tracing::info!(done, total, to = place.wanted, "moving Raft logs");
+        }
+        Step::Copy { .. } | Step::Open => {}
+        Step::RemoveStale | Step::Sync | Step::Mark | Step::RemoveSource => {
+            tracing::debug!(?step, "opening Raft logs");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! `kontiki playground`: a whole cluster in this process, to try things out.
+//!
+//! **Why.** The first five minutes with a store should not be spent on configuration.
+//!
+//! **Invariants.** Its nodes are what `kontiki server` runs, with shorter ticks: another process could
+//! not tell the difference. All ports are bound before any data is touched. A temporary folder is
+//! removed at the end, one that was asked for never.
+//!
+//! **Not here.** A way to stop single nodes: that is for processes of their own.
+
+use super::node::{self, RunningNode};
+use super::signal::StopSignal;
+use crate::cli::PlaygroundArgs;
+use crate::config::units::{ReadableDuration, ReadableSize};
+use crate::config::{self, Config, Leaf};
+use crate::error::{Error, Result};
+use crate::logging;
+use client::{ApiVersion, Client};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// An election after half a second to a second without a leader: nobody waits long, and a laptop that
+/// is busy does not lose its leader.
+const TICK: ReadableDuration = ReadableDuration::millis(50);
+/// Where TiKV's clients look, and `ctl` too.
+const DEFAULT_PORT: u16 = 2379;
+/// Three caches share one small machine.
+const BLOCK_CACHE: ReadableSize = ReadableSize::mib(64);
+/// For the first leader to be elected; usually it takes a second.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Runs the nodes until told to stop.
+pub async fn playground(args: PlaygroundArgs) -> Result<()> {
+    let (folder, temporary) = folder(args.data_dir.as_deref())?;
+    let configs = configs(&args, &folder)?;
+    logging::start(&configs[0]).map_err(Error::io("starting to log"))?;
+    let stopping = StopSignal::listen()?.wait();
+    tokio::pin!(stopping);
+    let nodes = start_all(&configs).await?;
+    println!(
+        "{}",
+        greeting(&args, &configs, &folder, temporary.is_some())
+    );
+    let endpoints: Vec<String> = configs
+        .iter()
+        .map(|config| config.server.addr.clone())
+        .collect();
+    let result = tokio::select! {
+        ready = wait_until_ready(&args, &endpoints) => match ready {
+            Ok(()) => {
+                println!("{}", first_commands(&args, &endpoints[0], &program()));
+                stopping.await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
+        _ = &mut stopping => Ok(()),
+    };
+    eprintln!("stopping");
+    let stopped = stop_all(nodes).await;
+    result.and(stopped)
+}
+
+/// The folder of all nodes' data, and what removes it if it is temporary.
+fn folder(asked_for: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
+    match asked_for {
+        Some(path) => Ok((path.to_owned(), None)),
+        None => {
+            let made = tempfile::Builder::new()
+                .prefix("kontiki-playground-")
+                .tempdir();
+            let made = made.map_err(Error::io("making a temporary folder"))?;
+            Ok((made.path().to_owned(), Some(made)))
+        }
+    }
+}
+
+/// A configuration for each node, checked like any other.
+fn configs(args: &PlaygroundArgs, folder: &Path) -> Result<Vec<Config>> {
+    let last = args.port.checked_add(args.nodes - 1);
+    let last = last.ok_or_else(|| {
+        Error::Usage(format!(
+            "--port {}: too high for {} nodes",
+            args.port, args.nodes
+        ))
+    })?;
+    let addresses: Vec<String> = (args.port..=last)
+        .map(|port| format!("127.0.0.1:{port}"))
+        .collect();
+    let names = || (1..=args.nodes).map(|number| format!("n{number}"));
+    let members: Vec<String> = names()
+        .zip(&addresses)
+        .map(|(name, address)| format!("{name}={address}"))
+        .collect();
+    names()
+        .zip(&addresses)
+        .map(|(name, address)| {
+            let leaf = |key: &str, value: String| Leaf::from_flag("playground", key, value);
+            let leaves = vec![
+                leaf("storage.data-dir", folder.join(&name).display().to_string()),
+                leaf("cluster.name", name),
+                leaf("cluster.initial-cluster", members.join(",")),
+                leaf("server.addr", address.clone()),
+            ];
+            let mut config = config::load(None, leaves)?;
+            config.log.level = args.log_level;
+            config.storage.api_version = args.api_version;
+            config.storage.block_cache.capacity = BLOCK_CACHE;
+            config.raftstore.raft_base_tick_interval = TICK;
+            Ok(config)
+        })
+        .collect()
+}
+
+async fn start_all(configs: &[Config]) -> Result<Vec<RunningNode>> {
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    for config in configs {
+        let address = &config.server.addr;
+        let listener = TcpListener::bind(address).await.map_err(|source| {
+            let name = &config.cluster.name;
+            let attempt =
+                format!("{name} can't listen on {address} (choose other ports with --port)");
+            Error::Io { attempt, source }
+        })?;
+        listeners.push(listener);
+    }
+    let mut nodes = Vec::new();
+    for (config, listener) in configs.iter().zip(listeners) {
+        match node::start(config, listener).await {
+            Ok(node) => nodes.push(node),
+            Err(error) => {
+                stop_all(nodes).await?;
+                return Err(error);
+            }
+        }
+    }
+    Ok(nodes)
+}
+
+/// Stops every node, whatever becomes of the others, all at the same time; one error counts.
+async fn stop_all(nodes: Vec<RunningNode>) -> Result<()> {
+    let mut stopping: JoinSet<Result<()>> = nodes.into_iter().map(RunningNode::stop).collect();
+    let mut result = Ok(());
+    while let Some(stopped) = stopping.join_next().await {
+        result = result.and(stopped.map_err(Error::Failed).flatten());
+    }
+    result
+}
+
+/// Waits until the first read is answered: by then every first Region has a leader.
+async fn wait_until_ready(args: &PlaygroundArgs, endpoints: &[String]) -> Result<()> {
+    let config = client::Config {
+        api_version: if args.api_version == 2 {
+            ApiVersion::V2
+        } else {
+            ApiVersion::V1
+        },
+        deadline: READY_WITHIN,
+        ..client::Config::default()
+    };
+    let client = Client::connect(endpoints, config).await?;
+    client.get(b"ready").await?;
+    Ok(())
+}
+
+fn greeting(args: &PlaygroundArgs, configs: &[Config], folder: &Path, temporary: bool) -> String {
+    let kept = if temporary {
+        " (removed at the end)"
+    } else {
+        ""
+    };
+    let nodes = if args.nodes == 1 {
+        "1 node".to_owned()
+    } else {
+        format!("{} nodes", args.nodes)
+    };
+    let mut text = format!(
+        "Kontiki playground: {nodes}, API version {}, data in {}{kept}\n",
+        args.api_version,
+        folder.display()
+    );
+    for config in configs {
+        let line = format!("\n  {}  {}", config.cluster.name, config.server.addr);
+        text.push_str(&line);
+    }
+    text
+}
+
+fn first_commands(args: &PlaygroundArgs, endpoint: &str, program: &str) -> String {
+    let pd = if args.port == DEFAULT_PORT {
+        String::new()
+    } else {
+        format!(" --pd {endpoint}")
+    };
+    let api = if args.api_version == 2 {
+        " --api-version 2"
+    } else {
+        ""
+    };
+    let ctl = format!("{program} ctl{pd}{api}");
+    format!(
+        "\nReady. Try, in another terminal:\n\n  \
+         {ctl} raw put greeting hello\n  \
+         {ctl} raw get greeting\n\n\
+         TiKV clients connect to {endpoint}. Ctrl-C stops."
+    )
+}
+
+/// How this program was called.
+fn program() -> String {
+    std::env::args()
+        .next()
+        .unwrap_or_else(|| "kontiki".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LogLevel;
+
+    fn args(nodes: u16, port: u16) -> PlaygroundArgs {
+        PlaygroundArgs {
+            nodes,
+            port,
+            api_version: 2,
+            data_dir: None,
+            log_level: LogLevel::Warn,
+        }
+    }
+
+    #[test]
+    fn each_node_has_its_port_its_folder_and_the_same_members() {
+        let configs = configs(&args(3, 4000), Path::new("data")).unwrap();
+        let addresses: Vec<&str> = configs.iter().map(|c| c.server.addr.as_str()).collect();
+        assert_eq!(
+            addresses,
+            ["127.0.0.1:4000", "127.0.0.1:4001", "127.0.0.1:4002"]
+        );
+        assert_eq!(configs[1].storage.data_dir, Path::new("data/n2"));
+        for config in &configs {
+            assert_eq!(
+                config.cluster.initial_cluster,
+                configs[0].cluster.initial_cluster
+            );
+            assert_eq!(config.members().len(), 3);
+            assert_eq!(config.storage.api_version, 2);
+        }
+    }
+
+    #[test]
+    fn ports_beyond_the_last_one_are_refused() {
+        assert!(configs(&args(1, u16::MAX), Path::new("data")).is_ok());
+        assert!(matches!(
+            configs(&args(2, u16::MAX), Path::new("data")),
+            Err(Error::Usage(_))
+        ));
+    }
+
+    #[test]
+    fn the_first_commands_name_what_differs_from_the_defaults() {
+        let text = first_commands(&args(3, 4000), "127.0.0.1:4000", "kontiki");
+        assert!(
+            text.contains("kontiki ctl --pd 127.0.0.1:4000 --api-version 2 raw put"),
+            "{text}"
+        );
+        let defaults = PlaygroundArgs {
+            api_version: 1,
+            ..args(3, DEFAULT_PORT)
+        };
+        let text = first_commands(&defaults, "127.0.0.1:2379", "kontiki");
+        assert!(
+            text.contains("  kontiki ctl raw put greeting hello\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_temporary_folder_is_removed_and_one_that_was_asked_for_is_not() {
+        let (path, temporary) = folder(None).unwrap();
+        assert!(path.is_dir());
+        drop(temporary);
+        assert!(!path.exists());
+        let (path, temporary) = folder(Some(Path::new("here"))).unwrap();
+        assert!(path == Path::new("here") && temporary.is_none());
+    }
+}

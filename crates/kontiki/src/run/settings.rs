@@ -1,0 +1,121 @@
+//! From the configuration's items to each crate's own settings.
+//!
+//! **Why.** Crates below know nothing of files and names of items; here is the one place where a name
+//! meets what it does.
+//!
+//! **Not here.** Defaults and checks (`config`).
+
+use crate::config::Config;
+use engine_rocks::RocksOptions;
+use node::{Members, NodeOptions};
+use raftstore::peer::PeerOptions;
+use std::time::Duration;
+use types::ApiVersion;
+
+/// The first members: those of the configuration, or this node alone.
+pub fn members(config: &Config) -> Members {
+    let list = match config.cluster.initial_cluster.as_str() {
+        "" => format!("{}={}", config.cluster.name, config.dialled_address()),
+        list => list.to_owned(),
+    };
+    Members::parse(&list).expect("the configuration was checked")
+}
+
+/// The API that the cluster speaks.
+pub fn api_version(config: &Config) -> ApiVersion {
+    let number = u32::from(config.storage.api_version);
+    ApiVersion::from_number(number).expect("the configuration was checked")
+}
+
+/// For both databases.
+pub fn rocks_options(config: &Config) -> RocksOptions {
+    RocksOptions {
+        block_cache_bytes: to_usize(config.storage.block_cache.capacity.0),
+        ..RocksOptions::default()
+    }
+}
+
+/// For Raft logs in RocksDB: they are read from memory or once, at the start, and need little cache.
+pub fn rocks_log_options(config: &Config) -> RocksOptions {
+    let data = rocks_options(config);
+    RocksOptions {
+        block_cache_bytes: data.block_cache_bytes / 8,
+        ..data
+    }
+}
+
+/// For the node. `seed` decides its election timeouts.
+pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
+    let raftstore = &config.raftstore;
+    let tick = raftstore.raft_base_tick_interval.0;
+    let election = raftstore.election_range_ticks();
+    let pool = |pool_size, max_batch_size| batch_system::Config {
+        pool_size,
+        low_pool_size: 0,
+        max_batch_size,
+        messages_per_round: raftstore.messages_per_tick,
+        reschedule_duration: raftstore.reschedule_duration.0,
+        mailbox_capacity: raftstore.notify_capacity,
+    };
+    NodeOptions {
+        peer: PeerOptions {
+            heartbeat_ticks: raftstore.raft_heartbeat_ticks as usize,
+            election_ticks_min: election.start as usize,
+            election_ticks_max: election.end as usize,
+            append_bytes_max: raftstore.raft_max_size_per_msg.0,
+            inflight_appends_max: raftstore.raft_max_inflight_msgs as usize,
+            entry_bytes_max: raftstore.raft_entry_max_size.0,
+            report_ticks: ticks(raftstore.pd_heartbeat_tick_interval.0, tick),
+            seed,
+            ..PeerOptions::default()
+        },
+        tick,
+        peer_pool: pool(raftstore.store_pool_size, raftstore.store_max_batch_size),
+        apply_pool: pool(raftstore.apply_pool_size, raftstore.apply_max_batch_size),
+        mailbox_bytes_max: to_usize(raftstore.mailbox_memory_limit.0),
+        write_bytes_max: to_usize(config.storage.scheduler_pending_write_threshold.0),
+        store_report_ticks: ticks(raftstore.pd_store_heartbeat_tick_interval.0, tick),
+        ..NodeOptions::default()
+    }
+}
+
+/// How many ticks a span is; at least one.
+fn ticks(span: Duration, tick: Duration) -> u64 {
+    let ticks = span.as_millis() / tick.as_millis().max(1);
+    u64::try_from(ticks).unwrap_or(u64::MAX).max(1)
+}
+
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_become_whole_ticks_and_never_none() {
+        let tick = Duration::from_millis(50);
+        assert_eq!(ticks(Duration::from_secs(10), tick), 200);
+        assert_eq!(ticks(Duration::from_millis(1), tick), 1);
+    }
+
+    #[test]
+    fn a_node_without_a_list_of_members_is_the_only_one() {
+        let members = members(&Config::default());
+        let found: Vec<_> = members
+            .iter()
+            .map(|member| member.address.as_str())
+            .collect();
+        assert_eq!(found, ["127.0.0.1:2379"]);
+    }
+
+    #[test]
+    fn the_election_range_is_derived_or_given() {
+        let mut config = Config::default();
+        let peer = node_options(&config, 1).peer;
+        assert_eq!((peer.election_ticks_min, peer.election_ticks_max), (10, 20));
+        config.raftstore.raft_max_election_timeout_ticks = 15;
+        assert_eq!(node_options(&config, 1).peer.election_ticks_max, 15);
+    }
+}

@@ -1,0 +1,84 @@
+//! The program as a person calls it: what it prints, and how it ends.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn kontiki(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kontiki"))
+        .args(args)
+        .output()
+        .expect("the program starts")
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+/// An address that nobody listens on: bound once, and given back.
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+#[test]
+fn help_names_every_command() {
+    let output = kontiki(&["--help"]);
+    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for command in ["server", "playground", "ctl", "bench"] {
+        assert!(text.contains(command), "{command} in {text}");
+    }
+}
+
+#[test]
+fn a_config_with_errors_is_refused_with_all_of_them_and_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[server]\naddres = \"127.0.0.1:1\"\n\n[raftstore]\nraft-base-tick-interval = \"1 fortnight\"\n";
+    let config = write(folder.path(), "kontiki.toml", text);
+    let output = kontiki(&["server", "--config", &config, "--addr", "nowhere"]);
+    assert_eq!(output.status.code(), Some(2));
+    let errors = errors(&output);
+    assert!(errors.contains("has 3 problems"), "{errors}");
+    assert!(
+        errors.contains("kontiki.toml:2: unknown key `server.addres`: did you mean `server.addr`?")
+    );
+    assert!(errors.contains("kontiki.toml:5: raftstore.raft-base-tick-interval: `1 fortnight`"));
+    assert!(errors.contains("--addr: server.addr: `nowhere`"));
+}
+
+#[test]
+fn a_misspelt_flag_is_refused_with_code_2() {
+    let output = kontiki(&["server", "--adr", "127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(errors(&output).contains("--addr"), "{}", errors(&output));
+}
+
+#[test]
+fn ctl_says_that_nobody_answers() {
+    let address = free_address();
+    let output = kontiki(&[
+        "ctl",
+        "--pd",
+        &address,
+        "--timeout",
+        "200ms",
+        "raw",
+        "get",
+        "a",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors(&output).contains(&address), "{}", errors(&output));
+}
+
+#[test]
+fn ctl_refuses_an_address_that_is_none() {
+    let output = kontiki(&["ctl", "--pd", "http://", "member"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(errors(&output).contains("host:port"), "{}", errors(&output));
+}

@@ -1,0 +1,247 @@
+//! A playground and everything that `ctl` and `bench` do with it, as a person would.
+
+use e2e::{Process, free_ports};
+use serde_json::Value;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+const KONTIKI: &str = env!("CARGO_BIN_EXE_kontiki");
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+
+struct Playground {
+    process: Process,
+    endpoint: String,
+    data: tempfile::TempDir,
+}
+
+impl Playground {
+    /// Three nodes on consecutive free ports, ready.
+    fn start(api_version: u8) -> Playground {
+        let data = tempfile::tempdir().unwrap();
+        let port = three_in_a_row();
+        let args = [
+            "playground",
+            "--port",
+            &port.to_string(),
+            "--api-version",
+            &api_version.to_string(),
+            "--data-dir",
+            &data.path().join("data").display().to_string(),
+        ];
+        let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+        let log = data.path().join("log");
+        let mut process = Process::spawn("playground", Path::new(KONTIKI), &args, &log).unwrap();
+        let deadline = Instant::now() + STARTS_WITHIN;
+        while !process.output().contains("Ready.") {
+            assert!(
+                process.ended().is_none() && Instant::now() < deadline,
+                "{}",
+                process.output()
+            );
+            std::thread::sleep(POLL);
+        }
+        Playground {
+            process,
+            endpoint: format!("127.0.0.1:{port}"),
+            data,
+        }
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let pd = ["--pd", &self.endpoint];
+        Command::new(KONTIKI).args(args).args(pd).output().unwrap()
+    }
+
+    /// What a command that must succeed prints.
+    fn prints(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {errors}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.data.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+}
+
+fn three_in_a_row() -> u16 {
+    let ports = free_ports(30).unwrap();
+    let row = ports
+        .windows(3)
+        .find(|row| row[1] == row[0] + 1 && row[2] == row[1] + 1);
+    row.expect("three of thirty ports are consecutive")[0]
+}
+
+#[test]
+fn what_ctl_writes_it_reads_and_deletes() {
+    let cluster = Playground::start(1);
+    assert_eq!(
+        cluster.prints(&["ctl", "raw", "put", "a\\x00b", "line\\n"]),
+        ""
+    );
+    assert_eq!(
+        cluster.prints(&["ctl", "raw", "get", "a\\x00b"]),
+        "a\\x00b\tline\\n\n"
+    );
+    let json = cluster.prints(&[
+        "ctl",
+        "--output",
+        "json",
+        "--encoding",
+        "hex",
+        "raw",
+        "get",
+        "610062",
+    ]);
+    let pair: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&pair["key"], &pair["value"]),
+        (&"610062".into(), &"6c696e650a".into())
+    );
+    cluster.prints(&["ctl", "raw", "delete", "a\\x00b"]);
+    let missing = cluster.run(&["ctl", "raw", "get", "a\\x00b"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("not found: a\\x00b"));
+}
+
+#[test]
+fn a_file_is_loaded_and_scanned_back_equal_under_both_api_versions() {
+    for api_version in [1, 2] {
+        let cluster = Playground::start(api_version);
+        let lines: Vec<String> = (0..3_000)
+            .map(|n| format!("key/{n:06}\tvalue {n}"))
+            .collect();
+        let file = cluster.write("pairs.tsv", &lines.join("\n"));
+        let api = format!("--api-version={api_version}");
+        let report = cluster.prints(&["ctl", &api, "raw", "load", &file]);
+        assert!(report.starts_with("3000 pairs"), "{report}");
+        let all = cluster.prints(&["ctl", &api, "raw", "scan"]);
+        assert_eq!(all.lines().collect::<Vec<_>>(), lines);
+        let args = [
+            "ctl",
+            &api,
+            "raw",
+            "scan",
+            "--start",
+            "key/000010",
+            "--end",
+            "key/000013",
+            "--keys-only",
+        ];
+        assert_eq!(
+            cluster.prints(&args),
+            "key/000010\nkey/000011\nkey/000012\n"
+        );
+        let args = [
+            "ctl", &api, "raw", "scan", "--prefix", "key/0029", "--limit", "1",
+        ];
+        assert_eq!(cluster.prints(&args), "key/002900\tvalue 2900\n");
+    }
+}
+
+#[test]
+fn a_load_with_bad_lines_names_them_and_loads_the_rest() {
+    let cluster = Playground::start(1);
+    let file = cluster.write(
+        "pairs.jsonl",
+        "{\"key\":\"a\",\"value\":\"1\"}\n{}\n{\"key\":\"b\",\"value\":\"2\"}\n",
+    );
+    let output = cluster.run(&["ctl", "raw", "load", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(report.contains("pairs.jsonl:2: not a pair"), "{report}");
+    assert_eq!(cluster.prints(&["ctl", "raw", "scan"]), "a\t1\nb\t2\n");
+}
+
+#[test]
+fn ctl_shows_stores_regions_and_members() {
+    let cluster = Playground::start(1);
+    let stores = cluster.prints(&["ctl", "store"]);
+    assert_eq!(stores.lines().count(), 3, "{stores}");
+    assert!(
+        stores.starts_with(&format!("1\t{}\t", cluster.endpoint)),
+        "{stores}"
+    );
+    let regions = cluster.prints(&["ctl", "--output", "json", "region"]);
+    let region: Value = serde_json::from_str(&regions).unwrap();
+    assert_eq!(region["peers"].as_array().unwrap().len(), 3, "{regions}");
+    let members = cluster.prints(&["ctl", "member"]);
+    assert_eq!(members.matches("leader").count(), 1, "{members}");
+    assert_eq!(cluster.run(&["ctl", "store", "77"]).status.code(), Some(1));
+}
+
+#[test]
+fn bench_reports_every_kind_of_operation() {
+    let cluster = Playground::start(1);
+    let flags = [
+        "--keys",
+        "50",
+        "--clients",
+        "4",
+        "--count",
+        "200",
+        "--warm-up",
+        "0s",
+        "--output",
+        "json",
+    ];
+    for (load, kinds) in [("put", 1), ("get", 1), ("mixed", 2), ("scan", 1)] {
+        let json = cluster.prints(&[["bench", load].as_slice(), &flags].concat());
+        let report: Value = serde_json::from_str(&json).unwrap();
+        let operations = report["operations"].as_array().unwrap();
+        assert_eq!(operations.len(), kinds, "{json}");
+        let count: u64 = operations
+            .iter()
+            .map(|kind| kind["count"].as_u64().unwrap())
+            .sum();
+        assert_eq!(count, 200, "{json}");
+    }
+}
+
+#[test]
+fn a_playground_keeps_the_folder_that_was_asked_for_and_its_data() {
+    let mut cluster = Playground::start(1);
+    cluster.prints(&["ctl", "raw", "put", "kept", "yes"]);
+    let status = cluster.process.terminate(ENDS_WITHIN).unwrap();
+    assert!(status.success(), "{}", cluster.process.output());
+    assert!(cluster.data.path().join("data/n3/db").is_dir());
+    let port = cluster.endpoint.rsplit(':').next().unwrap();
+    let data = cluster.data.path().join("data").display().to_string();
+    let args: Vec<OsString> = ["playground", "--port", port, "--data-dir", &data]
+        .iter()
+        .map(OsString::from)
+        .collect();
+    let log = cluster.data.path().join("log2");
+    let again = Process::spawn("playground", Path::new(KONTIKI), &args, &log).unwrap();
+    let value = cluster.prints(&["ctl", "--timeout", "30s", "raw", "get", "kept"]);
+    assert_eq!(value, "kept\tyes\n");
+    drop(again);
+}
+
+#[test]
+fn a_taken_port_is_named_before_anything_is_written() {
+    let port = three_in_a_row();
+    let taken = std::net::TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let output = Command::new(KONTIKI)
+        .args(["playground", "--port", &port.to_string(), "--data-dir"])
+        .arg(&data)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        errors.contains(&taken.local_addr().unwrap().to_string()),
+        "{errors}"
+    );
+    assert!(errors.contains("--port"), "{errors}");
+    assert!(!data.exists());
+}
