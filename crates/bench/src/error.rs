@@ -1,0 +1,54 @@
+//! What can go wrong in a comparison; all of it ends the run with its message.
+
+use std::time::Duration;
+
+/// The result of this crate's functions.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// etcd is not installed.
+    #[error("no etcd at {0}: install it (Debian: apt-get install etcd-server) or give --etcd PATH")]
+    NoEtcd(std::path::PathBuf),
+    /// A server process could not be driven.
+    #[error(transparent)]
+    Process(#[from] e2e::Error),
+    /// A server does not answer.
+    #[error("{store} does not serve after {after:?}; its last answer: {last}")]
+    NotServing {
+        /// Which one.
+        store: &'static str,
+        /// The time it was given.
+        after: Duration,
+        /// What it answered last.
+        last: String,
+    },
+    /// The workload can't be run.
+    #[error(transparent)]
+    Workload(#[from] workload::SpecError),
+    /// The official client of TiKV.
+    #[error("tikv-client")]
+    Tikv(#[source] Box<tikv_client::Error>),
+    /// The client of etcd.
+    #[cfg(feature = "etcd")]
+    #[error("etcd-client")]
+    Etcd(#[from] etcd_client::Error),
+    /// The echo server.
+    #[error("the echo server")]
+    Echo(#[from] tonic::transport::Error),
+    /// A file or folder could not be used.
+    #[error("can't use {}", path.display())]
+    Io {
+        /// Its path.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl From<tikv_client::Error> for Error {
+    fn from(error: tikv_client::Error) -> Self {
+        Error::Tikv(Box::new(error))
+    }
+}

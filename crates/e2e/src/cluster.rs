@@ -1,0 +1,249 @@
+//! A cluster of `kontiki server` processes in a temporary folder.
+//!
+//! **Invariants.** Every node keeps its name, address and data directory over restarts; the list of
+//! members is the same for all. All nodes end with the [`Cluster`].
+//!
+//! **Not here.** Clients, and whether the cluster serves (`connect`).
+
+use crate::ports::free_ports;
+use crate::process::Process;
+use crate::{Error, Result};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// The tick of the clusters that tests and benchmarks start.
+pub const TICK: Duration = Duration::from_millis(50);
+/// Ticks after which a follower that hears nothing stands for election, at the least; at most twice.
+pub const ELECTION_TICKS: u32 = 10;
+
+/// How a cluster is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `storage.api-version`: 1 or 2.
+    pub api_version: u8,
+    /// `raft-engine.enable`: whether the Raft log lives in the log engine, or else in RocksDB.
+    pub raft_engine: bool,
+    /// Folder in which the cluster's temporary folder is made; the system's if there is none.
+    pub parent: Option<PathBuf>,
+    /// More lines for the configuration file, after all others.
+    pub extra: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            api_version: 1,
+            raft_engine: true,
+            parent: None,
+            extra: String::new(),
+        }
+    }
+}
+
+impl Options {
+    fn config(&self) -> String {
+        let Options {
+            api_version,
+            raft_engine,
+            extra,
+            ..
+        } = self;
+        let tick_ms = TICK.as_millis();
+        let (ticks, ticks_max) = (ELECTION_TICKS, 2 * ELECTION_TICKS);
+        format!(
+            "[storage]\napi-version = {api_version}\n\n\
+             [raft-engine]\nenable = {raft_engine}\n\n\
+             [raftstore]\nraft-base-tick-interval = \"{tick_ms}ms\"\n\
+             raft-heartbeat-ticks = 2\n\
+             raft-election-timeout-ticks = {ticks}\n\
+             raft-min-election-timeout-ticks = {ticks}\n\
+             raft-max-election-timeout-ticks = {ticks_max}\n\n{extra}\n"
+        )
+    }
+}
+
+/// Processes of one cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    program: PathBuf,
+    options: Options,
+    ports: Vec<u16>,
+    /// Before the folder: a node that goes down in a panic still shows its output from there.
+    nodes: Vec<Option<Process>>,
+    dir: TempDir,
+}
+
+impl Cluster {
+    /// Starts `nodes` processes of the program of [`kontiki_binary`] and returns at once.
+    pub fn start(nodes: usize, options: Options) -> Result<Cluster> {
+        Self::start_program(&kontiki_binary()?, nodes, options)
+    }
+
+    /// Starts `nodes` processes of `program` and returns at once.
+    pub fn start_program(program: &Path, nodes: usize, options: Options) -> Result<Cluster> {
+        let parent = options.parent.clone().unwrap_or_else(std::env::temp_dir);
+        let dir = tempfile::Builder::new()
+            .prefix("kontiki-cluster-")
+            .tempdir_in(&parent)
+            .map_err(|error| Error::Io {
+                path: parent,
+                source: error,
+            })?;
+        let mut cluster = Cluster {
+            program: program.to_owned(),
+            dir,
+            options,
+            ports: free_ports(nodes)?,
+            nodes: (0..nodes).map(|_| None).collect(),
+        };
+        for node in 0..nodes {
+            cluster.start_node(node)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Starts a node that does not run, on the data that it has.
+    pub fn start_node(&mut self, node: usize) -> Result<()> {
+        assert!(self.nodes[node].is_none(), "node {node} runs already");
+        // One file a node: another node may be reading its own while this one is written.
+        let config = self.dir.path().join(format!("{}.toml", name(node)));
+        fs::write(&config, self.options.config()).map_err(|error| Error::Io {
+            path: config.clone(),
+            source: error,
+        })?;
+        let args = self.args(node, &config);
+        let log = self.dir.path().join(format!("n{}.log", node + 1));
+        self.nodes[node] = Some(Process::spawn(&name(node), &self.program, &args, &log)?);
+        Ok(())
+    }
+
+    /// Kills a node with SIGKILL and returns once it is gone. Nothing happens if it does not run.
+    pub fn kill_node(&mut self, node: usize) {
+        self.nodes[node] = None;
+    }
+
+    /// Stops a node with SIGTERM; an error if it does not end well in time.
+    pub fn stop_node(&mut self, node: usize, within: Duration) -> Result<()> {
+        let mut process = self.nodes[node]
+            .take()
+            .expect("only a node that runs can be stopped");
+        let status = process.terminate(within)?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Error::BadExit {
+            name: name(node),
+            status,
+            output: process.output(),
+        })
+    }
+
+    /// Kills all nodes at the same moment, as far as one can.
+    pub fn kill_all(&mut self) {
+        let running = self.nodes.iter().flatten();
+        for pid in running.map(Process::pid) {
+            // SAFETY: a signal to our own child, which has not been reaped.
+            unsafe { libc::kill(pid as libc::pid_t, libc::SIGKILL) };
+        }
+        self.nodes.iter_mut().for_each(|node| *node = None);
+    }
+
+    /// Starts all nodes that do not run.
+    pub fn start_all(&mut self) -> Result<()> {
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].is_none() {
+                self.start_node(node)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the options for nodes that are started from now on.
+    pub fn set_options(&mut self, change: impl FnOnce(&mut Options)) {
+        change(&mut self.options);
+    }
+
+    /// `host:port` of every node, running or not.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.ports
+            .iter()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect()
+    }
+
+    /// The node that listens on this address (with or without a scheme).
+    pub fn node_at(&self, address: &str) -> Option<usize> {
+        let address = address.trim_start_matches("http://");
+        self.endpoints()
+            .iter()
+            .position(|endpoint| endpoint == address)
+    }
+
+    /// The process of a node that runs.
+    pub fn node(&mut self, node: usize) -> Option<&mut Process> {
+        self.nodes[node].as_mut()
+    }
+
+    /// The data directory of a node.
+    pub fn data_dir(&self, node: usize) -> PathBuf {
+        self.dir.path().join(name(node))
+    }
+
+    /// Processor time of all nodes that run, since each was started.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        self.nodes.iter().flatten().map(Process::cpu_time).sum()
+    }
+
+    /// The command line of a node, with another data directory or address where a test wants one.
+    pub fn args(&self, node: usize, config: &Path) -> Vec<OsString> {
+        let endpoints = self.endpoints();
+        let members: Vec<String> = endpoints
+            .iter()
+            .enumerate()
+            .map(|(node, endpoint)| format!("{}={endpoint}", name(node)))
+            .collect();
+        let mut args: Vec<OsString> = vec!["server".into()];
+        args.extend(["--name".into(), name(node).into()]);
+        args.extend(["--addr".into(), endpoints[node].clone().into()]);
+        args.extend(["--data-dir".into(), self.data_dir(node).into()]);
+        args.extend(["--initial-cluster".into(), members.join(",").into()]);
+        args.extend(["--config".into(), config.into()]);
+        args
+    }
+}
+
+fn name(node: usize) -> String {
+    format!("n{}", node + 1)
+}
+
+/// The program under test: `KONTIKI_BIN`, or `kontiki` in the folder that cargo builds into, found
+/// from the place of the running test.
+pub fn kontiki_binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("KONTIKI_BIN") {
+        let path = PathBuf::from(path);
+        return if path.is_file() {
+            Ok(path)
+        } else {
+            Err(Error::NoBinary { tried: vec![path] })
+        };
+    }
+    let running = std::env::current_exe().map_err(|error| Error::Io {
+        path: "/proc/self/exe".into(),
+        source: error,
+    })?;
+    // Tests run in target/PROFILE/deps, programs in target/PROFILE.
+    let tried: Vec<PathBuf> = running
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("kontiki"))
+        .collect();
+    tried
+        .iter()
+        .find(|path| path.is_file())
+        .cloned()
+        .ok_or(Error::NoBinary { tried })
+}
