@@ -21,6 +21,7 @@ async fn every_operation(api_version: u8, config: Config) {
     deletions(&client).await;
     swaps(&client).await;
     times_to_live(&client).await;
+    expiry(&client).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,7 +233,9 @@ async fn times_to_live(client: &RawClient) {
         .unwrap()
         .unwrap();
     assert!((900..=1_000).contains(&left), "{left}");
+}
 
+async fn expiry(client: &RawClient) {
     let short = pairs("ttl-short", 3);
     client
         .batch_put_with_ttl(short, [1, 1, 1_000])

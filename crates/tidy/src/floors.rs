@@ -26,7 +26,7 @@ const FLOORS: &[(&str, (u8, u8))] = &[
     ("raftstore", (3, 0)),
     ("placement", (3, 0)),
     ("txn", (3, 0)),
-    // Drives a cluster through `client`.
+    // Drives any store through a trait of its own, and uses no crate of ours.
     ("workload", (3, 0)),
     ("node", (4, 0)),
     ("server", (5, 0)),

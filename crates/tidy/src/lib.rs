@@ -1,5 +1,5 @@
 //! The rules of the house that a compiler does not know, as tests: which crate may use which, how
-//! long a file may be, what a pure crate must not call.
+//! long a file and a function may be, what a pure crate must not call.
 //!
 //! **Why.** A rule that only stands in a document is broken by the next change in a hurry. Each rule
 //! here is a function from text to [`Violation`]s, so that it is proved on planted bad text beside
@@ -13,6 +13,7 @@
 
 pub mod files;
 pub mod floors;
+pub mod functions;
 pub mod purity;
 mod source;
 pub mod tree;

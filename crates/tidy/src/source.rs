@@ -132,7 +132,7 @@ pub(crate) fn without_test_modules(code: &str) -> String {
         let Some(body) = body.filter(|at| is_module && code.as_bytes()[*at] == b'{') else {
             continue;
         };
-        let end = matching_brace(code.as_bytes(), body);
+        let end = closing(code, body).map_or(code.len(), |brace| brace + 1);
         for byte in &mut out[start..end] {
             if *byte != b'\n' {
                 *byte = b' ';
@@ -143,19 +143,47 @@ pub(crate) fn without_test_modules(code: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn matching_brace(code: &[u8], open: usize) -> usize {
+/// Where the bracket that opens at `open` closes: the same kind, the same depth.
+pub(crate) fn closing(code: &str, open: usize) -> Option<usize> {
+    let opening = code.as_bytes()[open];
+    let wanted = match opening {
+        b'(' => b')',
+        b'[' => b']',
+        _ => b'}',
+    };
     let mut depth = 0;
-    for (at, byte) in code.iter().enumerate().skip(open) {
-        match byte {
-            b'{' => depth += 1,
-            b'}' => depth -= 1,
-            _ => {}
+    for (at, byte) in code.bytes().enumerate().skip(open) {
+        if byte == opening {
+            depth += 1;
+        } else if byte == wanted {
+            depth -= 1;
         }
         if depth == 0 {
-            return at + 1;
+            return Some(at);
         }
     }
-    code.len()
+    None
+}
+
+/// The parts of `list` between its commas; those inside of brackets, also `<>`, part nothing.
+pub(crate) fn split_list(list: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut depth, mut start, mut before) = (0, 0, b' ');
+    for (at, byte) in list.bytes().enumerate() {
+        match byte {
+            b'(' | b'[' | b'{' | b'<' => depth += 1,
+            b')' | b']' | b'}' => depth -= 1,
+            b'>' if before != b'-' => depth -= 1,
+            b',' if depth == 0 => {
+                parts.push(&list[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+        before = byte;
+    }
+    parts.push(&list[start..]);
+    parts
 }
 
 /// The line, from 1, of a byte offset.
@@ -207,20 +235,9 @@ fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
     };
     let prefix = format!("{prefix}{}", tree[..open].trim());
     let inner = &tree[open + 1..tree.rfind('}').unwrap_or(tree.len())];
-    let mut depth = 0;
-    let mut start = 0;
-    for (at, byte) in inner.bytes().enumerate() {
-        match byte {
-            b'{' => depth += 1,
-            b'}' => depth -= 1,
-            b',' if depth == 0 => {
-                expand(&prefix, &inner[start..at], paths);
-                start = at + 1;
-            }
-            _ => {}
-        }
+    for part in split_list(inner) {
+        expand(&prefix, part, paths);
     }
-    expand(&prefix, &inner[start..], paths);
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The rules of the house, held against the tree as it is.
 
 use tidy::tree::{File, files, root};
-use tidy::{Violation, files as file_rules, floors, purity};
+use tidy::{Violation, files as file_rules, floors, functions, purity};
 
 /// Runs a rule over every file, and fails with all that it found.
 fn hold(rule: impl Fn(&File) -> Vec<Violation>) {
@@ -44,6 +44,14 @@ fn pure_crates_name_nothing_that_acts() {
 fn no_source_file_passes_the_ceiling_or_is_unfinished() {
     hold(|file| match file.is_rust() {
         true => file_rules::check_rust(&file.path, &file.text),
+        false => Vec::new(),
+    });
+}
+
+#[test]
+fn functions_fit_a_screen_and_take_few_parameters() {
+    hold(|file| match file.is_rust() {
+        true => functions::check(&file.path, &file.text),
         false => Vec::new(),
     });
 }
