@@ -4,6 +4,8 @@
 CARGO ?= cargo
 # Outside of the clone, and the same for every clone: that is where RocksDB is found compiled.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/kontiki/target
+# Where scripts/setup.sh unpacks etcd, behind whatever is installed.
+export PATH := $(PATH):$(HOME)/.cache/kontiki/etcd/usr/bin
 # What `make play` and `make bench` pass on, for example: make play PLAY="--nodes 1 --port 4000"
 PLAY ?=
 BENCH ?=
@@ -29,7 +31,8 @@ test: setup
 bench:
 	@./scripts/setup.sh bench
 	$(CARGO) build --release --locked -p kontiki
-	$(CARGO) run --release --locked -p bench --features etcd --bin compare -- $(BENCH)
+	$(CARGO) run --release --locked -p bench --features etcd --bin compare -- \
+		--etcd "$$(command -v etcd)" $(BENCH)
 
 audit:
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \

@@ -5,6 +5,8 @@
 #
 #   scripts/setup.sh          what `make play` and `make test` need
 #   scripts/setup.sh bench    and etcd with its client's build tool, to compare with
+#
+# It can't help with make and git themselves: whoever reads this has the one, and got here by the other.
 set -euo pipefail
 
 rust_min="1.91"
@@ -46,27 +48,44 @@ if ! at_least "$rust_found" "$rust_min"; then
     exit 1
 fi
 
+# Unpacked and not installed, which takes no root: Debian's package would enable and start a service,
+# and that holds the ports of `make play`.
+unpack_etcd() {
+    mkdir -p "$etcd_dir"
+    (cd "$etcd_dir" && apt-get download etcd-server && dpkg -x etcd-server_*.deb . &&
+        rm etcd-server_*.deb) || {
+        echo "setup: can't download etcd-server. Run this, then run make again:" >&2
+        echo "    sudo apt-get update" >&2
+        exit 1
+    }
+}
+
 packages=()
+unpacked=()
+etcd_dir="$HOME/.cache/kontiki/etcd" # its usr/bin is on the Makefile's PATH
 have c++ || packages+=(g++)
-have make || packages+=(make)
+have make || packages+=(make) # jemalloc's build calls it too
 have_libclang || packages+=(libclang-dev)
 if [ "${1:-}" = bench ]; then
-    have etcd || packages+=(etcd-server)
     have protoc || packages+=(protobuf-compiler)
+    have etcd || [ -x "$etcd_dir/usr/bin/etcd" ] || unpacked=(etcd-server)
 fi
-[ "${#packages[@]}" -eq 0 ] && exit 0
+[ "${#packages[@]}" -eq 0 ] && [ "${#unpacked[@]}" -eq 0 ] && exit 0
 
-install="apt-get install -y --no-install-recommends ${packages[*]}"
 if ! have apt-get; then
-    echo "setup: missing (by their Debian names): ${packages[*]}. Install them, then run make again." >&2
+    echo "setup: missing (by their Debian names): ${packages[*]} ${unpacked[*]}." \
+        "Install them, then run make again." >&2
     exit 1
 fi
-if [ "$(id -u)" -ne 0 ]; then
+install="apt-get install -y --no-install-recommends ${packages[*]}"
+if [ "$(id -u)" -eq 0 ]; then
+    echo "setup: installing ${packages[*]} ${unpacked[*]}" >&2
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update
+    [ "${#packages[@]}" -eq 0 ] || $install
+elif [ "${#packages[@]}" -gt 0 ]; then
     echo "setup: missing: ${packages[*]}. Run this, then run make again:" >&2
     echo "    sudo apt-get update && sudo $install" >&2
     exit 1
 fi
-echo "setup: installing ${packages[*]}" >&2
-export DEBIAN_FRONTEND=noninteractive
-apt-get update
-$install
+[ "${#unpacked[@]}" -eq 0 ] || unpack_etcd
