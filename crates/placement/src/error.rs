@@ -47,9 +47,6 @@ pub enum Error {
     /// There is no such store.
     #[error("invalid store ID {0}, not found")]
     StoreNotFound(StoreId),
-    /// The store has been removed for good; its id can't be used again.
-    #[error("store {0} is a tombstone: it was removed and can't come back under this id")]
-    StoreTombstone(StoreId),
     /// Another store has this address already.
     #[error("duplicated store address {address:?}: store {store_id} has it")]
     StoreAddressTaken {

@@ -148,7 +148,7 @@ impl Observed {
             return invalid("it lists a peer twice");
         }
         for peer in &region.peers {
-            state.stores.get_living(peer.store_id)?;
+            state.stores.get(peer.store_id)?;
         }
         match self.regions.get(&region.id) {
             Some(seen) if heartbeat.term < seen.term => Err(Error::StaleTerm {

@@ -49,7 +49,6 @@ impl Step<'_> {
 /// The state of a leader.
 #[derive(Debug)]
 pub(crate) struct Leader {
-    term: u64,
     ledger: Ledger,
     ids: Ids,
     tso: Tso,
@@ -63,13 +62,12 @@ pub(crate) struct Leader {
 impl Leader {
     /// Takes over what is persisted, and begins the first write: a window of timestamps, and the
     /// cluster itself if there is none.
-    pub(crate) fn new(term: u64, persisted: Durable, step: &mut Step<'_>) -> Self {
+    pub(crate) fn new(persisted: Durable, step: &mut Step<'_>) -> Self {
         let next_id = persisted
             .id_limit
             .max(step.config.bootstrap.first_free_id());
         let tso = Tso::new(step.config.tso_window_ms, persisted.tso_limit_ms, step.now);
         let mut leader = Self {
-            term,
             ledger: Ledger::new(persisted),
             ids: Ids::new(next_id),
             tso,
@@ -265,23 +263,20 @@ impl Leader {
     /// What a request comes to: questions see the visible state, changes the staged one.
     fn plan(&mut self, request: Request, step: &Step<'_>) -> Result<Planned> {
         let staged = self.ledger.staged();
-        let view = View::new(step, self.term, self.ledger.visible(), &self.observed);
+        let view = View::new(step, self.ledger.visible(), &self.observed);
         let response = match request {
             Request::AllocId => return Ok(Planned::Id),
             Request::Tso { count } => {
                 return Tso::check(count).map(|()| Planned::Timestamps(count));
             }
             Request::PutStore(store) => return stores::plan_put(staged, store).map(done),
-            Request::SetStoreState { store_id, state } => {
-                return stores::plan_state(staged, store_id, state).map(done);
-            }
             Request::UpdateGcSafePoint { safe_point } => {
                 return Ok(safepoint::plan(staged, safe_point));
             }
             Request::RegionHeartbeat(heartbeat) => return self.region_heartbeat(&heartbeat),
             Request::StoreHeartbeat(stats) => return self.store_heartbeat(step.now, stats),
             Request::GetStore { store_id } => view.store(store_id)?,
-            Request::GetAllStores { exclude_tombstone } => view.stores(exclude_tombstone),
+            Request::GetAllStores => view.stores(),
             Request::GetRegion { key } => view.region(|routes| routes.by_key(&key)),
             Request::GetPrevRegion { key } => view.region(|routes| routes.previous(&key)),
             Request::GetRegionById { region_id } => view.region(|routes| routes.by_id(region_id)),
@@ -289,7 +284,7 @@ impl Leader {
             Request::GetGcSafePoint => view.safe_point(),
             Request::LoadKeyspace { name } => Response::Keyspace(keyspaces::load(&name)?),
             Request::GetAllKeyspaces => Response::Keyspaces(keyspaces::all()),
-            Request::ClusterStatus => view.status(),
+            Request::IsBootstrapped => Response::Done,
         };
         Ok(Planned::Answer(response))
     }
@@ -307,7 +302,7 @@ impl Leader {
     }
 
     fn store_heartbeat(&mut self, now: Now, stats: StoreStats) -> Result<Planned> {
-        self.ledger.visible().stores.get_living(stats.store_id)?;
+        self.ledger.visible().stores.get(stats.store_id)?;
         self.observed.record_store(now, stats);
         Ok(Planned::Answer(Response::Done))
     }

@@ -45,8 +45,7 @@ pub use error::{Error, PersistFailed};
 pub use heartbeat::{RegionHeartbeat, RegionStats, StoreStats};
 pub use keyspaces::Keyspace;
 pub use message::{
-    ClusterStatus, ConfirmId, Effect, Input, Now, RegionRoute, Request, Response, StoreView,
-    WriteId,
+    ConfirmId, Effect, Input, Now, RegionRoute, Request, Response, StoreView, WriteId,
 };
 pub use placement::Placement;
-pub use stores::{Liveness, Store, StoreState};
+pub use stores::{Liveness, Store};

@@ -7,9 +7,9 @@
 use crate::error::{Error, PersistFailed};
 use crate::heartbeat::{RegionHeartbeat, RegionStats, StoreStats};
 use crate::keyspaces::Keyspace;
-use crate::stores::{Liveness, Store, StoreState};
+use crate::stores::{Liveness, Store};
 use std::sync::Arc;
-use types::{ClusterId, Peer, PeerRole, Region, RegionId, RequestId, StoreId, Timestamp};
+use types::{Peer, PeerRole, Region, RegionId, RequestId, StoreId, Timestamp};
 
 /// The time at which a step happens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,23 +104,13 @@ pub enum Request {
     },
     /// Registers a store or changes its description. Answered by [`Response::Done`].
     PutStore(Store),
-    /// Takes a store out of service, back, or away for good. Answered by [`Response::Done`].
-    SetStoreState {
-        /// Which.
-        store_id: StoreId,
-        /// What it shall be.
-        state: StoreState,
-    },
     /// One store. Answered by [`Response::Store`].
     GetStore {
         /// Which.
         store_id: StoreId,
     },
     /// All stores, by id. Answered by [`Response::Stores`].
-    GetAllStores {
-        /// Leave out stores that are removed for good.
-        exclude_tombstone: bool,
-    },
+    GetAllStores,
     /// A store is alive and says how it is. Answered by [`Response::Done`].
     StoreHeartbeat(StoreStats),
     /// A leader reports its Region. Answered by [`Response::Done`].
@@ -164,8 +154,9 @@ pub enum Request {
     },
     /// All keyspaces, by id. Answered by [`Response::Keyspaces`].
     GetAllKeyspaces,
-    /// Answered by [`Response::ClusterStatus`].
-    ClusterStatus,
+    /// Whether the cluster has been bootstrapped. A leader bootstraps it by itself, and answers
+    /// [`Response::Done`] then.
+    IsBootstrapped,
 }
 
 /// The answers to requests.
@@ -196,23 +187,6 @@ pub enum Response {
     Keyspace(Keyspace),
     /// Keyspaces, by id.
     Keyspaces(Vec<Keyspace>),
-    /// Figures.
-    ClusterStatus(ClusterStatus),
-}
-
-/// Figures about the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClusterStatus {
-    /// The cluster.
-    pub cluster_id: ClusterId,
-    /// The term in which this node leads the placement Region.
-    pub term: u64,
-    /// Stores that are not tombstones.
-    pub store_count: usize,
-    /// Regions of the client key space.
-    pub region_count: usize,
-    /// Those of them whose leader is known.
-    pub region_with_leader_count: usize,
 }
 
 /// A store, and how it is.
@@ -265,15 +239,14 @@ impl Request {
             Request::LoadKeyspace { name } => name.len(),
             Request::AllocId
             | Request::Tso { .. }
-            | Request::SetStoreState { .. }
             | Request::GetStore { .. }
-            | Request::GetAllStores { .. }
+            | Request::GetAllStores
             | Request::StoreHeartbeat(_)
             | Request::GetRegionById { .. }
             | Request::UpdateGcSafePoint { .. }
             | Request::GetGcSafePoint
             | Request::GetAllKeyspaces
-            | Request::ClusterStatus => 0,
+            | Request::IsBootstrapped => 0,
         };
         size_of::<Request>() + heap
     }

@@ -87,7 +87,7 @@ impl Placement {
                 );
                 self.term = term;
                 retire(role, used, &mut step);
-                self.role = elected(term, &state, used, &mut step);
+                self.role = elected(&state, used, &mut step);
             }
             (Input::Deposed, role) => retire(role, used, &mut step),
             (Input::Request { id, request }, role) => handle(role, id, request, &mut step),
@@ -136,9 +136,9 @@ fn retire(role: &mut Role, used: &mut Used, step: &mut Step<'_>) {
     }
 }
 
-fn elected(term: u64, state: &[(Vec<u8>, Vec<u8>)], used: &Used, step: &mut Step<'_>) -> Role {
+fn elected(state: &[(Vec<u8>, Vec<u8>)], used: &Used, step: &mut Step<'_>) -> Role {
     match load(state, used, step.config) {
-        Ok(persisted) => Role::Leader(Box::new(Leader::new(term, persisted, step))),
+        Ok(persisted) => Role::Leader(Box::new(Leader::new(persisted, step))),
         Err(error) => Role::Unable(error),
     }
 }

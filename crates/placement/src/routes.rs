@@ -57,10 +57,6 @@ impl PartialEq for ByStart {
 impl Eq for ByStart {}
 
 impl Routes {
-    pub(crate) fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
     pub(crate) fn by_id(&self, id: RegionId) -> Option<&Arc<Region>> {
         self.by_id.get(&id)
     }

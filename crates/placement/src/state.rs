@@ -22,7 +22,7 @@ use crate::Error;
 use crate::codec::{ReadResult, Reader, Writer};
 use crate::error::Result;
 use crate::routes::Routes;
-use crate::stores::{Store, StoreState, Stores};
+use crate::stores::{Store, Stores};
 use std::sync::Arc;
 use types::{ClusterId, Epoch, KeyRange, Peer, PeerId, PeerRole, Region, RegionId, StoreId};
 
@@ -33,6 +33,9 @@ const TSO_LIMIT: &[u8] = b"t";
 const SAFE_POINT: &[u8] = b"g";
 const STORE: u8 = b's';
 const REGION: u8 = b'r';
+
+/// The state of every store: room for others, when stores can leave.
+const IN_SERVICE: u8 = 0;
 
 /// A persisted pair, or the absence of its value.
 pub(crate) type Pair = (Vec<u8>, Option<Vec<u8>>);
@@ -48,7 +51,7 @@ pub(crate) struct Durable {
     pub(crate) tso_limit_ms: u64,
     /// The garbage collection safe point.
     pub(crate) safe_point: u64,
-    /// All stores, tombstones too.
+    /// All stores.
     pub(crate) stores: Stores,
     /// The shapes of all Regions.
     pub(crate) routes: Routes,
@@ -189,11 +192,7 @@ fn encode_number(number: u64) -> Vec<u8> {
 
 fn encode_store(store: &Store) -> Vec<u8> {
     Writer::new(VERSION)
-        .byte(match store.state {
-            StoreState::Up => 0,
-            StoreState::Offline => 1,
-            StoreState::Tombstone => 2,
-        })
+        .byte(IN_SERVICE)
         .number(store.start_time_s)
         .bytes(store.address.as_bytes())
         .bytes(store.status_address.as_bytes())
@@ -205,14 +204,11 @@ fn encode_store(store: &Store) -> Vec<u8> {
 }
 
 fn read_store(id: StoreId, reader: &mut Reader<'_>) -> ReadResult<Store> {
+    if reader.byte()? != IN_SERVICE {
+        return Err("the store's state is unknown");
+    }
     Ok(Store {
         id,
-        state: match reader.byte()? {
-            0 => StoreState::Up,
-            1 => StoreState::Offline,
-            2 => StoreState::Tombstone,
-            _ => return Err("the store's state is unknown"),
-        },
         start_time_s: reader.number()?,
         address: reader.string()?,
         status_address: reader.string()?,
@@ -288,7 +284,6 @@ mod tests {
             version: "0.1.0".to_string(),
             labels: vec![("zone".to_string(), "z1".to_string())],
             start_time_s: 1_700_000_000,
-            state: StoreState::Offline,
         }
     }
 

@@ -1,9 +1,9 @@
 //! The stores of the cluster: what they registered, and which of them may.
 //!
-//! **Invariants.** No two stores in service have the same address, so an address always leads to
-//! the store meant. A tombstone stays one: its id may still be in old Regions and logs.
+//! **Invariants.** No two stores have the same address, so an address always leads to the store meant.
 //!
-//! **Not here.** Whether a store is alive: that is derived from heartbeats, and not persisted.
+//! **Not here.** Whether a store is alive: that is derived from heartbeats, and not persisted. Taking
+//! a store out of service: nothing is moved away from a store yet.
 
 use crate::Error;
 use crate::error::Result;
@@ -14,18 +14,6 @@ use types::StoreId;
 
 const TEXT_BYTES_MAX: usize = 1_024;
 const LABELS_MAX: usize = 64;
-
-/// What the operators want of a store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum StoreState {
-    /// In service.
-    #[default]
-    Up,
-    /// On its way out: it keeps serving what it has and gets nothing new.
-    Offline,
-    /// Gone for good.
-    Tombstone,
-}
 
 /// Whether a store has been heard of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,8 +41,6 @@ pub struct Store {
     pub labels: Vec<(String, String)>,
     /// When its process started, in seconds since the Unix epoch.
     pub start_time_s: u64,
-    /// What it shall be. Ignored when a store registers: a registration can't change it.
-    pub state: StoreState,
 }
 
 impl Store {
@@ -99,29 +85,13 @@ impl Store {
 pub(crate) struct Stores(BTreeMap<StoreId, Arc<Store>>);
 
 impl Stores {
-    /// Whether registered or removed for good.
+    /// One store.
     pub(crate) fn get(&self, id: StoreId) -> Result<&Arc<Store>> {
         self.0.get(&id).ok_or(Error::StoreNotFound(id))
     }
 
-    /// A store that is not removed for good.
-    pub(crate) fn get_living(&self, id: StoreId) -> Result<&Arc<Store>> {
-        let store = self.get(id)?;
-        if store.state == StoreState::Tombstone {
-            Err(Error::StoreTombstone(id))
-        } else {
-            Ok(store)
-        }
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Store>> {
         self.0.values()
-    }
-
-    /// Those that are not removed for good.
-    pub(crate) fn living(&self) -> impl Iterator<Item = &Arc<Store>> {
-        self.iter()
-            .filter(|store| store.state != StoreState::Tombstone)
     }
 
     pub(crate) fn put(&mut self, store: Arc<Store>) {
@@ -130,7 +100,7 @@ impl Stores {
 }
 
 /// What registering `store` changes: nothing if it is known just so.
-pub(crate) fn plan_put(state: &Durable, mut store: Store) -> Result<Option<Change>> {
+pub(crate) fn plan_put(state: &Durable, store: Store) -> Result<Option<Change>> {
     store.check()?;
     if store.id.get() >= state.id_limit {
         return Err(Error::InvalidStore {
@@ -138,55 +108,16 @@ pub(crate) fn plan_put(state: &Durable, mut store: Store) -> Result<Option<Chang
             reason: "its id was never allocated",
         });
     }
-    let known = state.stores.get(store.id).ok();
-    store.state = known.map_or(StoreState::Up, |known| known.state);
-    if store.state == StoreState::Tombstone {
-        return Err(Error::StoreTombstone(store.id));
-    }
     let taken = |other: &&Arc<Store>| other.id != store.id && other.address == store.address;
-    if let Some(other) = state.stores.living().find(taken) {
+    if let Some(other) = state.stores.iter().find(taken) {
         return Err(Error::StoreAddressTaken {
             address: store.address,
             store_id: other.id,
         });
     }
-    if known.is_some_and(|known| **known == store) {
+    let known = state.stores.get(store.id);
+    if known.is_ok_and(|known| **known == store) {
         return Ok(None);
     }
     Ok(Some(Change::Store(Arc::new(store))))
-}
-
-/// What giving a store another state changes.
-pub(crate) fn plan_state(
-    state: &Durable,
-    id: StoreId,
-    wanted: StoreState,
-) -> Result<Option<Change>> {
-    let store = state.stores.get_living(id)?;
-    if store.state == wanted {
-        return Ok(None);
-    }
-    if wanted == StoreState::Tombstone {
-        let invalid = |reason| {
-            Err(Error::InvalidStore {
-                store_id: id,
-                reason,
-            })
-        };
-        if store.state != StoreState::Offline {
-            return invalid("it is not offline, so it can't become a tombstone");
-        }
-        if state
-            .routes
-            .iter()
-            .any(|region| region.peer_on(id).is_some())
-        {
-            return invalid("it still has replicas, so it can't become a tombstone");
-        }
-    }
-    let changed = Store {
-        state: wanted,
-        ..Store::clone(store)
-    };
-    Ok(Some(Change::Store(Arc::new(changed))))
 }

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::heartbeat::Observed;
 use crate::leader::Step;
-use crate::message::{ClusterStatus, Now, Response};
+use crate::message::{Now, Response};
 use crate::routes::Routes;
 use crate::state::Durable;
 use crate::{Store, StoreView};
@@ -17,22 +17,15 @@ use types::{KeyRange, Region, StoreId};
 pub(crate) struct View<'a> {
     now: Now,
     config: &'a Config,
-    term: u64,
     state: &'a Durable,
     observed: &'a Observed,
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn new(
-        step: &Step<'a>,
-        term: u64,
-        state: &'a Durable,
-        observed: &'a Observed,
-    ) -> Self {
+    pub(crate) fn new(step: &Step<'a>, state: &'a Durable, observed: &'a Observed) -> Self {
         Self {
             now: step.now,
             config: step.config,
-            term,
             state,
             observed,
         }
@@ -43,13 +36,9 @@ impl<'a> View<'a> {
         Ok(Response::Store(Box::new(self.store_view(store))))
     }
 
-    pub(crate) fn stores(&self, exclude_tombstone: bool) -> Response {
-        let view = |store: &Arc<Store>| self.store_view(store);
-        Response::Stores(if exclude_tombstone {
-            self.state.stores.living().map(view).collect()
-        } else {
-            self.state.stores.iter().map(view).collect()
-        })
+    pub(crate) fn stores(&self) -> Response {
+        let views = self.state.stores.iter().map(|store| self.store_view(store));
+        Response::Stores(views.collect())
     }
 
     fn store_view(&self, store: &Store) -> StoreView {
@@ -74,17 +63,5 @@ impl<'a> View<'a> {
 
     pub(crate) fn safe_point(&self) -> Response {
         Response::GcSafePoint(self.state.safe_point)
-    }
-
-    pub(crate) fn status(&self) -> Response {
-        let routes = &self.state.routes;
-        let has_leader = |region: &&Arc<Region>| self.observed.route(region).leader.is_some();
-        Response::ClusterStatus(ClusterStatus {
-            cluster_id: self.config.bootstrap.cluster_id,
-            term: self.term,
-            store_count: self.state.stores.living().count(),
-            region_count: routes.len(),
-            region_with_leader_count: routes.iter().filter(has_leader).count(),
-        })
     }
 }

@@ -106,12 +106,7 @@ fn heal(world: &mut World) {
         world.id(1);
         world.timestamps(1, 1_000);
     }
-    let Ok(Response::Stores(stores)) = world.call(
-        1,
-        Request::GetAllStores {
-            exclude_tombstone: true,
-        },
-    ) else {
+    let Ok(Response::Stores(stores)) = world.call(1, Request::GetAllStores) else {
         panic!("the stores can't be read");
     };
     let mut addresses: Vec<&str> = stores

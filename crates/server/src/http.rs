@@ -20,7 +20,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use node::{Member, Members};
-use placement::{Liveness, RegionRoute, Request as Ask, Response as Answer, StoreState, StoreView};
+use placement::{Liveness, RegionRoute, Request as Ask, Response as Answer, StoreView};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use types::{Peer, StoreId};
@@ -86,15 +86,7 @@ impl<B: Backend> Http<B> {
     }
 
     async fn store_views(&self, uri: &Uri) -> Result<Vec<StoreView>, Response> {
-        match self
-            .ask(
-                Ask::GetAllStores {
-                    exclude_tombstone: true,
-                },
-                uri,
-            )
-            .await?
-        {
+        match self.ask(Ask::GetAllStores, uri).await? {
             Answer::Stores(views) => Ok(views),
             _ => Err(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
         }
@@ -207,12 +199,10 @@ fn region_json(route: &RegionRoute) -> Value {
 
 fn store_json(view: &StoreView) -> Value {
     let store = &view.store;
-    let state_name = match (store.state, view.liveness) {
-        (StoreState::Offline, _) => "Offline",
-        (StoreState::Tombstone, _) => "Tombstone",
-        (StoreState::Up, Liveness::Connected) => "Up",
-        (StoreState::Up, Liveness::Disconnected) => "Disconnected",
-        (StoreState::Up, Liveness::Down) => "Down",
+    let state_name = match view.liveness {
+        Liveness::Connected => "Up",
+        Liveness::Disconnected => "Disconnected",
+        Liveness::Down => "Down",
     };
     let label = |(key, value): &(String, String)| json!({ "key": key, "value": value });
     let stats = view.stats.unwrap_or_default();

@@ -5,9 +5,7 @@
 //! **Not here.** Headers and errors (`service::pd`).
 
 use bytes::Bytes;
-use placement::{
-    RegionHeartbeat, RegionRoute, RegionStats, Store, StoreState, StoreStats, StoreView,
-};
+use placement::{RegionHeartbeat, RegionRoute, RegionStats, Store, StoreStats, StoreView};
 use proto::{metapb, pdpb};
 use types::{Peer, PeerId, Region, StoreId, Timestamp};
 
@@ -56,14 +54,9 @@ pub(crate) fn region_response(route: &RegionRoute) -> pdpb::RegionResponse {
     }
 }
 
-/// A store for the wire.
+/// A store for the wire. All stores are in service: none can leave yet.
 pub(crate) fn store_to_wire(view: &StoreView) -> metapb::Store {
     let store = &view.store;
-    let (state, node_state) = match store.state {
-        StoreState::Up => (metapb::StoreState::Up, metapb::NodeState::Serving),
-        StoreState::Offline => (metapb::StoreState::Offline, metapb::NodeState::Removing),
-        StoreState::Tombstone => (metapb::StoreState::Tombstone, metapb::NodeState::Removed),
-    };
     let label = |(key, value): &(String, String)| metapb::StoreLabel {
         key: key.clone(),
         value: value.clone(),
@@ -75,14 +68,14 @@ pub(crate) fn store_to_wire(view: &StoreView) -> metapb::Store {
     metapb::Store {
         id: store.id.get(),
         address: store.address.clone(),
-        state: state as i32,
+        state: metapb::StoreState::Up as i32,
         labels: store.labels.iter().map(label).collect(),
         version: store.version.clone(),
         peer_address: store.address.clone(),
         status_address: store.status_address.clone(),
         start_timestamp: signed(store.start_time_s),
         last_heartbeat: signed(heard_ns),
-        node_state: node_state as i32,
+        node_state: metapb::NodeState::Serving as i32,
         ..Default::default()
     }
 }
@@ -100,7 +93,6 @@ pub(crate) fn store_from_wire(store: metapb::Store) -> Store {
         version: store.version,
         labels: labels.collect(),
         start_time_s: u64::try_from(store.start_timestamp).unwrap_or(0),
-        state: StoreState::Up,
     }
 }
 
@@ -323,7 +315,6 @@ mod tests {
             version: "1.0".to_owned(),
             labels: vec![("zone".to_owned(), "a".to_owned())],
             start_time_s: 12,
-            state: StoreState::Up,
         };
         assert_eq!(store_from_wire(registration(&store)), store);
     }

@@ -243,23 +243,6 @@ fn reports_that_make_no_sense_are_refused() {
     );
 }
 
-#[test]
-fn the_status_counts_stores_regions_and_known_leaders() {
-    let mut world = split_world();
-    world.elect(0);
-    world.settle();
-    world
-        .call(0, heartbeat(&region(3, b"g", b"p", 3), 0, 6))
-        .unwrap();
-    let Ok(Response::ClusterStatus(status)) = world.call(0, Request::ClusterStatus) else {
-        panic!("no status");
-    };
-    assert_eq!(status.cluster_id, ClusterId(77));
-    assert_eq!((status.store_count, status.region_count), (3, 3));
-    assert_eq!(status.region_with_leader_count, 1);
-    assert_eq!(status.term, 7);
-}
-
 impl World {
     /// The Region that owns a key for whom asks now, without anything else going on.
     fn route_now(&mut self, key: &[u8]) -> u64 {

@@ -8,16 +8,6 @@ fn put(world: &mut World, store: Store) -> Answer {
     world.call(0, Request::PutStore(store))
 }
 
-fn set_state(world: &mut World, id: u64, state: StoreState) -> Answer {
-    world.call(
-        0,
-        Request::SetStoreState {
-            store_id: StoreId(id),
-            state,
-        },
-    )
-}
-
 fn beat(world: &mut World, id: u64) -> Answer {
     let stats = StoreStats {
         store_id: StoreId(id),
@@ -31,18 +21,9 @@ fn beat(world: &mut World, id: u64) -> Answer {
 fn a_new_store_gets_an_id_and_registers() {
     let mut world = World::settled();
     let id = world.id(0);
-    let mut new = store(id);
-    new.state = StoreState::Tombstone;
-    assert_eq!(put(&mut world, new.clone()), Ok(Response::Done));
-    new.state = StoreState::Up;
-    let view = world.store(0, id).unwrap();
-    assert_eq!(view.store, new, "a registration does not choose the state");
-    let all = world.call(
-        0,
-        Request::GetAllStores {
-            exclude_tombstone: false,
-        },
-    );
+    assert_eq!(put(&mut world, store(id)), Ok(Response::Done));
+    assert_eq!(world.store(0, id).unwrap().store, store(id));
+    let all = world.call(0, Request::GetAllStores);
     assert!(matches!(all, Ok(Response::Stores(stores)) if stores.len() == 4));
 }
 
@@ -134,53 +115,6 @@ fn an_unknown_store_is_not_found_in_the_words_that_clients_look_for() {
     let error = world.store(0, 42).unwrap_err().to_string();
     assert_eq!(error, "invalid store ID 42, not found");
     assert_eq!(beat(&mut world, 42), Err(Error::StoreNotFound(StoreId(42))));
-}
-
-#[test]
-fn only_an_empty_offline_store_becomes_a_tombstone_and_stays_one() {
-    let mut world = World::settled();
-    let id = world.id(0);
-    put(&mut world, store(id)).unwrap();
-    assert!(
-        set_state(&mut world, id, StoreState::Tombstone).is_err(),
-        "it is in service"
-    );
-    set_state(&mut world, 1, StoreState::Offline).unwrap();
-    assert!(
-        set_state(&mut world, 1, StoreState::Tombstone).is_err(),
-        "it has replicas"
-    );
-    set_state(&mut world, 1, StoreState::Up).unwrap();
-    set_state(&mut world, id, StoreState::Offline).unwrap();
-    set_state(&mut world, id, StoreState::Tombstone).unwrap();
-    let gone = Err(Error::StoreTombstone(StoreId(id)));
-    assert_eq!(put(&mut world, store(id)), gone);
-    assert_eq!(set_state(&mut world, id, StoreState::Up), gone);
-    assert_eq!(beat(&mut world, id), gone);
-    let living = world.call(
-        0,
-        Request::GetAllStores {
-            exclude_tombstone: true,
-        },
-    );
-    assert!(matches!(living, Ok(Response::Stores(stores)) if stores.len() == 3));
-    let all = world.call(
-        0,
-        Request::GetAllStores {
-            exclude_tombstone: false,
-        },
-    );
-    assert!(matches!(all, Ok(Response::Stores(stores)) if stores.len() == 4));
-    let heir = world.id(0);
-    let heir = Store {
-        address: store(id).address,
-        ..store(heir)
-    };
-    assert_eq!(
-        put(&mut world, heir),
-        Ok(Response::Done),
-        "the address is free again"
-    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::common::*;
 use placement::*;
 use types::*;
 
-const STATUS: Request = Request::ClusterStatus;
+const STATUS: Request = Request::IsBootstrapped;
 
 fn safe_point(safe_point: u64) -> Request {
     Request::UpdateGcSafePoint { safe_point }

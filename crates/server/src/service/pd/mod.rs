@@ -143,7 +143,6 @@ impl<B: Backend> PdService<B> {
             E::StateUnusable { .. } | E::TimestampsExhausted { .. } | E::ForeignCluster { .. } => {
                 return Err(status(error));
             }
-            E::StoreTombstone(_) => pdpb::ErrorType::StoreTombstone,
             E::KeyspaceNotFound { .. } => pdpb::ErrorType::EntryNotFound,
             E::StoreAddressTaken { .. } => pdpb::ErrorType::DuplicatedEntry,
             E::InvalidStore { .. } | E::InvalidRegion { .. } | E::InvalidTimestampCount { .. } => {

@@ -57,7 +57,7 @@ impl<B: Backend> Pd for PdService<B> {
         request: Request<IsBootstrappedRequest>,
     ) -> Reply<IsBootstrappedResponse> {
         self.check(request.get_ref().header.as_ref())?;
-        let result = self.ask(Ask::ClusterStatus).await;
+        let result = self.ask(Ask::IsBootstrapped).await;
         self.finish(result, |_, response: &mut IsBootstrappedResponse| {
             response.bootstrapped = true;
             Some(())
@@ -106,10 +106,8 @@ impl<B: Backend> Pd for PdService<B> {
         &self,
         request: Request<GetAllStoresRequest>,
     ) -> Reply<GetAllStoresResponse> {
-        let request = request.into_inner();
-        self.check(request.header.as_ref())?;
-        let exclude_tombstone = request.exclude_tombstone_stores;
-        let result = self.ask(Ask::GetAllStores { exclude_tombstone }).await;
+        self.check(request.get_ref().header.as_ref())?;
+        let result = self.ask(Ask::GetAllStores).await;
         self.finish(result, |answer, response: &mut GetAllStoresResponse| {
             let Answer::Stores(views) = answer else {
                 return None;
