@@ -16,7 +16,7 @@ use types::{ClusterId, Region, RegionId};
 pub struct Bootstrap {
     /// The cluster's id; never zero.
     pub cluster_id: ClusterId,
-    /// The first stores.
+    /// The first stores, none of them registered.
     pub stores: Vec<Store>,
     /// The first Regions of the client key space. The placement Region may be among them; it is not
     /// routed to.
@@ -68,6 +68,10 @@ impl Config {
         assert!(
             self.tso_window_ms > 0 && self.id_step > 0,
             "windows have a size"
+        );
+        assert!(
+            !self.bootstrap.stores.iter().any(Store::is_registered),
+            "a store registers itself, after the cluster's beginning"
         );
         let mut routes = Routes::default();
         for region in self.bootstrap.data_regions() {

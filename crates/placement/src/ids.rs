@@ -29,6 +29,12 @@ impl Ids {
         }
     }
 
+    /// The first id that nobody has been given. A new leader counts all below the persisted bound as
+    /// given out, since its predecessor may have.
+    pub(crate) fn first_free(&self) -> u64 {
+        self.next
+    }
+
     /// Queues a request.
     pub(crate) fn wait(&mut self, ticket: Ticket) {
         self.waiting.push_back(ticket);

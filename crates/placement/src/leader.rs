@@ -269,7 +269,9 @@ impl Leader {
             Request::Tso { count } => {
                 return Tso::check(count).map(|()| Planned::Timestamps(count));
             }
-            Request::PutStore(store) => return stores::plan_put(staged, store).map(done),
+            Request::PutStore(store) => {
+                return stores::plan_put(staged, self.ids.first_free(), step.now, store).map(done);
+            }
             Request::UpdateGcSafePoint { safe_point } => {
                 return Ok(safepoint::plan(staged, safe_point));
             }
@@ -302,7 +304,10 @@ impl Leader {
     }
 
     fn store_heartbeat(&mut self, now: Now, stats: StoreStats) -> Result<Planned> {
-        self.ledger.visible().stores.get(stats.store_id)?;
+        let store = self.ledger.visible().stores.get(stats.store_id)?;
+        if !store.is_registered() {
+            return Err(store.invalid("it has not registered"));
+        }
         self.observed.record_store(now, stats);
         Ok(Planned::Answer(Response::Done))
     }

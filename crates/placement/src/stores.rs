@@ -1,12 +1,15 @@
 //! The stores of the cluster: what they registered, and which of them may.
 //!
 //! **Invariants.** No two stores have the same address, so an address always leads to the store meant.
+//! A store has a start time exactly when it has registered: until then it only stands in the list of
+//! first members, and whoever comes under its id has not been there before.
 //!
 //! **Not here.** Whether a store is alive: that is derived from heartbeats, and not persisted. Taking
 //! a store out of service: nothing is moved away from a store yet.
 
 use crate::Error;
 use crate::error::Result;
+use crate::message::Now;
 use crate::state::{Change, Durable};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +42,7 @@ pub struct Store {
     pub version: String,
     /// Where it is (`zone`, `rack`, `host`), as key and value.
     pub labels: Vec<(String, String)>,
-    /// When its process started, in seconds since the Unix epoch.
+    /// When its process started, in seconds since the Unix epoch; zero until it registers.
     pub start_time_s: u64,
 }
 
@@ -53,13 +56,20 @@ impl Store {
         self.address.len() + self.status_address.len() + self.version.len() + labels
     }
 
+    /// Whether the store has ever been there.
+    pub fn is_registered(&self) -> bool {
+        self.start_time_s > 0
+    }
+
+    pub(crate) fn invalid(&self, reason: &'static str) -> Error {
+        Error::InvalidStore {
+            store_id: self.id,
+            reason,
+        }
+    }
+
     fn check(&self) -> Result<()> {
-        let invalid = |reason| {
-            Err(Error::InvalidStore {
-                store_id: self.id,
-                reason,
-            })
-        };
+        let invalid = |reason| Err(self.invalid(reason));
         let texts = [&self.address, &self.status_address, &self.version];
         let labels = self.labels.iter().flat_map(|(key, value)| [key, value]);
         if self.id.get() == 0 {
@@ -99,14 +109,23 @@ impl Stores {
     }
 }
 
-/// What registering `store` changes: nothing if it is known just so.
-pub(crate) fn plan_put(state: &Durable, store: Store) -> Result<Option<Change>> {
+/// What registering `store` changes: nothing if it is known just so. Ids from `first_free_id` on were
+/// not given out: a store that took one would be overwritten by the one that is given it later.
+pub(crate) fn plan_put(
+    state: &Durable,
+    first_free_id: u64,
+    now: Now,
+    mut store: Store,
+) -> Result<Option<Change>> {
     store.check()?;
-    if store.id.get() >= state.id_limit {
-        return Err(Error::InvalidStore {
-            store_id: store.id,
-            reason: "its id was never allocated",
-        });
+    if store.id.get() >= first_free_id {
+        return Err(store.invalid("its id was never allocated"));
+    }
+    let known = state.stores.get(store.id).ok();
+    if !store.is_registered() {
+        let known_s = known.map_or(0, |known| known.start_time_s);
+        let now_s = (now.wall_ms / 1_000).max(1);
+        store.start_time_s = if known_s > 0 { known_s } else { now_s };
     }
     let taken = |other: &&Arc<Store>| other.id != store.id && other.address == store.address;
     if let Some(other) = state.stores.iter().find(taken) {
@@ -115,8 +134,7 @@ pub(crate) fn plan_put(state: &Durable, store: Store) -> Result<Option<Change>> 
             store_id: other.id,
         });
     }
-    let known = state.stores.get(store.id);
-    if known.is_ok_and(|known| **known == store) {
+    if known.is_some_and(|known| **known == store) {
         return Ok(None);
     }
     Ok(Some(Change::Store(Arc::new(store))))

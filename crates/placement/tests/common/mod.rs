@@ -65,12 +65,21 @@ pub struct World {
     safe_point: u64,
 }
 
+/// As it stands in the list of first members.
 pub fn store(id: u64) -> Store {
     Store {
         id: StoreId(id),
         address: format!("127.0.0.1:{}", 20_000 + id),
         version: "0.1.0".to_string(),
         ..Store::default()
+    }
+}
+
+/// As it registers itself.
+pub fn started(id: u64) -> Store {
+    Store {
+        start_time_s: 900,
+        ..store(id)
     }
 }
 

@@ -21,8 +21,8 @@ fn beat(world: &mut World, id: u64) -> Answer {
 fn a_new_store_gets_an_id_and_registers() {
     let mut world = World::settled();
     let id = world.id(0);
-    assert_eq!(put(&mut world, store(id)), Ok(Response::Done));
-    assert_eq!(world.store(0, id).unwrap().store, store(id));
+    assert_eq!(put(&mut world, started(id)), Ok(Response::Done));
+    assert_eq!(world.store(0, id).unwrap().store, started(id));
     let all = world.call(0, Request::GetAllStores);
     assert!(matches!(all, Ok(Response::Stores(stores)) if stores.len() == 4));
 }
@@ -32,7 +32,7 @@ fn a_store_that_restarts_elsewhere_keeps_its_id() {
     let mut world = World::settled();
     let moved = Store {
         address: "10.0.0.9:20160".to_string(),
-        ..store(2)
+        ..started(2)
     };
     assert_eq!(put(&mut world, moved.clone()), Ok(Response::Done));
     assert_eq!(world.store(0, 2).unwrap().store, moved);
@@ -41,7 +41,8 @@ fn a_store_that_restarts_elsewhere_keeps_its_id() {
 #[test]
 fn a_registration_that_changes_nothing_writes_nothing() {
     let mut world = World::settled();
-    let asked = world.ask(0, Request::PutStore(store(2)));
+    put(&mut world, started(2)).unwrap();
+    let asked = world.ask(0, Request::PutStore(started(2)));
     assert!(world.is_answered(asked));
     assert!(world.nodes[0].writes.is_empty());
 }
@@ -110,6 +111,58 @@ fn stores_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn an_id_that_nobody_was_given_is_no_stores_id() {
+    let mut world = World::settled();
+    let id = world.id(0);
+    let refused = put(&mut world, started(id + 1)).unwrap_err();
+    assert!(matches!(
+        refused,
+        Error::InvalidStore {
+            reason: "its id was never allocated",
+            ..
+        }
+    ));
+    assert_eq!(world.id(0), id + 1);
+    assert_eq!(put(&mut world, started(id + 1)), Ok(Response::Done));
+
+    // The next leader does not know what was given out below the bound, and gives out nothing there.
+    world.elect(0);
+    world.settle();
+    assert_eq!(put(&mut world, started(id + 2)), Ok(Response::Done));
+    assert!(world.id(0) > id + 2);
+}
+
+#[test]
+fn a_store_that_has_registered_is_told_from_one_that_never_did_whoever_leads() {
+    let mut world = World::new(2);
+    world.elect(0);
+    world.settle();
+    put(&mut world, started(1)).unwrap();
+    put(&mut world, store(2)).unwrap();
+    let unborn = beat(&mut world, 3).unwrap_err();
+    assert_eq!(unborn.to_string(), "invalid store 3: it has not registered");
+    for leader in [0, 1] {
+        let times = |world: &mut World, id| {
+            let view = world.store(leader, id).unwrap();
+            (view.store.start_time_s, view.last_heartbeat_wall_ms)
+        };
+        assert_eq!(times(&mut world, 1), (900, None));
+        assert_eq!(times(&mut world, 2), (1_000, None), "the driver's own time");
+        assert_eq!(times(&mut world, 3), (0, None));
+        world.elect(1);
+        world.settle();
+    }
+}
+
+#[test]
+fn a_start_time_that_is_not_given_again_is_kept() {
+    let mut world = World::settled();
+    put(&mut world, started(1)).unwrap();
+    put(&mut world, store(1)).unwrap();
+    assert_eq!(world.store(0, 1).unwrap().store, started(1));
+}
+
+#[test]
 fn an_unknown_store_is_not_found_in_the_words_that_clients_look_for() {
     let mut world = World::settled();
     let error = world.store(0, 42).unwrap_err().to_string();
@@ -126,6 +179,7 @@ fn a_silent_store_is_disconnected_then_down_and_comes_back() {
         Liveness::Connected,
         "a new leader trusts at first"
     );
+    put(&mut world, started(1)).unwrap();
     world.advance(0, 19_999);
     assert_eq!(liveness(&mut world), Liveness::Connected);
     world.advance(0, 1);
@@ -145,6 +199,7 @@ fn a_silent_store_is_disconnected_then_down_and_comes_back() {
 #[test]
 fn a_wall_clock_that_jumps_makes_no_store_silent() {
     let mut world = World::settled();
+    put(&mut world, started(1)).unwrap();
     beat(&mut world, 1).unwrap();
     world.jump(0, 3_600_000);
     assert_eq!(world.store(0, 1).unwrap().liveness, Liveness::Connected);
