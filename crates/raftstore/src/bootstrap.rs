@@ -59,9 +59,7 @@ pub fn first_regions(members: usize, api: ApiVersion) -> Vec<Region> {
         .collect()
 }
 
-/// Ids below this one are given out by bootstrap, never by the placement driver.
-pub const FIRST_FREE_ID: u64 = 1000;
-
+/// The placement driver gives out the ids above the highest of these (`placement::Bootstrap`).
 fn first_peers(region: u64, replicas: u64) -> Vec<Peer> {
     (1..=replicas)
         .map(|store| Peer {
@@ -121,7 +119,6 @@ mod tests {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), 3 * REPLICAS);
-        assert!(ids.iter().all(|id| id.get() < FIRST_FREE_ID));
         assert_eq!(first_regions(1, ApiVersion::V1)[1].peers.len(), 1);
     }
 }
