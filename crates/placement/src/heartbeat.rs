@@ -1,13 +1,15 @@
 //! What heartbeats report and a new leader may forget: who leads which Region, which stores are
-//! alive, and figures.
+//! alive, and how full their disks are.
 //!
 //! **Why it is not persisted.** Reports come again by themselves; writing each would cost a
 //! replicated write for every Region and minute.
 //!
 //! **Invariants.** A Region's known term never goes back while this node leads. Everything known is
-//! about a Region or store that is persisted, but for reports whose write is under way.
+//! about a Region or store that is persisted, but for reports whose write is under way. `led` counts
+//! `regions` by the stores of their leaders.
 //!
-//! **Not here.** The shapes of Regions: `routes`.
+//! **Not here.** The shapes of Regions: `routes`. How much a Region holds and how busy it is: no
+//! store measures it yet.
 
 use crate::error::Result;
 use crate::message::{Now, RegionRoute, StoreView};
@@ -16,23 +18,6 @@ use crate::{Config, Error, Liveness, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use types::{Peer, PeerId, Region, RegionId, StoreId};
-
-/// How much a Region holds and how busy it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RegionStats {
-    /// About how many bytes it holds.
-    pub approximate_size_bytes: u64,
-    /// About how many keys it holds.
-    pub approximate_keys: u64,
-    /// Written since the last report.
-    pub written_bytes: u64,
-    /// Written since the last report.
-    pub written_keys: u64,
-    /// Read since the last report.
-    pub read_bytes: u64,
-    /// Read since the last report.
-    pub read_keys: u64,
-}
 
 /// A leader's report of its Region.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,12 +28,10 @@ pub struct RegionHeartbeat {
     pub leader: PeerId,
     /// The Raft term in which it leads.
     pub term: u64,
-    /// Replicas that it has not heard of for long.
+    /// Replicas that it has not heard of for long. Our own stores name none yet.
     pub down_peers: Vec<PeerId>,
-    /// Replicas that are catching up.
+    /// Replicas that are catching up. Our own stores name none yet.
     pub pending_peers: Vec<PeerId>,
-    /// Figures.
-    pub stats: RegionStats,
 }
 
 /// A store's report of itself.
@@ -64,20 +47,8 @@ pub struct StoreStats {
     pub used_bytes: u64,
     /// Replicas on the store.
     pub region_count: u64,
-    /// Those of them that lead.
-    pub leader_count: u64,
-    /// Written since the last report.
-    pub written_bytes: u64,
-    /// Written since the last report.
-    pub written_keys: u64,
-    /// Read since the last report.
-    pub read_bytes: u64,
-    /// Read since the last report.
-    pub read_keys: u64,
     /// When its process started, in seconds since the Unix epoch.
     pub start_time_s: u64,
-    /// Whether it refuses work.
-    pub is_busy: bool,
 }
 
 impl RegionHeartbeat {
@@ -93,10 +64,11 @@ impl RegionHeartbeat {
 #[derive(Clone, Debug)]
 struct RegionSeen {
     leader: PeerId,
+    /// The leader's.
+    store_id: StoreId,
     term: u64,
     down_peers: Vec<PeerId>,
     pending_peers: Vec<PeerId>,
-    stats: RegionStats,
 }
 
 /// The last report of a store.
@@ -111,6 +83,8 @@ struct StoreSeen {
 pub(crate) struct Observed {
     elected_at: Now,
     regions: BTreeMap<RegionId, RegionSeen>,
+    /// How many Regions each store leads.
+    led: BTreeMap<StoreId, u64>,
     stores: BTreeMap<StoreId, StoreSeen>,
 }
 
@@ -120,6 +94,7 @@ impl Observed {
         Self {
             elected_at,
             regions: BTreeMap::new(),
+            led: BTreeMap::new(),
             stores: BTreeMap::new(),
         }
     }
@@ -162,25 +137,38 @@ impl Observed {
 
     /// Remembers a report that was checked.
     pub(crate) fn record_region(&mut self, heartbeat: &RegionHeartbeat) {
+        let region = &heartbeat.region;
+        let Some(leader) = region.peer(heartbeat.leader) else {
+            return;
+        };
+        self.forget_region(region.id);
+        *self.led.entry(leader.store_id).or_default() += 1;
         let seen = RegionSeen {
-            leader: heartbeat.leader,
+            leader: leader.id,
+            store_id: leader.store_id,
             term: heartbeat.term,
             down_peers: heartbeat.down_peers.clone(),
             pending_peers: heartbeat.pending_peers.clone(),
-            stats: heartbeat.stats,
         };
-        self.regions.insert(heartbeat.region.id, seen);
+        self.regions.insert(region.id, seen);
     }
 
     /// Forgets a Region that is gone.
     pub(crate) fn forget_region(&mut self, id: RegionId) {
-        self.regions.remove(&id);
+        if let Some(seen) = self.regions.remove(&id)
+            && let Some(led) = self.led.get_mut(&seen.store_id)
+        {
+            *led -= 1;
+        }
     }
 
     /// Forgets reports of Regions that did not come to be.
     pub(crate) fn keep_regions_of(&mut self, state: &Durable) {
-        self.regions
-            .retain(|id, _| state.routes.by_id(*id).is_some());
+        let ids = self.regions.keys().copied();
+        let gone: Vec<RegionId> = ids.filter(|id| state.routes.by_id(*id).is_none()).collect();
+        for id in gone {
+            self.forget_region(id);
+        }
     }
 
     /// Remembers a store's report.
@@ -205,7 +193,6 @@ impl Observed {
             leader: seen.and_then(|seen| region.peer(seen.leader)).copied(),
             down_peers: seen.map_or_else(Vec::new, |seen| known(&seen.down_peers)),
             pending_peers: seen.map_or_else(Vec::new, |seen| known(&seen.pending_peers)),
-            stats: seen.map_or_else(RegionStats::default, |seen| seen.stats),
         }
     }
 
@@ -226,6 +213,19 @@ impl Observed {
             liveness,
             last_heartbeat_wall_ms: seen.map(|seen| seen.at.wall_ms),
             stats: seen.map(|seen| seen.stats),
+            leader_count: self.led.get(&store.id).copied().unwrap_or(0),
         }
+    }
+
+    /// Checks the count of leaders.
+    pub(crate) fn check_invariants(&self) {
+        let mut led = self.led.clone();
+        for seen in self.regions.values() {
+            *led.get_mut(&seen.store_id).expect("a leader is counted") -= 1;
+        }
+        assert!(
+            led.values().all(|left| *left == 0),
+            "too many leaders: {led:?}"
+        );
     }
 }

@@ -315,6 +315,7 @@ impl Leader {
     /// Checks all invariants, expensively.
     pub(crate) fn check_invariants(&self) {
         self.ledger.check_invariants();
+        self.observed.check_invariants();
         let held = self.held.iter().map(|(ticket, _)| ticket);
         let waiting = held.chain(self.ids.pending()).chain(self.tso.pending());
         let tickets = waiting.chain(self.ledger.pending());

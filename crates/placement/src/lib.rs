@@ -15,7 +15,7 @@
 //! - Every request gets exactly one [`Effect::Reply`]; at the latest when leadership ends.
 //! - At most one write is under way. A failed write changes nothing visible.
 //! - Nothing is visible that is not persisted, except what heartbeats report and what can be lost:
-//!   leaders and statistics.
+//!   who leads, which stores are alive, and how full their disks are.
 //! - A timestamp is above all that were answered before its request, whoever led then.
 //! - Visible Regions never overlap.
 //! - Pending requests are bounded in bytes.
@@ -42,7 +42,7 @@ mod view;
 
 pub use config::{Bootstrap, Config};
 pub use error::{Error, PersistFailed};
-pub use heartbeat::{RegionHeartbeat, RegionStats, StoreStats};
+pub use heartbeat::{RegionHeartbeat, StoreStats};
 pub use keyspaces::Keyspace;
 pub use message::{
     ConfirmId, Effect, Input, Now, RegionRoute, Request, Response, StoreView, WriteId,

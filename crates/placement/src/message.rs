@@ -5,7 +5,7 @@
 //! its [`RequestId`], which the host does not reuse while the request has no answer.
 
 use crate::error::{Error, PersistFailed};
-use crate::heartbeat::{RegionHeartbeat, RegionStats, StoreStats};
+use crate::heartbeat::{RegionHeartbeat, StoreStats};
 use crate::keyspaces::Keyspace;
 use crate::stores::{Liveness, Store};
 use std::sync::Arc;
@@ -200,6 +200,8 @@ pub struct StoreView {
     pub last_heartbeat_wall_ms: Option<u64>,
     /// What it said then.
     pub stats: Option<StoreStats>,
+    /// Regions whose leader is on this store, by the last report of each to this leader.
+    pub leader_count: u64,
 }
 
 /// A Region, and who leads it.
@@ -213,8 +215,6 @@ pub struct RegionRoute {
     pub down_peers: Vec<Peer>,
     /// Replicas that are catching up.
     pub pending_peers: Vec<Peer>,
-    /// What its leader last reported; zeros until then.
-    pub stats: RegionStats,
 }
 
 impl RegionRoute {

@@ -192,8 +192,6 @@ fn region_json(route: &RegionRoute) -> Value {
         "epoch": { "conf_ver": region.epoch.conf_ver, "version": region.epoch.version },
         "peers": region.peers.iter().map(peer_json).collect::<Vec<_>>(),
         "leader": route.leader.as_ref().map(peer_json),
-        "approximate_size_bytes": route.stats.approximate_size_bytes,
-        "approximate_keys": route.stats.approximate_keys,
     })
 }
 
@@ -221,7 +219,7 @@ fn store_json(view: &StoreView) -> Value {
             "available_bytes": stats.available_bytes,
             "used_bytes": stats.used_bytes,
             "region_count": stats.region_count,
-            "leader_count": stats.leader_count,
+            "leader_count": view.leader_count,
             "last_heartbeat_ms": view.last_heartbeat_wall_ms,
         },
     })

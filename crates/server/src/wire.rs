@@ -2,10 +2,11 @@
 //!
 //! **Invariants.** From the wire nothing panics; what can't be is refused with the reason.
 //!
-//! **Not here.** Headers and errors (`service::pd`).
+//! **Not here.** Headers and errors (`service::pd`). Sizes of Regions, and what is read and written:
+//! nobody measures it yet.
 
 use bytes::Bytes;
-use placement::{RegionHeartbeat, RegionRoute, RegionStats, Store, StoreStats, StoreView};
+use placement::{RegionHeartbeat, RegionRoute, Store, StoreStats, StoreView};
 use proto::{metapb, pdpb};
 use types::{Peer, PeerId, Region, StoreId, Timestamp};
 
@@ -103,6 +104,7 @@ pub(crate) fn registration(store: &Store) -> metapb::Store {
         liveness: placement::Liveness::Connected,
         last_heartbeat_wall_ms: None,
         stats: None,
+        leader_count: 0,
     })
 }
 
@@ -115,16 +117,11 @@ pub(crate) fn stats_to_wire(stats: &StoreStats) -> pdpb::StoreStats {
         used_size: stats.used_bytes,
         region_count: narrow(stats.region_count),
         start_time: narrow(stats.start_time_s),
-        is_busy: stats.is_busy,
-        bytes_written: stats.written_bytes,
-        keys_written: stats.written_keys,
-        bytes_read: stats.read_bytes,
-        keys_read: stats.read_keys,
         ..Default::default()
     }
 }
 
-/// A store's figures. The wire does not say how many replicas lead.
+/// A store's figures.
 pub(crate) fn stats_from_wire(stats: &pdpb::StoreStats) -> StoreStats {
     StoreStats {
         store_id: StoreId(stats.store_id),
@@ -132,13 +129,7 @@ pub(crate) fn stats_from_wire(stats: &pdpb::StoreStats) -> StoreStats {
         available_bytes: stats.available,
         used_bytes: stats.used_size,
         region_count: u64::from(stats.region_count),
-        leader_count: 0,
-        written_bytes: stats.bytes_written,
-        written_keys: stats.keys_written,
-        read_bytes: stats.bytes_read,
-        read_keys: stats.keys_read,
         start_time_s: u64::from(stats.start_time),
-        is_busy: stats.is_busy,
     }
 }
 
@@ -167,14 +158,6 @@ pub(crate) fn heartbeat_from_wire(
             .iter()
             .map(|peer| PeerId(peer.id))
             .collect(),
-        stats: RegionStats {
-            approximate_size_bytes: request.approximate_size,
-            approximate_keys: request.approximate_keys,
-            written_bytes: request.bytes_written,
-            written_keys: request.keys_written,
-            read_bytes: request.bytes_read,
-            read_keys: request.keys_read,
-        },
     })
 }
 
@@ -191,7 +174,6 @@ pub(crate) fn heartbeat_to_wire(
         })
     };
     let down: Vec<Peer> = heartbeat.down_peers.iter().map(find).collect();
-    let stats = &heartbeat.stats;
     pdpb::RegionHeartbeatRequest {
         header: Some(header),
         region: Some(region.into()),
@@ -203,13 +185,7 @@ pub(crate) fn heartbeat_to_wire(
             .iter()
             .map(|id| find(id).into())
             .collect(),
-        bytes_written: stats.written_bytes,
-        keys_written: stats.written_keys,
-        bytes_read: stats.read_bytes,
-        keys_read: stats.read_keys,
-        approximate_size: stats.approximate_size_bytes,
-        approximate_keys: stats.approximate_keys,
-        interval: None,
+        ..Default::default()
     }
 }
 
@@ -264,11 +240,6 @@ mod tests {
             term: 6,
             down_peers: vec![PeerId(5)],
             pending_peers: vec![PeerId(6)],
-            stats: RegionStats {
-                approximate_size_bytes: 7,
-                written_keys: 8,
-                ..Default::default()
-            },
         };
         let header = pdpb::RequestHeader {
             cluster_id: 1,
@@ -299,9 +270,7 @@ mod tests {
             available_bytes: 4,
             used_bytes: 6,
             region_count: 2,
-            is_busy: true,
             start_time_s: 1_700_000_000,
-            ..StoreStats::default()
         };
         assert_eq!(stats_from_wire(&stats_to_wire(&stats)), stats);
     }

@@ -139,7 +139,6 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
                     self.ports.link.store_heartbeat(StoreStats {
                         store_id: store.0.id(),
                         region_count: summary.regions,
-                        leader_count: summary.leaders,
                         ..StoreStats::default()
                     });
                 }

@@ -203,7 +203,6 @@ mod tests {
             leader: None,
             down_peers: Vec::new(),
             pending_peers: Vec::new(),
-            stats: Default::default(),
         }
     }
 
