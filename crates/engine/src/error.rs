@@ -5,8 +5,13 @@
 //!
 //! **Not here.** Errors for clients: the node translates.
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use types::RegionId;
+
+/// What the operator has to do about a store whose files are damaged or gone.
+pub const REMEDY: &str = "this store may have lost what it acknowledged and must not start without \
+     it: remove the store's data directory and replicate its Regions from the other stores";
 
 /// The result of an engine's operation.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -121,6 +126,33 @@ pub enum Error {
 }
 
 impl Error {
+    /// What is at `path` isn't what was written; `reason` says what is wrong and what to do.
+    pub fn corrupt(path: impl Into<PathBuf>, reason: impl Display) -> Self {
+        Error::Corruption {
+            path: path.into(),
+            reason: reason.to_string(),
+            source: None,
+        }
+    }
+
+    /// As [`Self::corrupt`], where only the [`REMEDY`] is left to do.
+    pub fn damaged(path: impl Into<PathBuf>, what: impl Display) -> Self {
+        Self::corrupt(path, format!("{what}; {REMEDY}"))
+    }
+
+    /// This error of a change of `path` that may be half done: a full disk is no reason to try
+    /// again then.
+    #[must_use]
+    pub fn half_done(self, path: &Path) -> Self {
+        match self {
+            Error::DiskFull { source } => Error::Sync {
+                path: path.to_path_buf(),
+                source,
+            },
+            other => other,
+        }
+    }
+
     /// Who has to act on this error.
     pub fn action(&self) -> Action {
         match self {

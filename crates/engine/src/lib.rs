@@ -32,6 +32,6 @@ pub mod mem;
 mod raft_log;
 pub mod switch;
 
-pub use error::{Action, Error, Result};
+pub use error::{Action, Error, REMEDY, Result};
 pub use kv::{Cf, Durability, KvBatch, KvEngine, KvIterator, KvSnapshot};
 pub use raft_log::{ENTRY_OVERHEAD_BYTES, RaftLog, RaftLogBatch, entry_bytes};

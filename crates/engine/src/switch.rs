@@ -198,7 +198,7 @@ fn read_marker(place: &Place) -> Result<Option<String>> {
         return Ok(Some(name));
     }
     let reason = format!("it names the Raft log directory {name:?}, which is of no known engine");
-    Err(corrupt(path, reason))
+    Err(Error::corrupt(path, reason))
 }
 
 fn mark(place: &Place, name: &str) -> Result<()> {
@@ -211,9 +211,7 @@ fn check_there(place: &Place, name: &str) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    let reason = "the Raft logs of this store were here and are gone; \
-                  remove the store's data directory and replicate its Regions from the others";
-    Err(corrupt(path, reason.to_owned()))
+    Err(Error::damaged(path, "the Raft logs were here and are gone"))
 }
 
 /// Which directory counts where no marker says it.
@@ -229,7 +227,7 @@ fn adopt(place: &Place) -> Result<Option<String>> {
                  write the name of the one that was in use into it",
                 place.wanted, place.other, place.marker
             );
-            return Err(corrupt(place.root.clone(), reason));
+            return Err(Error::corrupt(&place.root, reason));
         }
     };
     mark(place, name)?;
@@ -241,13 +239,5 @@ fn remove(place: &Place, path: &Path) -> Result<()> {
         Ok(()) => sync_directory(&place.root),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed("remove", path, error)),
-    }
-}
-
-fn corrupt(path: PathBuf, reason: String) -> Error {
-    Error::Corruption {
-        path,
-        reason,
-        source: None,
     }
 }
