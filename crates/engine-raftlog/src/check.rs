@@ -15,6 +15,8 @@ pub(crate) enum Verdict {
     Whole {
         /// How many.
         records: u64,
+        /// The file's length.
+        bytes: u64,
     },
     /// No header.
     NoHeader {
@@ -38,7 +40,7 @@ impl Verdict {
     /// Whether any whole record was found.
     pub(crate) fn has_records(&self) -> bool {
         match self {
-            Verdict::Whole { records } => *records > 0,
+            Verdict::Whole { records, .. } => *records > 0,
             Verdict::NoHeader { record } => record.is_some(),
             Verdict::Broken { records, next, .. } => *records > 0 || next.is_some(),
         }
@@ -79,5 +81,6 @@ fn read(file: &mut LogFile, sequence: u64) -> std::io::Result<Verdict> {
             }
         }
     }
-    Ok(Verdict::Whole { records })
+    let bytes = file.length();
+    Ok(Verdict::Whole { records, bytes })
 }

@@ -1,22 +1,34 @@
-//! The list of log files that must be there: for each queue, the first and the last.
+//! The list of log files that must be there: for each queue, the first, and the length of each that
+//! was closed.
 //!
-//! **Why.** A file that is gone leaves no trace in the others: without a list, the log would just be
-//! shorter, or begin later.
+//! **Why.** A file that is gone leaves no trace in the others, and one that is cut between two
+//! records is a good file: without a list, the log would just be shorter, or begin later.
 //!
-//! **Invariants.** On disk it is replaced whole, and checked by a checksum. `first` is raised before
-//! a file is deleted, so a file older than it is left over from a purge that a crash cut short.
-//! `last` is raised when a file was created and before a record is written to it, so one file
-//! newer than it may be there, with nothing in it.
+//! **Invariants.** On disk it is replaced whole, and checked by a checksum. The first is raised before
+//! a file is deleted, so a file older than it is left over from a purge that a crash cut short. A
+//! file is listed when it was created and before a record is written to it, and the one before it
+//! has its last length by then; so one file newer than the list may be there, with nothing in it.
+//!
+//! ```text
+//! kontiki raft log files, version 2
+//! append FIRST LENGTH ...
+//! rewrite FIRST LENGTH ...
+//! checksum CRC32
+//! ```
 //!
 //! **Not here.** When to change it: see `watch`.
 
 use engine::file::{read_if_there, write_atomically};
 use engine::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::path::Path;
 
 /// The list's file in the log's directory.
 pub(crate) const NAME: &str = "FILES";
-const TITLE: &str = "kontiki raft log files, version 1";
+/// How raft-engine begins the name of a log file: so many digits.
+const NUMBER_WIDTH: usize = 16;
+const TITLE: &str = "kontiki raft log files, version 2";
 
 /// A sequence of log files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,32 +71,90 @@ pub(crate) fn parse_file_name(path: &Path) -> Option<(Queue, u64)> {
     })
 }
 
-/// The first and the last file of a queue, both inclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) first: u64,
-    pub(crate) last: u64,
+/// Whether raft-engine would take the file `name` for one of its own, or stumble over it: it looks at
+/// the first sixteen bytes and at the ending only.
+pub(crate) fn concerns_raft_engine(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else {
+        return true;
+    };
+    let endings = [".raftlog", ".rewrite", ".raftlog.reserved"];
+    match name.get(..NUMBER_WIDTH) {
+        Some(number) => {
+            number.parse::<u64>().is_ok() && endings.iter().any(|ending| name.ends_with(ending))
+        }
+        // It would cut a character in two, and panic.
+        None => name.len() > NUMBER_WIDTH,
+    }
 }
 
-/// The list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Manifest {
-    spans: [Span; 2],
+/// The files of a queue: one that is written to, and before it those that were closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Files {
+    first: u64,
+    /// The lengths of all but the last, in order. Bytes.
+    closed: VecDeque<u64>,
 }
 
-impl Manifest {
-    pub(crate) fn new(append: Span, rewrite: Span) -> Self {
+impl Files {
+    pub(crate) fn new(first: u64, closed: impl IntoIterator<Item = u64>) -> Self {
         Self {
-            spans: [append, rewrite],
+            first,
+            closed: closed.into_iter().collect(),
         }
     }
 
-    pub(crate) fn span(&self, queue: Queue) -> Span {
-        self.spans[queue as usize]
+    pub(crate) fn first(&self) -> u64 {
+        self.first
     }
 
-    pub(crate) fn span_mut(&mut self, queue: Queue) -> &mut Span {
-        &mut self.spans[queue as usize]
+    /// The one that is written to.
+    pub(crate) fn last(&self) -> u64 {
+        self.first.saturating_add(self.closed.len() as u64)
+    }
+
+    /// The length with which file number `sequence` was closed, if it was. Bytes.
+    pub(crate) fn closed_bytes(&self, sequence: u64) -> Option<u64> {
+        let position = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
+        self.closed.get(position).copied()
+    }
+
+    /// The last file was closed with so many bytes, and the next one begun.
+    pub(crate) fn rotate(&mut self, bytes: u64) {
+        self.closed.push_back(bytes);
+    }
+
+    /// Forgets the files up to number `sequence`, but never the last.
+    pub(crate) fn forget(&mut self, sequence: u64) {
+        while self.first <= sequence && self.closed.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+}
+
+/// The list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    queues: [Files; 2],
+}
+
+impl Manifest {
+    pub(crate) fn new(append: Files, rewrite: Files) -> Self {
+        Self {
+            queues: [append, rewrite],
+        }
+    }
+
+    /// The list of a log that was just created.
+    pub(crate) fn fresh() -> Self {
+        Self::new(Files::new(1, []), Files::new(1, []))
+    }
+
+    pub(crate) fn files(&self, queue: Queue) -> &Files {
+        &self.queues[queue as usize]
+    }
+
+    pub(crate) fn files_mut(&mut self, queue: Queue) -> &mut Files {
+        &mut self.queues[queue as usize]
     }
 
     /// The list in the log's directory; none if there is none.
@@ -97,7 +167,8 @@ impl Manifest {
             return Ok(None);
         };
         let manifest = std::str::from_utf8(&content).ok().and_then(Self::decode);
-        manifest.map(Some).ok_or_else(|| damaged(path))
+        let damaged = || Error::damaged(path, "the list of Raft log files is damaged");
+        manifest.map(Some).ok_or_else(damaged)
     }
 
     /// Replaces the list in the log's directory, durably.
@@ -108,8 +179,12 @@ impl Manifest {
     fn encode(&self) -> String {
         let mut text = format!("{TITLE}\n");
         for queue in Queue::ALL {
-            let Span { first, last } = self.span(queue);
-            text += &format!("{} {first} {last}\n", queue.name());
+            let Files { first, closed } = self.files(queue);
+            text += &format!("{} {first}", queue.name());
+            for bytes in closed {
+                text += &format!(" {bytes}");
+            }
+            text.push('\n');
         }
         let checksum = crc32fast::hash(text.as_bytes());
         text + &format!("checksum {checksum:08x}\n")
@@ -117,62 +192,43 @@ impl Manifest {
 
     fn decode(text: &str) -> Option<Self> {
         let mut lines = text.lines().skip(1);
-        let append = parse_span(lines.next()?, Queue::Append)?;
-        let rewrite = parse_span(lines.next()?, Queue::Rewrite)?;
+        let append = parse_files(lines.next()?, Queue::Append)?;
+        let rewrite = parse_files(lines.next()?, Queue::Rewrite)?;
         let manifest = Self::new(append, rewrite);
         // The title and the checksum are right if the whole is what we would write.
         (manifest.encode() == text).then_some(manifest)
     }
 }
 
-fn parse_span(line: &str, queue: Queue) -> Option<Span> {
-    let numbers = line.strip_prefix(queue.name())?.trim_start();
-    let (first, last) = numbers.split_once(' ')?;
-    Some(Span {
-        first: first.parse().ok()?,
-        last: last.parse().ok()?,
-    })
-}
-
-fn damaged(path: PathBuf) -> Error {
-    Error::Corruption {
-        path,
-        reason: format!(
-            "the list of Raft log files is damaged; {}",
-            crate::verify::REMEDY
-        ),
-        source: None,
-    }
+fn parse_files(line: &str, queue: Queue) -> Option<Files> {
+    let mut words = line.strip_prefix(queue.name())?.split_ascii_whitespace();
+    let first = words.next()?.parse().ok()?;
+    let closed: Option<Vec<u64>> = words.map(|word| word.parse().ok()).collect();
+    Some(Files::new(first, closed?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const MANIFEST: Manifest = Manifest {
-        spans: [
-            Span { first: 3, last: 17 },
-            Span {
-                first: 1,
-                last: u64::MAX,
-            },
-        ],
-    };
+    fn sample() -> Manifest {
+        Manifest::new(Files::new(3, [100, 0, u64::MAX]), Files::new(1, []))
+    }
 
     #[test]
     fn a_manifest_comes_back_as_it_was_stored() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         assert_eq!(Manifest::load(directory.path()).expect("loads"), None);
-        MANIFEST.store(directory.path()).expect("stores");
+        sample().store(directory.path()).expect("stores");
         assert_eq!(
             Manifest::load(directory.path()).expect("loads"),
-            Some(MANIFEST)
+            Some(sample())
         );
     }
 
     #[test]
     fn no_changed_byte_passes() {
-        let text = MANIFEST.encode();
+        let text = sample().encode();
         for at in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[at] ^= 1;
@@ -198,5 +254,38 @@ mod tests {
         ] {
             assert_eq!(parse(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_that_raft_engine_would_take_or_stumble_over_concerns_it() {
+        for (name, wanted) in [
+            ("0000000000000007-copy.raftlog", true),
+            ("+000000000000012.raftlog", true),
+            ("0000000000000012.raftlog.reserved", true),
+            ("0000000000000012.rewrite", true),
+            ("12345678901234\u{fc}.raftlog", false),
+            ("123456789012345\u{fc}.txt", true),
+            ("0000000000000012.raftlog.bak", false),
+            ("STORE-LOCK", false),
+            ("FILES", false),
+        ] {
+            assert_eq!(concerns_raft_engine(OsStr::new(name)), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn files_are_closed_at_the_end_and_forgotten_at_the_beginning() {
+        let mut files = Files::new(3, []);
+        files.rotate(10);
+        files.rotate(20);
+        assert_eq!((files.first(), files.last()), (3, 5));
+        assert_eq!(
+            [2, 3, 4, 5].map(|n| files.closed_bytes(n)),
+            [None, Some(10), Some(20), None]
+        );
+        files.forget(3);
+        assert_eq!((files.first(), files.last()), (4, 5));
+        files.forget(9);
+        assert_eq!((files.first(), files.last()), (5, 5));
     }
 }

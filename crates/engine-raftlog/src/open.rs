@@ -10,14 +10,14 @@
 //! **Not here.** Reads and writes: see `log`.
 
 use crate::RaftLogOptions;
-use crate::manifest::{Manifest, Queue, Span};
-use crate::verify::{REMEDY, verify};
+use crate::manifest::{Manifest, Queue};
+use crate::verify::verify;
 use crate::watch::Watch;
-use engine::file::{failed, sync_directory, sync_failed};
-use engine::{Error, Result};
+use engine::file::{create_directory, failed, lock_directory, sync_directory, sync_failed};
+use engine::{Error, REMEDY, Result};
 use raft_engine::Engine;
 use raft_engine::internals::{FilePipeLog, LogQueue};
-use std::fs::{self, File, TryLockError};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,9 +38,10 @@ pub(crate) fn open(directory: &Path, options: &RaftLogOptions) -> Result<Opened>
         let error = std::io::Error::other("the path is not UTF-8");
         return Err(failed("open", directory, error));
     }
-    fs::create_dir_all(directory).map_err(|error| failed("create", directory, error))?;
-    let lock = lock(directory)?;
-    verify(directory, options.recovery_threads)?;
+    create_directory(directory)?;
+    let lock = lock_directory(directory, LOCK)?;
+    let verified = verify(directory, options.recovery_threads)?;
+    let manifest = verified.unwrap_or_else(Manifest::fresh);
     let watch = Watch::new(directory);
     let opened = Engine::open_with(
         options.config(directory),
@@ -48,14 +49,18 @@ pub(crate) fn open(directory: &Path, options: &RaftLogOptions) -> Result<Opened>
         vec![Arc::new(watch.clone())],
     );
     let engine = opened.map_err(|error| translate(error, "open", directory))?;
-    let span = |queue| {
-        let (first, last) = engine.file_span(queue);
-        Span { first, last }
-    };
-    let manifest = Manifest::new(span(LogQueue::Append), span(LogQueue::Rewrite));
-    // raft-engine syncs a file's header when it rotates, but not that of a first file.
     for queue in Queue::ALL {
-        let path = directory.join(queue.file_name(manifest.span(queue).last));
+        let files = manifest.files(queue);
+        let (wanted, found) = (
+            (files.first(), files.last()),
+            engine.file_span(log_queue(queue)),
+        );
+        if wanted != found {
+            let what = format!("raft-engine opened {queue:?} files {found:?}, verified {wanted:?}");
+            return Err(Error::damaged(directory, what));
+        }
+        // raft-engine syncs a file's header when it rotates, but not that of a first file.
+        let path = directory.join(queue.file_name(files.last()));
         let synced = File::open(&path).and_then(|file| file.sync_all());
         synced.map_err(|error| sync_failed(&path, error))?;
     }
@@ -68,16 +73,10 @@ pub(crate) fn open(directory: &Path, options: &RaftLogOptions) -> Result<Opened>
     })
 }
 
-fn lock(directory: &Path) -> Result<File> {
-    let path = directory.join(LOCK);
-    let file = File::create(&path).map_err(|error| failed("create", &path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked {
-            path: directory.to_path_buf(),
-            source: None,
-        }),
-        Err(TryLockError::Error(error)) => Err(failed("lock", &path, error)),
+pub(crate) fn log_queue(queue: Queue) -> LogQueue {
+    match queue {
+        Queue::Append => LogQueue::Append,
+        Queue::Rewrite => LogQueue::Rewrite,
     }
 }
 

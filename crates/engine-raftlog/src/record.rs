@@ -7,12 +7,16 @@
 //!
 //! Header numbers are big-endian, checksums little-endian. The checksum of the items is xored with
 //! the file's number. Without entries their checksum is absent too. This is version 2, the only one
-//! that is written here.
+//! that is written here. Compressed entries begin with their length before (4, little-endian).
+//!
+//! **Why the items are read.** No checksum covers the compression; but the items say how long the
+//! entries are, and only with the right compression that fits.
 //!
 //! Source: `src/file_pipe_log/format.rs` and `src/log_batch.rs` of raft-engine 0.4.2.
 //!
-//! **Not here.** What items and entries say.
+//! **Not here.** What items say: see `items`.
 
+use crate::items::entries_bytes;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -22,8 +26,11 @@ const VERSION: u64 = 2;
 const NUMBER_BYTES: usize = 8;
 const CHECKSUM_BYTES: usize = 4;
 const RECORD_HEADER_BYTES: u64 = 16;
-/// The compressions that raft-engine knows: none and LZ4.
-const COMPRESSION_MAX: u64 = 1;
+/// The compressions that raft-engine knows.
+const UNCOMPRESSED: u64 = 0;
+const LZ4: u64 = 1;
+/// What a search for a record checks at most, as a multiple of what it searches.
+const SEARCH_FACTOR: u64 = 32;
 /// What one read takes from a file at least, if it has it.
 const READ_BYTES: usize = 256 << 10;
 
@@ -54,6 +61,13 @@ impl Header {
             signature: sequence as u32,
         }
     }
+}
+
+/// What the header of a record says. Bytes.
+struct Shape {
+    length: u64,
+    items_at: u64,
+    compression: u64,
 }
 
 /// Whether a record is whole.
@@ -119,50 +133,167 @@ impl LogFile {
         Ok(whole.then_some(expected))
     }
 
-    /// Whether a whole record stands at `offset`, which must lie within the file.
-    pub(crate) fn record(&mut self, header: Header, offset: u64) -> io::Result<Record> {
-        let rest = self.length - offset;
-        if rest < RECORD_HEADER_BYTES {
-            return Ok(Record::Broken("its header is cut off"));
+    /// What stands at `offset`, if it may be the header of a record.
+    fn shape(&mut self, offset: u64) -> io::Result<Option<Shape>> {
+        if self.length - offset < RECORD_HEADER_BYTES {
+            return Ok(None);
         }
         let first = self.number(offset)?;
         let items_at = self.number(offset + NUMBER_BYTES as u64)?;
-        let (length, compression) = (first >> 8, first & 0xff);
-        if compression > COMPRESSION_MAX || items_at < RECORD_HEADER_BYTES || items_at >= length {
-            return Ok(Record::Broken("its header is not one"));
-        }
-        if length > rest {
-            return Ok(Record::Broken("it reaches behind the end of the file"));
-        }
-        let items = self.bytes(offset + items_at, (length - items_at) as usize)?;
-        if !checksum_matches(items, header.signature) {
-            return Ok(Record::Broken("the checksum of its items is wrong"));
-        }
-        let entries = (items_at - RECORD_HEADER_BYTES) as usize;
-        if entries > 0 {
-            let entries = self.bytes(offset + RECORD_HEADER_BYTES, entries)?;
-            if !checksum_matches(entries, 0) {
-                return Ok(Record::Broken("the checksum of its entries is wrong"));
-            }
-        }
-        Ok(Record::Whole(length))
+        let shape = Shape {
+            length: first >> 8,
+            compression: first & 0xff,
+            items_at,
+        };
+        let may_be =
+            shape.compression <= LZ4 && items_at >= RECORD_HEADER_BYTES && items_at < shape.length;
+        Ok(may_be.then_some(shape))
     }
 
-    /// Where the first whole record at or behind `offset` stands.
+    /// Whether a whole record stands at `offset`, which must lie within the file.
+    pub(crate) fn record(&mut self, header: Header, offset: u64) -> io::Result<Record> {
+        let Some(shape) = self.shape(offset)? else {
+            return Ok(Record::Broken("its header is not one"));
+        };
+        if shape.length > self.length - offset {
+            return Ok(Record::Broken("it reaches behind the end of the file"));
+        }
+        let items_bytes = (shape.length - shape.items_at) as usize;
+        let items = self.bytes(offset + shape.items_at, items_bytes)?;
+        let Some(items) = checked(items, header.signature) else {
+            return Ok(Record::Broken("the checksum of its items is wrong"));
+        };
+        let Some(entries_bytes) = entries_bytes(items) else {
+            return Ok(Record::Broken("its items are none"));
+        };
+        let block_bytes = (shape.items_at - RECORD_HEADER_BYTES) as usize;
+        let block = match block_bytes {
+            0 => &[],
+            _ => {
+                let block = self.bytes(offset + RECORD_HEADER_BYTES, block_bytes)?;
+                let Some(block) = checked(block, 0) else {
+                    return Ok(Record::Broken("the checksum of its entries is wrong"));
+                };
+                block
+            }
+        };
+        if uncompressed_bytes(block, shape.compression) != Some(entries_bytes) {
+            return Ok(Record::Broken("its entries do not fit its compression"));
+        }
+        Ok(Record::Whole(shape.length))
+    }
+
+    /// Where at or behind `offset` whole records stand, one after another until the file ends, has
+    /// only zeros, or goes on with the header of one more that is torn. Less is no proof of a record:
+    /// a torn one may hold a client's value that looks like one.
+    ///
+    /// The search is bounded: where so much looks like records that it would take forever, the place
+    /// where it was given up is answered.
     pub(crate) fn find_record(&mut self, header: Header, offset: u64) -> io::Result<Option<u64>> {
-        for offset in offset..self.length {
-            if let Record::Whole(_) = self.record(header, offset)? {
-                return Ok(Some(offset));
+        let rest = self.bytes(offset, (self.length - offset) as usize)?;
+        let content = rest.iter().rposition(|byte| *byte != 0);
+        let content_end = content.map_or(offset, |last| offset + last as u64 + 1);
+        let mut budget_bytes = (self.length - offset).saturating_mul(SEARCH_FACTOR);
+        for candidate in offset..content_end {
+            let mut at = candidate;
+            let chain_goes_on = loop {
+                let Some(shape) = self.shape(at)? else {
+                    break at >= content_end;
+                };
+                let Some(left_bytes) = budget_bytes.checked_sub(shape.length.min(self.length - at))
+                else {
+                    return Ok(Some(candidate));
+                };
+                budget_bytes = left_bytes;
+                match self.record(header, at)? {
+                    Record::Whole(length) => at += length,
+                    Record::Broken(_) => break true,
+                }
+            };
+            if at > candidate && chain_goes_on {
+                return Ok(Some(candidate));
             }
         }
         Ok(None)
     }
 }
 
-/// Whether the last bytes of `block` are the checksum of the others, under `signature`.
-fn checksum_matches(block: &[u8], signature: u32) -> bool {
-    let Some((content, checksum)) = block.split_last_chunk::<CHECKSUM_BYTES>() else {
-        return false;
-    };
-    !content.is_empty() && crc32fast::hash(content) == u32::from_le_bytes(*checksum) ^ signature
+/// The length of the entries in `block` before they were compressed.
+fn uncompressed_bytes(block: &[u8], compression: u64) -> Option<u64> {
+    match (compression, block.first_chunk::<4>()) {
+        (UNCOMPRESSED, _) => Some(block.len() as u64),
+        (LZ4, Some(length)) => Some(u32::from_le_bytes(*length).into()),
+        _ => None,
+    }
+}
+
+/// `block` without the checksum at its end, if that is right under `signature`.
+fn checked(block: &[u8], signature: u32) -> Option<&[u8]> {
+    let (content, checksum) = block.split_last_chunk::<CHECKSUM_BYTES>()?;
+    let right = crc32fast::hash(content) == u32::from_le_bytes(*checksum) ^ signature;
+    (right && !content.is_empty()).then_some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// A record with one item, a command that removes a Region, and no entries.
+    fn record(signature: u32) -> Vec<u8> {
+        let items = [1, 2, 2, 1];
+        let mut record = Vec::new();
+        record.extend_from_slice(&((16 + 8) << 8 | UNCOMPRESSED).to_be_bytes());
+        record.extend_from_slice(&16_u64.to_be_bytes());
+        record.extend_from_slice(&items);
+        record.extend_from_slice(&(crc32fast::hash(&items) ^ signature).to_le_bytes());
+        record
+    }
+
+    fn find(content: &[u8]) -> Option<u64> {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        file.write_all(content).expect("the file is writable");
+        let mut file = LogFile::new(file).expect("the file is readable");
+        file.find_record(Header::expected(7), 0)
+            .expect("the file is readable")
+    }
+
+    #[test]
+    fn a_record_is_found_where_the_file_ends_behind_it_or_has_zeros_or_a_torn_one() {
+        let whole = record(7);
+        for behind in [vec![], vec![0; 100], whole[..20].to_vec()] {
+            let content = [b"garbage".to_vec(), whole.clone(), behind].concat();
+            assert_eq!(find(&content), Some(7));
+        }
+        assert_eq!(find(&[&whole[..], &whole].concat()), Some(0));
+    }
+
+    #[test]
+    fn what_looks_like_a_record_amid_other_bytes_is_none() {
+        let inner = record(7);
+        assert_eq!(
+            find(&[b"torn", &inner[..], b"more of the value"].concat()),
+            None
+        );
+        assert_eq!(
+            find(&[b"torn", &inner[..], &inner, b"more of the value"].concat()),
+            None
+        );
+        assert_eq!(find(&record(8)), None, "it is of another file");
+        assert_eq!(find(&[0; 1000]), None);
+    }
+
+    #[test]
+    fn a_search_through_a_million_headers_ends() {
+        // Each says that its items reach to the end.
+        let headers = 1 << 20_u64;
+        let header = |n: u64| {
+            [
+                (((headers - n) * 16) << 8).to_be_bytes(),
+                16_u64.to_be_bytes(),
+            ]
+        };
+        let content: Vec<u8> = (0..headers).flat_map(header).flatten().collect();
+        assert!(find(&content).is_some(), "it may hold records");
+    }
 }

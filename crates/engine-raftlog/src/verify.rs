@@ -3,30 +3,29 @@
 //!
 //! **What a crash explains**, given how raft-engine rotates and purges:
 //! - The end of the newest file of a queue is torn, or zeros that were allocated ahead: cut.
-//! - One file newer than the list's last has no whole header: never used, removed.
+//! - A file newer than the list without a record: a rotation that was cut short, or that a full disk
+//!   stopped while the file before went on; removed, so that the file before is the newest again.
+//! - A file newer than the list with records: the list could not be stored, which stopped the log in
+//!   the same call; nothing in it was promised, all of it may stay.
 //! - Files older than the list's first: a purge that was cut short, removed.
 //! - There is no list, and no file has a record: the first start was cut short, all removed.
 //!
 //! **What it refuses:** a broken record with a whole one behind it, or in a file that was closed; a
-//! file of the list, or between two others, that is gone; records without a list.
+//! closed file that is shorter or longer than it was then; a file of the list, or between two others,
+//! that is gone; records without a list; files that raft-engine would take for its own and we don't.
 //!
 //! **Invariants.** Nothing is changed before everything was read and found good.
 //!
 //! **Not here.** Reading a single file: see `check`.
 
 use crate::check::{Verdict, check_file};
-use crate::manifest::{Manifest, Queue, parse_file_name};
+use crate::manifest::{self, Files, Manifest, Queue, concerns_raft_engine, parse_file_name};
 use engine::file::{failed, sync_directory, sync_failed};
 use engine::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// What the operator has to do about a log that is refused.
-pub(crate) const REMEDY: &str = "this store has lost entries it may have acknowledged and must not \
-     start with them missing: remove the store's data directory and replicate its Regions from the \
-     other stores";
 
 /// Something to do once everything was found good.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,76 +44,114 @@ struct Task {
     path: PathBuf,
     /// Whether a crash can have torn its end.
     newest: bool,
-    /// Whether the list names it, so that its header was synced.
-    listed: bool,
+    /// The length that it must have, if the list says one. Bytes.
+    closed_bytes: Option<u64>,
 }
 
 /// Verifies the files in `directory` with so many threads, then cuts and removes what a crash left.
+/// Answers the list of what remains; none if there never was a log.
 ///
 /// # Errors
 /// [`Error::Corruption`], with the file, the offset and what to do; errors of reading and writing.
-pub(crate) fn verify(directory: &Path, threads: usize) -> Result<()> {
-    let manifest = Manifest::load(directory)?;
+pub(crate) fn verify(directory: &Path, threads: usize) -> Result<Option<Manifest>> {
     let files = list(directory)?;
     let mut repairs = Vec::new();
+    let Some(listed) = Manifest::load(directory)? else {
+        for (queue, sequences) in Queue::ALL.into_iter().zip(&files) {
+            refuse_records(directory, queue, sequences, &mut repairs)?;
+        }
+        carry_out(directory, repairs)?;
+        return Ok(None);
+    };
     let mut tasks = Vec::new();
-    for queue in Queue::ALL {
-        let mut sequences = files
-            .iter()
-            .filter(|(of, _)| *of == queue)
-            .map(|(_, n)| *n)
-            .collect();
-        match manifest {
-            Some(manifest) => select(directory, queue, manifest, &mut sequences, &mut repairs)?,
-            None => refuse_records(directory, queue, &sequences, &mut repairs)?,
-        }
-        if let Some(manifest) = manifest {
-            let newest = sequences.last().copied();
-            tasks.extend(sequences.iter().map(|sequence| Task {
-                queue,
-                sequence: *sequence,
-                path: directory.join(queue.file_name(*sequence)),
-                newest: newest == Some(*sequence),
-                listed: *sequence <= manifest.span(queue).last,
-            }));
-        }
+    let mut found = listed.clone();
+    for (queue, mut sequences) in Queue::ALL.into_iter().zip(files) {
+        select(directory, queue, &listed, &mut sequences, &mut repairs)?;
+        let of_queue = tasks_of(directory, queue, &listed, &sequences);
+        *found.files_mut(queue) = files_of(&of_queue)?;
+        tasks.extend(of_queue);
     }
     repairs.extend(check_all(&tasks, threads)?);
-    carry_out(directory, repairs)
+    carry_out(directory, repairs)?;
+    Ok(Some(found))
 }
 
-fn list(directory: &Path) -> Result<Vec<(Queue, u64)>> {
+/// The numbers of the files in `directory`, by queue.
+fn list(directory: &Path) -> Result<[BTreeSet<u64>; 2]> {
     let entries = fs::read_dir(directory).map_err(|error| failed("list", directory, error))?;
-    let mut files = Vec::new();
+    let mut files = [BTreeSet::new(), BTreeSet::new()];
     for entry in entries {
         let entry = entry.map_err(|error| failed("list", directory, error))?;
-        files.extend(parse_file_name(&entry.path()));
+        if let Some((queue, sequence)) = parse_file_name(&entry.path()) {
+            files[queue as usize].insert(sequence);
+        } else if concerns_raft_engine(&entry.file_name()) {
+            let reason = "this is no file of the Raft log, but would be taken for one; move it \
+                          out of the directory";
+            return Err(Error::corrupt(entry.path(), reason));
+        }
     }
     Ok(files)
 }
 
-/// Takes out what a purge left, and refuses a hole.
+/// Takes out what a purge or a rotation left, and refuses a hole.
 fn select(
     directory: &Path,
     queue: Queue,
-    manifest: Manifest,
+    listed: &Manifest,
     sequences: &mut BTreeSet<u64>,
     repairs: &mut Vec<Repair>,
 ) -> Result<()> {
-    let span = manifest.span(queue);
-    let current = sequences.split_off(&span.first);
+    let listed = listed.files(queue);
+    let current = sequences.split_off(&listed.first());
     for sequence in std::mem::replace(sequences, current) {
         repairs.push(Repair::Remove(directory.join(queue.file_name(sequence))));
     }
-    let last = sequences.last().copied().unwrap_or(0).max(span.last);
-    for sequence in span.first..=last {
+    let last = sequences.last().copied().unwrap_or(0).max(listed.last());
+    for sequence in listed.first()..=last {
         if !sequences.contains(&sequence) {
             let path = directory.join(queue.file_name(sequence));
-            let reason = format!("the Raft log file is missing; {REMEDY}");
-            return Err(corrupt(path, reason));
+            return Err(Error::damaged(path, "the Raft log file is missing"));
         }
     }
+    for sequence in (listed.last() + 1..=last).rev() {
+        let path = directory.join(queue.file_name(sequence));
+        if check_file(&path, sequence)?.has_records() {
+            break;
+        }
+        sequences.remove(&sequence);
+        repairs.push(Repair::Remove(path));
+    }
     Ok(())
+}
+
+fn tasks_of(
+    directory: &Path,
+    queue: Queue,
+    listed: &Manifest,
+    sequences: &BTreeSet<u64>,
+) -> Vec<Task> {
+    let newest = sequences.last();
+    let task = |sequence: &u64| Task {
+        queue,
+        sequence: *sequence,
+        path: directory.join(queue.file_name(*sequence)),
+        newest: newest == Some(sequence),
+        closed_bytes: listed.files(queue).closed_bytes(*sequence),
+    };
+    sequences.iter().map(task).collect()
+}
+
+/// What the list has to say about the files of one queue, of which there is at least one.
+fn files_of(tasks: &[Task]) -> Result<Files> {
+    let bytes = |task: &Task| match task.closed_bytes {
+        Some(bytes) => Ok(bytes),
+        None => match fs::metadata(&task.path) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) => Err(failed("read", &task.path, error)),
+        },
+    };
+    let closed: Result<Vec<u64>> = tasks[..tasks.len() - 1].iter().map(bytes).collect();
+    Ok(Files::new(tasks[0].sequence, closed?))
 }
 
 /// Without a list no record was ever promised, so there must be none.
@@ -126,14 +163,12 @@ fn refuse_records(
 ) -> Result<()> {
     for sequence in sequences {
         let path = directory.join(queue.file_name(*sequence));
-        let verdict = check_file(&path, *sequence)?;
-        if verdict.has_records() {
-            let list = directory.join(crate::manifest::NAME);
-            let reason = format!(
-                "the list of Raft log files is missing, but {} holds records; {REMEDY}",
+        if check_file(&path, *sequence)?.has_records() {
+            let what = format!(
+                "the list of Raft log files is missing, but {} holds records",
                 path.display()
             );
-            return Err(corrupt(list, reason));
+            return Err(Error::damaged(directory.join(manifest::NAME), what));
         }
         repairs.push(Repair::Remove(path));
     }
@@ -166,18 +201,18 @@ fn check_all(tasks: &[Task], threads: usize) -> Result<Vec<Repair>> {
 }
 
 fn check(task: &Task) -> Result<Option<Repair>> {
-    let refuse = |what: String| Err(corrupt(task.path.clone(), format!("{what}; {REMEDY}")));
+    let refuse = |what: String| Err(Error::damaged(&task.path, what));
     match check_file(&task.path, task.sequence)? {
-        Verdict::Whole { .. } => Ok(None),
-        Verdict::NoHeader {
-            record: Some(at), ..
-        } => refuse(format!(
+        Verdict::Whole { bytes, .. } => match task.closed_bytes {
+            Some(closed) if closed != bytes => refuse(format!(
+                "the file has {bytes} bytes, but had {closed} when it was closed"
+            )),
+            _ => Ok(None),
+        },
+        Verdict::NoHeader { record: Some(at) } => refuse(format!(
             "the file's header is broken, but a whole record stands at offset {at}"
         )),
-        Verdict::NoHeader { record: None, .. } if task.newest && !task.listed => {
-            Ok(Some(Repair::Remove(task.path.clone())))
-        }
-        Verdict::NoHeader { record: None, .. } => {
+        Verdict::NoHeader { record: None } => {
             refuse("the file's header is broken (offset 0)".to_owned())
         }
         Verdict::Broken {
@@ -220,12 +255,4 @@ fn cut(path: &Path, length: u64) -> Result<()> {
     file.set_len(length)
         .map_err(|error| failed("cut", path, error))?;
     file.sync_all().map_err(|error| sync_failed(path, error))
-}
-
-fn corrupt(path: PathBuf, reason: String) -> Error {
-    Error::Corruption {
-        path,
-        reason,
-        source: None,
-    }
 }

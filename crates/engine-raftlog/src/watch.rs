@@ -7,24 +7,23 @@
 //! - Purge: raft-engine deletes through its file system, oldest first. The list forgets the file
 //!   before it is deleted.
 //!
-//! **Invariants.** A sync or a change of the list that fails stops the log: the call in which it
-//! happened and all later ones answer an error, so nothing that isn't durable or stands in an
-//! unlisted file is ever promised; and no file is deleted any more.
+//! **Invariants.** A sync that fails stops the log, and so does a file that can't be listed: the call
+//! in which it happened and all later ones answer an error, so nothing that isn't durable or stands
+//! in an unlisted file is ever promised; and no file is deleted any more. A file that can't be
+//! forgotten because the disk is full stays, and is given back by a later purge.
 //!
-//! **Not here.** Where the records go: `DefaultFileSystem` writes them.
+//! **Not here.** Where the records go: see `disk`.
 
+use crate::disk::{Disk, disk};
 use crate::manifest::{Manifest, Queue, parse_file_name};
-use engine::Error;
-use engine::file::sync_failed;
+use engine::file::{failed, sync_failed};
+use engine::{Action, Error};
 use parking_lot::Mutex;
-use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission};
+use raft_engine::env::{FileSystem, Handle, Permission};
 use raft_engine::internals::{EventListener, FileId, LogQueue};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-type DefaultHandle = <DefaultFileSystem as FileSystem>::Handle;
+use std::sync::{Arc, OnceLock};
 
 /// What happens to the files of one log. Clones are handles of the same watch.
 #[derive(Clone)]
@@ -34,13 +33,13 @@ pub(crate) struct Watch {
 
 struct Shared {
     directory: PathBuf,
+    disk: Disk,
     /// None until the log is open: what happens before is not yet listed.
     manifest: Mutex<Option<Manifest>>,
     /// The first failure, until a call has answered it.
     failure: Mutex<Option<Error>>,
-    stopped: AtomicBool,
-    #[cfg(test)]
-    syncs_fail: AtomicBool,
+    /// Why the log has stopped, once it has.
+    stopped: OnceLock<&'static str>,
 }
 
 impl Watch {
@@ -48,11 +47,10 @@ impl Watch {
         Self {
             shared: Arc::new(Shared {
                 directory: directory.to_path_buf(),
+                disk: disk(),
                 manifest: Mutex::new(None),
                 failure: Mutex::new(None),
-                stopped: AtomicBool::new(false),
-                #[cfg(test)]
-                syncs_fail: AtomicBool::new(false),
+                stopped: OnceLock::new(),
             }),
         }
     }
@@ -67,41 +65,75 @@ impl Watch {
 
     /// An error if anything has failed: the failure itself the first time.
     pub(crate) fn check(&self) -> engine::Result<()> {
-        if !self.shared.stopped.load(Ordering::SeqCst) {
-            return Ok(());
-        }
-        let first = self.shared.failure.lock().take();
-        Err(first.unwrap_or(Error::Stopped {
-            reason: "a sync of the Raft log failed",
-        }))
-    }
-
-    fn fail(&self, error: Error) {
-        self.shared.failure.lock().get_or_insert(error);
-        self.shared.stopped.store(true, Ordering::SeqCst);
-    }
-
-    /// Changes the list and stores it, if that makes a difference.
-    fn change(&self, change: impl FnOnce(&mut Manifest)) -> io::Result<()> {
-        let mut listed = self.shared.manifest.lock();
-        let Some(manifest) = listed.as_mut() else {
+        let Some(reason) = self.shared.stopped.get() else {
             return Ok(());
         };
-        let before = *manifest;
-        change(manifest);
-        if *manifest == before {
-            return Ok(());
+        let first = self.shared.failure.lock().take();
+        Err(first.unwrap_or(Error::Stopped { reason }))
+    }
+
+    /// Stops the log because of `error`, which may have come half-way.
+    pub(crate) fn stop(&self, error: Error, reason: &'static str) {
+        let error = error.half_done(&self.shared.directory);
+        let mut failure = self.shared.failure.lock();
+        if self.shared.stopped.set(reason).is_ok() {
+            *failure = Some(error);
         }
-        manifest.store(&self.shared.directory).map_err(|error| {
-            let text = error.to_string();
-            self.fail(error);
-            io::Error::other(text)
-        })
+    }
+
+    /// Forgets and deletes the files of `queue` up to number `last`.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`] leaves the files, for another try; after any other the log has stopped.
+    pub(crate) fn give_back(&self, queue: Queue, last: u64) -> engine::Result<()> {
+        let mut given = 0..0;
+        let forgotten = self.change(|manifest| {
+            let files = manifest.files_mut(queue);
+            let first = files.first();
+            files.forget(last);
+            given = first..files.first();
+            Ok(())
+        });
+        if let Err(error) = forgotten {
+            if error.action() != Action::Retry {
+                self.stop(error, "a Raft log file could not be taken off the list");
+                return self.check();
+            }
+            return Err(error);
+        }
+        for sequence in given {
+            let path = self.path(queue, sequence);
+            let deleted = self.shared.disk.delete(&path);
+            deleted.map_err(|error| failed("delete", &path, error))?;
+        }
+        Ok(())
+    }
+
+    fn path(&self, queue: Queue, sequence: u64) -> PathBuf {
+        self.shared.directory.join(queue.file_name(sequence))
+    }
+
+    /// Changes the list and stores it, if that makes a difference. On an error it is as it was.
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Manifest) -> engine::Result<()>,
+    ) -> engine::Result<()> {
+        let mut listed = self.shared.manifest.lock();
+        let Some(current) = listed.as_mut() else {
+            return Ok(());
+        };
+        let mut changed = current.clone();
+        change(&mut changed)?;
+        if changed != *current {
+            changed.store(&self.shared.directory)?;
+            *current = changed;
+        }
+        Ok(())
     }
 
     #[cfg(test)]
-    pub(crate) fn fail_syncs(&self) {
-        self.shared.syncs_fail.store(true, Ordering::SeqCst);
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.shared.disk
     }
 }
 
@@ -114,11 +146,22 @@ fn queue(queue: LogQueue) -> Queue {
 
 impl EventListener for Watch {
     fn post_new_log_file(&self, file: FileId) {
-        // The failure is kept, and answered by the write that needed the file.
-        let _kept = self.change(|manifest| {
-            let span = manifest.span_mut(queue(file.queue));
-            span.last = span.last.max(file.seq);
+        let queue = queue(file.queue);
+        let listed = self.change(|manifest| {
+            let files = manifest.files_mut(queue);
+            while files.last() < file.seq {
+                // It was truncated to its records and synced just before.
+                let path = self.path(queue, files.last());
+                let closed = std::fs::metadata(&path);
+                let closed = closed.map_err(|error| failed("read", &path, error))?;
+                files.rotate(closed.len());
+            }
+            Ok(())
         });
+        if let Err(error) = listed {
+            // Answered by the write that needed the file.
+            self.stop(error, "a new Raft log file could not be listed");
+        }
     }
 }
 
@@ -128,7 +171,7 @@ impl EventListener for Watch {
 /// that aborts the process without a message. Every call on the log asks the watch before it
 /// answers.
 pub(crate) struct WatchedHandle {
-    inner: Arc<DefaultHandle>,
+    inner: Arc<<Disk as FileSystem>::Handle>,
     watch: Watch,
 }
 
@@ -142,16 +185,9 @@ impl Handle for WatchedHandle {
     }
 
     fn sync(&self) -> io::Result<()> {
-        #[cfg(test)]
-        if self.watch.shared.syncs_fail.load(Ordering::SeqCst) {
-            let error = io::Error::other("the test lets syncs fail");
-            self.watch
-                .fail(sync_failed(&self.watch.shared.directory, error));
-            return Ok(());
-        }
         if let Err(error) = self.inner.sync() {
-            self.watch
-                .fail(sync_failed(&self.watch.shared.directory, error));
+            let error = sync_failed(&self.watch.shared.directory, error);
+            self.watch.stop(error, "a sync of the Raft log failed");
         }
         Ok(())
     }
@@ -159,44 +195,45 @@ impl Handle for WatchedHandle {
 
 impl FileSystem for Watch {
     type Handle = WatchedHandle;
-    type Reader = <DefaultFileSystem as FileSystem>::Reader;
-    type Writer = <DefaultFileSystem as FileSystem>::Writer;
+    type Reader = <Disk as FileSystem>::Reader;
+    type Writer = <Disk as FileSystem>::Writer;
 
     fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<WatchedHandle> {
-        let inner = Arc::new(DefaultFileSystem.create(path)?);
+        let inner = Arc::new(self.shared.disk.create(path)?);
         let watch = self.clone();
         Ok(WatchedHandle { inner, watch })
     }
 
     fn open<P: AsRef<Path>>(&self, path: P, permission: Permission) -> io::Result<WatchedHandle> {
-        let inner = Arc::new(DefaultFileSystem.open(path, permission)?);
+        let inner = Arc::new(self.shared.disk.open(path, permission)?);
         let watch = self.clone();
         Ok(WatchedHandle { inner, watch })
     }
 
     fn delete<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
-        if self.shared.stopped.load(Ordering::SeqCst) {
+        if self.shared.stopped.get().is_some() {
             // What replaces the file may not be durable.
             return Err(io::Error::other("the log has stopped"));
         }
-        if let Some((queue, sequence)) = parse_file_name(path.as_ref()) {
-            self.change(|manifest| {
-                let span = manifest.span_mut(queue);
-                span.first = span.first.max(sequence + 1);
-            })?;
+        let Some((queue, sequence)) = parse_file_name(path.as_ref()) else {
+            return self.shared.disk.delete(path);
+        };
+        match self.give_back(queue, sequence) {
+            // raft-engine may think that it is gone; the purge gives it back when there is room.
+            Err(error) if error.action() == Action::Retry => Ok(()),
+            given_back => given_back.map_err(io::Error::other),
         }
-        DefaultFileSystem.delete(path)
     }
 
     fn rename<P: AsRef<Path>>(&self, from: P, to: P) -> io::Result<()> {
-        DefaultFileSystem.rename(from, to)
+        self.shared.disk.rename(from, to)
     }
 
     fn new_reader(&self, handle: Arc<WatchedHandle>) -> io::Result<Self::Reader> {
-        DefaultFileSystem.new_reader(handle.inner.clone())
+        self.shared.disk.new_reader(handle.inner.clone())
     }
 
     fn new_writer(&self, handle: Arc<WatchedHandle>) -> io::Result<Self::Writer> {
-        DefaultFileSystem.new_writer(handle.inner.clone())
+        self.shared.disk.new_writer(handle.inner.clone())
     }
 }

@@ -68,6 +68,20 @@ fn sample() -> TempDir {
     killed(directory.path())
 }
 
+/// A log with several closed files of both queues, killed.
+fn purged() -> TempDir {
+    let directory = temporary();
+    let log = open(directory.path()).expect("the log opens");
+    for round in 0..40_u64 {
+        append(&log, round * 10 + 1..=round * 10 + 10);
+        log.purge().expect("the purge succeeds");
+    }
+    append(&log, 401..=500);
+    assert!(files(directory.path(), ".raftlog").len() >= 3);
+    assert!(files(directory.path(), ".rewrite").len() >= 2);
+    killed(directory.path())
+}
+
 fn files(directory: &Path, ending: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(directory).expect("the directory is there");
     let files = files.map(|file| file.expect("the directory is readable").path());
@@ -98,6 +112,18 @@ fn end_of_records(file: &Path) -> usize {
         .rposition(|byte| *byte != 0)
         .expect("there are records")
         + 1
+}
+
+/// Where the records of a file that was closed begin, and where the last one ends.
+fn boundaries(file: &Path) -> Vec<usize> {
+    let bytes = fs::read(file).expect("the file is readable");
+    let mut boundaries = vec![69];
+    while let Some(first) = bytes[boundaries[boundaries.len() - 1]..].first_chunk::<8>() {
+        let length = u64::from_be_bytes(*first) >> 8;
+        boundaries.push(boundaries[boundaries.len() - 1] + length as usize);
+    }
+    assert_eq!(boundaries.last(), Some(&bytes.len()));
+    boundaries
 }
 
 fn last_index(path: &Path) -> u64 {
@@ -284,7 +310,7 @@ fn an_emptied_file_is_refused() {
 }
 
 #[test]
-fn a_closed_file_that_was_cut_between_records_or_within_one_is_refused() {
+fn a_closed_file_that_was_cut_within_a_record_is_refused() {
     let sample = sample();
     let closed = files(sample.path(), ".raftlog").swap_remove(0);
     let directory = killed(sample.path());
@@ -292,6 +318,111 @@ fn a_closed_file_that_was_cut_between_records_or_within_one_is_refused() {
     change(&file, |bytes| bytes.truncate(bytes.len() - 10));
     let text = refused(directory.path()).to_string();
     assert!(text.contains("later Append file follows"), "{text}");
+}
+
+#[test]
+fn a_closed_file_that_was_cut_between_any_two_records_is_refused() {
+    let sample = purged();
+    for ending in [".raftlog", ".rewrite"] {
+        let closed = files(sample.path(), ending).swap_remove(0);
+        let boundaries = boundaries(&closed);
+        for cut in &boundaries[..boundaries.len() - 1] {
+            let directory = killed(sample.path());
+            let file = directory.path().join(closed.file_name().expect("a name"));
+            change(&file, |bytes| bytes.truncate(*cut));
+            let text = refused(directory.path()).to_string();
+            assert!(text.contains("when it was closed"), "cut at {cut}: {text}");
+        }
+    }
+}
+
+#[test]
+fn the_lengths_of_closed_files_survive_restarts() {
+    let sample = purged();
+    drop(open(sample.path()).expect("the log opens"));
+    let closed = files(sample.path(), ".raftlog").swap_remove(1);
+    let boundaries = boundaries(&closed);
+    change(&closed, |bytes| {
+        bytes.truncate(boundaries[boundaries.len() - 2])
+    });
+    let text = refused(sample.path()).to_string();
+    assert!(text.contains("when it was closed"), "{text}");
+}
+
+#[test]
+fn a_flipped_compression_is_refused() {
+    // Every batch is compressed, or none.
+    for (compression_threshold_bytes, compression) in [(1, 1), (0, 0)] {
+        let options = RaftLogOptions {
+            compression_threshold_bytes,
+            ..options()
+        };
+        let directory = temporary();
+        let log = RaftLogEngine::open(directory.path(), &options).expect("the log opens");
+        append(&log, 1..=100);
+        let sample = killed(directory.path());
+        let closed = files(sample.path(), ".raftlog").swap_remove(0);
+        for at in boundaries(&closed).into_iter().rev().skip(1) {
+            let directory = killed(sample.path());
+            let file = directory.path().join(closed.file_name().expect("a name"));
+            change(&file, |bytes| {
+                assert_eq!(bytes[at + 7], compression);
+                bytes[at + 7] ^= 1;
+            });
+            let text = refused(directory.path()).to_string();
+            assert!(text.contains("do not fit its compression"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_raft_engine_alone_would_take_for_a_log_file_is_refused() {
+    for name in [
+        "0000000000000007-copy.raftlog",
+        "0000000000000001 (1).rewrite",
+        "0000000000000001.raftlog.reserved",
+        "+000000000000012.raftlog",
+    ] {
+        let directory = killed(sample().path());
+        let path = directory.path().join(name);
+        fs::write(&path, b"").expect("the directory is writable");
+        let error = refused(directory.path());
+        assert!(
+            matches!(&error, Error::Corruption { path: named, .. } if *named == path),
+            "{error:?}"
+        );
+        fs::remove_file(&path).expect("the file was there");
+        assert_eq!(last_index(directory.path()), 100);
+    }
+}
+
+#[test]
+fn a_torn_value_that_looks_like_a_record_is_cut_all_the_same() {
+    let directory = temporary();
+    let log = open(directory.path()).expect("the log opens");
+    append(&log, 1..=3);
+    // A client may store what it likes, a piece of this very file too.
+    let file = newest(directory.path());
+    let bytes = fs::read(&file).expect("the file is readable");
+    let record = bytes[69..end_of_records(&file)].to_vec();
+    let value = [b"before".to_vec(), record, vec![b'x'; 500]].concat();
+    let mut batch = log.batch();
+    batch.append(
+        REGION,
+        &[LogEntry {
+            index: 4,
+            term: 1,
+            data: Bytes::from(value),
+            ..LogEntry::default()
+        }],
+    );
+    log.write(&mut batch, Durability::Synced)
+        .expect("the append succeeds");
+    let killed = killed(directory.path());
+    let file = newest(killed.path());
+    let end = end_of_records(&file);
+    change(&file, |bytes| bytes.truncate(end - 100));
+    assert_eq!(last_index(killed.path()), 3);
 }
 
 #[test]
@@ -344,6 +475,34 @@ fn a_rotation_that_a_crash_cut_short_is_taken_back() {
         append(&log, 101..=200);
         drop(log);
         assert_eq!(last_index(directory.path()), 200);
+    }
+}
+
+#[test]
+fn a_file_that_a_full_disk_left_behind_is_taken_back_and_the_one_before_may_be_torn() {
+    let sample = sample();
+    let last = newest(sample.path());
+    let name = last
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    let sequence: u64 = name[..16].parse().expect("a number");
+    let end = end_of_records(&last);
+    for header in [0, 30, 69] {
+        let directory = killed(sample.path());
+        // The rotation failed at this file's header, the one before was written on, and torn.
+        let next = format!("{:016}.raftlog", sequence + 1);
+        let bytes = fs::read(&last).expect("the file is readable");
+        fs::write(directory.path().join(next), &bytes[..header]).expect("writable");
+        change(&directory.path().join(&name), |bytes| {
+            bytes.truncate(end - 10)
+        });
+        assert_eq!(
+            last_index(directory.path()),
+            99,
+            "{header} bytes of a header"
+        );
     }
 }
 
@@ -413,7 +572,7 @@ fn a_directory_that_cannot_be_made_is_an_io_error_with_its_path() {
     let error = refused(&path);
     assert!(matches!(error, Error::Io { .. }), "{error:?}");
     assert!(
-        error.to_string().contains(&*path.to_string_lossy()),
+        error.to_string().contains(&*file.to_string_lossy()),
         "{error}"
     );
 }
