@@ -231,6 +231,7 @@ impl<K: KvEngine> Host<K> {
                         let _ = sender.send(result);
                     }
                 }
+                Effect::Notice(notice) => tracing::warn!("{notice}"),
                 Effect::Persist { write, puts } => {
                     let (node, context) = (self.node.clone(), self.leading.clone());
                     self.jobs

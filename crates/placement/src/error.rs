@@ -111,12 +111,9 @@ pub enum Error {
         /// The most there can be.
         max: u64,
     },
-    /// The clock is so far in the future that no timestamp is left.
-    #[error("no timestamp is left: the clock shows {wall_ms} ms since the Unix epoch")]
-    TimestampsExhausted {
-        /// What the clock shows.
-        wall_ms: u64,
-    },
+    /// The last millisecond that fits into a timestamp has been used.
+    #[error("no timestamp is left")]
+    TimestampsExhausted,
     /// The bootstrapped cluster is another one than this node's.
     #[error("the placement state belongs to cluster {found}, this node to cluster {expected}")]
     ForeignCluster {

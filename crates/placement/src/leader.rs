@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::heartbeat::{Observed, RegionHeartbeat, StoreStats};
 use crate::ids::Ids;
 use crate::ledger::{Answer, Ledger};
-use crate::message::{ConfirmId, Effect, Now, Request, Response, WriteId};
+use crate::message::{ConfirmId, Effect, Notice, Now, Request, Response, WriteId};
 use crate::state::{Change, Durable};
 use crate::tso::Tso;
 use crate::view::View;
@@ -39,6 +39,10 @@ impl Step<'_> {
     pub(crate) fn next_number(&mut self) -> u64 {
         *self.last_number += 1;
         *self.last_number
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        self.effects.push(Effect::Notice(notice));
     }
 
     pub(crate) fn reply(&mut self, id: RequestId, result: Result<Response>) {
@@ -214,11 +218,8 @@ impl Leader {
     fn pump_timestamps(&mut self, step: &mut Step<'_>) {
         self.tso.take(self.ledger.visible().tso_limit_ms, step);
         if self.tso.is_exhausted() {
-            let error = Error::TimestampsExhausted {
-                wall_ms: step.now.wall_ms,
-            };
             let tickets: Vec<Ticket> = self.tso.give_up_waiting().collect();
-            self.refuse_all(tickets, &error, step);
+            self.refuse_all(tickets, &Error::TimestampsExhausted, step);
         }
         if let Some(limit_ms) = self.tso.wants_limit(self.ledger.staged().tso_limit_ms) {
             self.ledger.submit(vec![Change::TsoLimit(limit_ms)], None);

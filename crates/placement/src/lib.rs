@@ -45,7 +45,7 @@ pub use error::{Error, PersistFailed};
 pub use heartbeat::{RegionHeartbeat, StoreStats};
 pub use keyspaces::Keyspace;
 pub use message::{
-    ConfirmId, Effect, Input, Now, RegionRoute, Request, Response, StoreView, WriteId,
+    ConfirmId, Effect, Input, Notice, Now, RegionRoute, Request, Response, StoreView, WriteId,
 };
 pub use placement::Placement;
 pub use stores::{Liveness, Store};

@@ -90,6 +90,25 @@ pub enum Effect {
         /// The answer.
         result: Result<Response, Error>,
     },
+    /// Tell the operators.
+    Notice(Notice),
+}
+
+/// Something that an operator should know of, though it is nobody's answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Notice {
+    /// Timestamps follow a wall clock that has jumped. They do not come back when the clock does.
+    #[error("the wall clock has jumped forward by {ahead_ms} ms, and timestamps with it")]
+    ClockJumped {
+        /// How far the wall clock is ahead of the time that has passed.
+        ahead_ms: u64,
+    },
+    /// Timestamps do not follow the wall clock, until it shows a time that can be.
+    #[error("the wall clock shows {wall_ms} ms since the Unix epoch: timestamps don't follow it")]
+    ClockAbsurd {
+        /// What it shows.
+        wall_ms: u64,
+    },
 }
 
 /// What can be asked of the placement driver.

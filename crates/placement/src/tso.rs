@@ -3,7 +3,9 @@
 //! **How.** A bound in milliseconds is persisted ahead; timestamps below it are given out from
 //! memory. A new leader begins at the persisted bound, so above everything that was ever given out.
 //! The physical part follows the wall clock forwards, never backwards; while the clock is behind,
-//! the logical part counts on, and its overflow takes the next millisecond.
+//! the logical part counts on, and its overflow takes the next millisecond. A clock that shows a time
+//! which can't be is no clock: it is not followed either, or the bound would be persisted where there
+//! is no way back from.
 //!
 //! **Why a confirmation.** A leader that was replaced and does not know it still has a window, below
 //! its successor's. A client that has seen the successor's timestamps must not get one from it. So
@@ -21,13 +23,17 @@
 
 use crate::error::Result;
 use crate::leader::{Step, Ticket};
-use crate::message::{ConfirmId, Effect, Now};
+use crate::message::{ConfirmId, Effect, Notice, Now};
 use crate::{Error, Response};
 use std::collections::VecDeque;
 use types::Timestamp;
 
 /// The last millisecond that fits beside the logical part.
 const PHYSICAL_MAX_MS: u64 = u64::MAX >> Timestamp::LOGICAL_BITS;
+/// No clock shows this time (the year 3084): a thousand years before there are no milliseconds left.
+const WALL_END_MS: u64 = 1 << 45;
+/// The wall clock has jumped, and does not just run a little faster.
+const JUMP_MS: u64 = 1_000;
 
 /// The oracle of a leader.
 #[derive(Debug)]
@@ -40,6 +46,8 @@ pub(crate) struct Tso {
     /// When the wall clock last set the physical part, and to what.
     set_at_monotonic_ms: u64,
     set_to_ms: u64,
+    /// Whether the wall clock shows a time that can't be.
+    is_clock_absurd: bool,
     waiting: VecDeque<(Ticket, u32)>,
     /// Taken, not yet answered.
     confirming: Option<(ConfirmId, Vec<(Ticket, Response)>)>,
@@ -50,13 +58,16 @@ pub(crate) struct Tso {
 impl Tso {
     /// All timestamps from `saved_limit_ms` on are free.
     pub(crate) fn new(window_ms: u64, saved_limit_ms: u64, now: Now) -> Self {
-        let physical_ms = saved_limit_ms.max(wall_ms(now));
+        let wall_ms = Some(now.wall_ms).filter(|wall_ms| *wall_ms < WALL_END_MS);
+        // Never zero, which is no timestamp.
+        let physical_ms = saved_limit_ms.max(wall_ms.unwrap_or(0)).max(1);
         Self {
             window_ms,
             physical_ms,
             logical: 0,
             set_at_monotonic_ms: now.monotonic_ms,
             set_to_ms: physical_ms,
+            is_clock_absurd: false,
             waiting: VecDeque::new(),
             confirming: None,
             is_used: false,
@@ -82,7 +93,7 @@ impl Tso {
     /// Takes timestamps for those that wait, as far as the persisted bound allows, and asks for
     /// their confirmation. While one is under way the others wait for the next.
     pub(crate) fn take(&mut self, limit_ms: u64, step: &mut Step<'_>) {
-        self.follow(step.now);
+        self.follow(step);
         if self.confirming.is_some() {
             return;
         }
@@ -102,12 +113,26 @@ impl Tso {
     }
 
     /// Follows the wall clock, forwards only.
-    fn follow(&mut self, now: Now) {
-        if wall_ms(now) > self.physical_ms {
-            self.physical_ms = wall_ms(now);
+    fn follow(&mut self, step: &mut Step<'_>) {
+        let Now {
+            wall_ms,
+            monotonic_ms,
+        } = step.now;
+        let was_absurd = std::mem::replace(&mut self.is_clock_absurd, wall_ms >= WALL_END_MS);
+        if self.is_clock_absurd {
+            if !was_absurd {
+                step.notice(Notice::ClockAbsurd { wall_ms });
+            }
+        } else if wall_ms > self.physical_ms {
+            let elapsed_ms = monotonic_ms.saturating_sub(self.set_at_monotonic_ms);
+            let ahead_ms = wall_ms.saturating_sub(self.set_to_ms.saturating_add(elapsed_ms));
+            if ahead_ms >= JUMP_MS {
+                step.notice(Notice::ClockJumped { ahead_ms });
+            }
+            self.physical_ms = wall_ms;
             self.logical = 0;
-            self.set_at_monotonic_ms = now.monotonic_ms;
-            self.set_to_ms = self.physical_ms;
+            self.set_at_monotonic_ms = monotonic_ms;
+            self.set_to_ms = wall_ms;
         }
     }
 
@@ -160,7 +185,7 @@ impl Tso {
         Some(wanted_ms).filter(|wanted_ms| *wanted_ms > staged_limit_ms)
     }
 
-    /// Whether the clock has run out of milliseconds, so that no bound can help.
+    /// Whether there are no milliseconds left, so that no bound can help.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.physical_ms >= PHYSICAL_MAX_MS
     }
@@ -194,8 +219,4 @@ impl Tso {
             .map(|(ticket, _)| ticket)
             .chain(taken.map(|(ticket, _)| ticket))
     }
-}
-
-fn wall_ms(now: Now) -> u64 {
-    now.wall_ms.min(PHYSICAL_MAX_MS)
 }

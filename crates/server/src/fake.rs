@@ -190,6 +190,7 @@ impl State {
                         });
                     }
                     Effect::Reply { result, .. } => replies.push(result),
+                    Effect::Notice(_) => {}
                 }
             }
         }

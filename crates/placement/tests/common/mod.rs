@@ -63,6 +63,7 @@ pub struct World {
     ids: BTreeSet<u64>,
     batches: BTreeMap<Timestamp, Timestamp>,
     safe_point: u64,
+    pub notices: Vec<Notice>,
 }
 
 /// As it stands in the list of first members.
@@ -150,6 +151,7 @@ impl World {
             ids: BTreeSet::new(),
             batches: BTreeMap::new(),
             safe_point: 0,
+            notices: Vec::new(),
         }
     }
 
@@ -180,6 +182,7 @@ impl World {
                         .push_back((term.expect("only leaders confirm"), confirm));
                 }
                 Effect::Reply { id, result } => self.reply(at, id, result),
+                Effect::Notice(notice) => self.notices.push(notice),
             }
         }
     }

@@ -199,14 +199,61 @@ fn absurd_batches_are_refused() {
 }
 
 #[test]
-fn a_clock_at_the_end_of_time_is_an_error() {
+fn a_clock_that_shows_what_can_not_be_is_not_followed_and_told_of_once() {
     let mut world = World::settled();
-    world.nodes[0].clock.wall_ms = u64::MAX;
-    let refused = world.call(0, TSO);
-    assert_eq!(
-        refused,
-        Err(Error::TimestampsExhausted { wall_ms: u64::MAX })
-    );
+    let before = world.timestamps(0, 1);
+    let bound_ms = limit_ms(&world);
+    for wall_ms in [1 << 45, 1 << 46, u64::MAX] {
+        world.nodes[0].clock.wall_ms = wall_ms;
+        assert!(world.timestamps(0, 1).physical_ms() <= before.physical_ms());
+    }
+    let notice = Notice::ClockAbsurd { wall_ms: 1 << 45 };
+    assert_eq!(world.notices, [notice]);
+    assert_eq!(limit_ms(&world), bound_ms, "no way back from there");
+    world.elect(0);
+    world.settle();
+    world.timestamps(0, 1);
+    world.nodes[0].clock.wall_ms = 5_000_000;
+    assert_eq!(world.timestamps(0, 1).physical_ms(), 5_000_000);
+}
+
+#[test]
+fn a_cluster_without_a_clock_gives_out_timestamps_all_the_same_but_not_zero() {
+    for wall_ms in [0, u64::MAX] {
+        let mut world = World::new(1);
+        world.nodes[0].clock.wall_ms = wall_ms;
+        world.elect(0);
+        world.settle();
+        assert!(world.timestamps(0, 1) > Timestamp::ZERO);
+    }
+}
+
+#[test]
+fn only_a_jump_of_the_clock_is_told_of() {
+    let mut world = World::settled();
+    for _ in 0..10 {
+        world.advance(0, 5_000);
+        world.jump(0, 900);
+        world.timestamps(0, 1);
+    }
+    world.jump(0, -100_000);
+    world.timestamps(0, 1);
+    world.jump(0, 100_000);
+    world.timestamps(0, 1);
+    assert_eq!(world.notices, []);
+    world.jump(0, 40_000);
+    world.timestamps(0, 1);
+    assert_eq!(world.notices, [Notice::ClockJumped { ahead_ms: 40_000 }]);
+}
+
+#[test]
+fn timestamps_that_are_used_up_are_an_error() {
+    let mut world = World::settled();
+    let end_ms: u64 = 1 << 46;
+    let bound = [&[1][..], &end_ms.to_be_bytes()].concat();
+    world.disk.insert(b"t".to_vec(), bound);
+    world.elect(0);
+    assert_eq!(world.call(0, TSO), Err(Error::TimestampsExhausted));
 }
 
 #[test]

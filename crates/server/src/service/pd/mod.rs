@@ -140,7 +140,7 @@ impl<B: Backend> PdService<B> {
             E::NotLeader { .. } | E::Busy { .. } | E::PersistFailed(_) => {
                 return Err(status(error));
             }
-            E::StateUnusable { .. } | E::TimestampsExhausted { .. } | E::ForeignCluster { .. } => {
+            E::StateUnusable { .. } | E::TimestampsExhausted | E::ForeignCluster { .. } => {
                 return Err(status(error));
             }
             E::KeyspaceNotFound { .. } => pdpb::ErrorType::EntryNotFound,
