@@ -8,6 +8,7 @@
 use crate::command::Outcome;
 use crate::error::RequestError;
 use crate::message::RaftMessage;
+use std::fmt;
 use std::sync::Arc;
 use types::{Epoch, HardState, LogEntry, Peer, Region, RegionId, RequestId};
 
@@ -15,7 +16,7 @@ use types::{Epoch, HardState, LogEntry, Peer, Region, RegionId, RequestId};
 #[derive(Debug)]
 pub enum Effect {
     /// Send to another store; may be lost.
-    Send(RaftMessage),
+    Send(Box<RaftMessage>),
     /// Write to the Raft log and sync; answered with `Input::Persisted`.
     Persist(LogWrite),
     /// Apply committed entries; answered with `Input::Applied`.
@@ -28,6 +29,50 @@ pub enum Effect {
     Heartbeat(RegionHeartbeat),
     /// This replica learned of a change of leadership.
     Leadership(Leadership),
+    /// A message was dropped that no correct member sends to this replica: worth a line in the log.
+    Refused(Refusal),
+    /// This replica contradicts what it promised: the store must stop, with this as its message.
+    Contradiction(Contradiction),
+}
+
+/// A message that was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The Region it names.
+    pub region_id: RegionId,
+    /// The sender it names.
+    pub from: Peer,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// Proof that this replica has lost log entries that it had acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// The Region.
+    pub region_id: RegionId,
+    /// The leader that knows better.
+    pub leader: Peer,
+    /// Its term.
+    pub term: u64,
+    /// Up to here this replica had acknowledged the log, and it was committed.
+    pub committed: u64,
+    /// Where its log ends.
+    pub last_index: u64,
+}
+
+impl fmt::Display for Contradiction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Region {}: the log here ends at {}, but its leader (store {}, term {}) knows entries up \
+             to {} to be acknowledged by this store and committed. Part of this store's data is lost, \
+             and going on without it would break promises that it made. Bring back the directory as it \
+             was; if it is lost, leave this node down: the others serve as long as they are a majority. \
+             Do not empty the directory and start again",
+            self.region_id, self.last_index, self.leader.store_id, self.term, self.committed
+        )
+    }
 }
 
 /// A successful answer.
@@ -60,6 +105,17 @@ pub struct ApplyTask {
     pub region_id: RegionId,
     /// In log order, without gaps to the task before.
     pub entries: Vec<ApplyEntry>,
+}
+
+impl ApplyTask {
+    /// An estimate of the memory that the entries hold, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        const ENTRY_OVERHEAD: usize = 96;
+        let entries = self.entries.iter();
+        entries
+            .map(|entry| ENTRY_OVERHEAD + entry.entry.data.len())
+            .sum()
+    }
 }
 
 /// A committed entry, and who waits for it here.

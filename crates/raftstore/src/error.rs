@@ -80,7 +80,8 @@ pub enum RequestError {
     /// The node is stopping; another will lead soon.
     #[error("the node is stopping")]
     Stopping,
-    /// The command was proposed, and the replica stopped before its fate was known.
-    #[error("the replica stopped before the fate of the command was known")]
+    /// The command was proposed, and the replica stopped or lost its leadership before its fate was
+    /// known.
+    #[error("the replica stopped or was deposed before the fate of the command was known")]
     Undetermined,
 }

@@ -29,7 +29,8 @@ pub mod store;
 pub use codec::DecodeError;
 pub use command::{Command, Mutation, Outcome};
 pub use effect::{
-    ApplyEntry, ApplyTask, Effect, FetchEntries, Leadership, LogWrite, RegionHeartbeat, Reply,
+    ApplyEntry, ApplyTask, Contradiction, Effect, FetchEntries, Leadership, LogWrite, Refusal,
+    RegionHeartbeat, Reply,
 };
 pub use error::RequestError;
 pub use message::{MessageError, RaftMessage};

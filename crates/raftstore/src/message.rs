@@ -4,8 +4,9 @@
 //! **Why the check.** raft-rs trusts its peers and panics on messages that contradict themselves;
 //! a damaged or foreign message must be an error, not a crash.
 //!
-//! **Not here.** The envelope's form on the wire (`server`), which bounds the body's size *before*
-//! it is decoded here: rust-protobuf 2 has no limit on nesting of its own (RUSTSEC-2024-0437).
+//! **Not here.** What can only be judged beside a log (`peer::receive`). The envelope's form on the
+//! wire (`server`), which before anything is decoded here bounds the body's size and refuses groups:
+//! rust-protobuf 2 follows nested groups without a limit (RUSTSEC-2024-0437).
 
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
@@ -38,8 +39,10 @@ pub enum MessageError {
     Invalid(&'static str),
 }
 
-/// No log grows to this index; a message that names a higher one is damaged.
-const INDEX_MAX: u64 = u64::MAX / 4;
+/// No log grows to this index and no election comes to this term; a message that names a higher one
+/// is damaged. A term is kept on disk and counted up from, so that letting one in near the end of the
+/// numbers would be found out at a campaign, again after every restart.
+const NUMBER_MAX: u64 = u64::MAX / 4;
 
 impl RaftMessage {
     /// Raft's message as bytes, without the envelope.
@@ -75,7 +78,7 @@ impl RaftMessage {
         const ENTRY_OVERHEAD: usize = 96;
         let entries = self.message.get_entries();
         let data: usize = entries.iter().map(|e| e.data.len() + e.context.len()).sum();
-        OVERHEAD + entries.len() * ENTRY_OVERHEAD + data
+        OVERHEAD + entries.len() * ENTRY_OVERHEAD + data + self.message.context.len()
     }
 
     fn check(&self) -> Result<(), MessageError> {
@@ -106,9 +109,24 @@ impl RaftMessage {
         if message.term == 0 {
             return fail("no term");
         }
-        let highest = [message.index, message.commit, message.reject_hint];
-        if highest.iter().any(|index| *index > INDEX_MAX) {
-            return fail("an index beyond any log");
+        let numbers = [
+            message.term,
+            message.index,
+            message.commit,
+            message.reject_hint,
+        ];
+        if numbers.iter().any(|number| *number > NUMBER_MAX) {
+            return fail("a term or an index beyond any log");
+        }
+        if message.log_term > message.term || message.commit_term > message.term {
+            return fail("a log of terms to come");
+        }
+        if message.request_snapshot != 0 || message.has_snapshot() {
+            return fail("snapshots, which no store sends or asks for yet");
+        }
+        // raft-rs takes term 0 for that of every entry it does not have.
+        if message.get_msg_type() == MsgAppend && message.log_term == 0 {
+            return fail("an append behind an entry without a term");
         }
         let (mut index, mut term) = (message.index, message.log_term);
         for entry in message.get_entries() {
@@ -173,15 +191,21 @@ mod tests {
     #[test]
     fn what_no_replica_sends_is_refused() {
         let mut cases = vec![append(&[(12, 5)]), append(&[(11, 4)]), append(&[(11, 8)])];
-        let mut local = append(&[]);
-        local.message.set_msg_type(MessageType::MsgHup);
-        let mut foreign = append(&[]);
-        foreign.message.from = 9;
-        let mut no_term = append(&[]);
-        no_term.message.term = 0;
-        let mut far = append(&[]);
-        far.message.index = u64::MAX;
-        cases.extend([local, foreign, no_term, far]);
+        let changes: [fn(&mut Message); 8] = [
+            |message| message.set_msg_type(MessageType::MsgHup),
+            |message| message.from = 9,
+            |message| message.term = 0,
+            |message| message.term = u64::MAX,
+            |message| message.index = u64::MAX,
+            |message| message.log_term = 0,
+            |message| message.log_term = 8,
+            |message| message.request_snapshot = 1,
+        ];
+        for change in changes {
+            let mut case = append(&[]);
+            change(&mut case.message);
+            cases.push(case);
+        }
         for case in cases {
             assert!(
                 matches!(round_trip(&case), Err(MessageError::Invalid(_))),

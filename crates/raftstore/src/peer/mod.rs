@@ -11,7 +11,8 @@
 //! 1. A message that promises something durable leaves only after the write that backs it.
 //! 2. `applied <= committed`, and an entry is handed to the applier once, in order.
 //! 3. Every request gets exactly one answer: here if it never reaches the log, else from the
-//!    applier, or here when a later term overtakes it.
+//!    applier, or here when a later term overtakes it or this replica no longer leads for an election
+//!    timeout.
 //!
 //! **Not here.** What commands do (`apply`); other Regions (`store`). Known gap: no snapshots yet,
 //! so logs are not compacted.
@@ -21,6 +22,7 @@ mod propose;
 mod raft;
 mod read;
 mod ready;
+mod receive;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +30,6 @@ use crate::command::Command;
 use crate::effect::{Effect, FetchEntries, Leadership, RegionHeartbeat};
 use crate::error::RequestError;
 use crate::message::RaftMessage;
-use ::raft::eraftpb::{Message, MessageType};
 use ::raft::{GetEntriesContext, RawNode, StateRole};
 use log_cache::LogCache;
 use propose::Proposals;
@@ -104,7 +105,7 @@ pub enum Input {
     /// One tick of the Raft clock has passed.
     Tick,
     /// From another replica; already checked by [`RaftMessage::decode_body`].
-    Message(RaftMessage),
+    Message(Box<RaftMessage>),
     /// A client's command.
     Propose {
         /// To be answered once.
@@ -164,7 +165,12 @@ pub struct Peer {
     applied_index: u64,
     /// As announced last.
     leadership: Leadership,
+    /// The last term in which others were asked for their votes.
+    votes_asked_term: u64,
     report_due_ticks: u64,
+    /// Since this replica led last, or since its start.
+    deposed_ticks: usize,
+    is_apply_behind: bool,
     is_stopped: bool,
 }
 
@@ -212,7 +218,10 @@ impl Peer {
             fetch_token: 0,
             applied_index,
             leadership,
+            votes_asked_term: 0,
             report_due_ticks: 0,
+            deposed_ticks: 0,
+            is_apply_behind: false,
             is_stopped: false,
         })
     }
@@ -247,11 +256,28 @@ impl Peer {
         self.applied_index
     }
 
+    /// Bytes of log entries that this replica holds in memory.
+    pub fn cached_bytes(&self) -> usize {
+        self.raw.store().bytes()
+    }
+
+    /// An input that comes before each round: whether the store has more committed entries to apply
+    /// than it should hold. While it has, the Peer lets in no further ones: their leader sends them
+    /// again. What is committed already needs nobody to be applied, so this ends by itself.
+    pub fn set_apply_behind(&mut self, is_behind: bool) {
+        self.is_apply_behind = is_behind;
+    }
+
+    /// Lets go of all entries in memory that can be read from the log again.
+    pub fn shed_cache(&mut self) {
+        self.raw.mut_store().evict_to(self.applied_index);
+    }
+
     /// Takes in one input. What follows from it comes with the next [`Self::finish_round`].
     pub fn step(&mut self, input: Input, out: &mut Vec<Effect>) {
         match input {
-            Input::Tick => self.tick(),
-            Input::Message(message) => self.receive(message.message),
+            Input::Tick => self.tick(out),
+            Input::Message(message) => self.receive(message, out),
             Input::Propose {
                 request,
                 context,
@@ -283,7 +309,7 @@ impl Peer {
         self.take_wishes(out);
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, out: &mut Vec<Effect>) {
         // raft-rs draws its timeout from the thread's generator whenever it changes term or role.
         let draw = [
             self.region.id.get(),
@@ -295,19 +321,15 @@ impl Peer {
         self.raw.raft.set_randomized_election_timeout(timeout);
         self.raw.tick();
         self.report_due_ticks = self.report_due_ticks.saturating_sub(1);
-    }
-
-    fn receive(&mut self, message: Message) {
-        // A follower that has lost acknowledged entries would make raft-rs abort here; it can only
-        // be told by its leader's commit index.
-        let beyond = message.get_msg_type() == MessageType::MsgHeartbeat
-            && message.commit > self.raw.raft.raft_log.last_index();
-        if beyond {
-            return;
+        self.deposed_ticks = match self.is_leader() {
+            true => 0,
+            false => self.deposed_ticks.saturating_add(1),
+        };
+        // By now another one could have led and committed. Whoever waits holds a share of the bound
+        // on writes, and this replica may be cut off for good.
+        if self.deposed_ticks >= self.options.election_ticks_max {
+            self.proposals.give_up_waiting(out);
         }
-        // The errors are those of messages that came too late: from a replica that was removed, or
-        // a proposal that nobody made.
-        let _ = self.raw.step(message);
     }
 
     fn propose(

@@ -2,7 +2,8 @@
 //!
 //! **Invariants.** Waiting proposals are ordered by index and by term. A proposal is answered when
 //! an entry is committed at its index, or at any index in a later term: terms never decrease along
-//! a log, so its own entry can't come any more.
+//! a log, so its own entry can't come any more. Where neither happens soon, because the leader that
+//! proposed it was deposed and is cut off, it is answered as undetermined.
 
 use crate::command::{BatchEncoder, Command};
 use crate::effect::{ApplyEntry, Effect};
@@ -92,12 +93,18 @@ impl Proposals {
         ApplyEntry { entry, requests }
     }
 
-    /// Answers everybody, when the replica goes away: what is in the log may still be committed.
+    /// Answers everybody, when the replica goes away.
     pub(super) fn abandon(&mut self, out: &mut Vec<Effect>) {
         let batch = self.take_batch().map_or(Vec::new(), |batch| batch.requests);
         for request in batch {
             out.push(Effect::Reply(request, Err(RequestError::Stopping)));
         }
+        self.give_up_waiting(out);
+    }
+
+    /// Answers those whose proposals are in the log: there they may still be committed, and then
+    /// nobody waits for them here.
+    pub(super) fn give_up_waiting(&mut self, out: &mut Vec<Effect>) {
         for proposal in self.waiting.drain(..) {
             for request in proposal.requests {
                 out.push(Effect::Reply(request, Err(RequestError::Undetermined)));

@@ -6,7 +6,7 @@ use super::raft::{from_raft_entry, from_raft_hard_state};
 use crate::effect::{ApplyTask, Effect, LogWrite};
 use crate::message::RaftMessage;
 use ::raft::Ready;
-use ::raft::eraftpb::{Entry, Message};
+use ::raft::eraftpb::{Entry, Message, MessageType};
 use types::{HardState, LogEntry, PeerId};
 
 /// A ready that is not durable yet.
@@ -103,18 +103,21 @@ impl Peer {
         }));
     }
 
-    fn send(&self, message: Message, out: &mut Vec<Effect>) {
+    fn send(&mut self, message: Message, out: &mut Vec<Effect>) {
         // A replica that raft-rs knows and the Region does not has just been removed.
         let Some(to) = self.region.peer(PeerId(message.to)).copied() else {
             return;
         };
-        out.push(Effect::Send(RaftMessage {
+        if message.get_msg_type() == MessageType::MsgRequestVote {
+            self.votes_asked_term = message.term;
+        }
+        out.push(Effect::Send(Box::new(RaftMessage {
             region_id: self.region.id,
             from: self.me,
             to,
             epoch: self.region.epoch,
             message,
-        }));
+        })));
     }
 }
 

@@ -3,10 +3,12 @@
 use super::*;
 use crate::bootstrap::{FIRST_INDEX, first_apply_state, first_hard_state, first_regions};
 use crate::command::Mutation;
-use crate::effect::{LogWrite, Reply};
+use crate::effect::{Contradiction, LogWrite, Reply};
 use bytes::Bytes;
 use engine::Cf;
 use types::{ApiVersion, StoreId};
+
+mod receive;
 
 const REGION: usize = 1;
 
@@ -20,10 +22,11 @@ struct Replica {
 
 struct Net {
     replicas: Vec<Replica>,
-    wire: VecDeque<RaftMessage>,
+    wire: VecDeque<Box<RaftMessage>>,
     cut: Vec<usize>,
     answers: Vec<(RequestId, Result<Reply, RequestError>)>,
     reports: usize,
+    contradictions: Vec<Contradiction>,
 }
 
 impl Net {
@@ -55,6 +58,7 @@ impl Net {
             cut: vec![],
             answers: vec![],
             reports: 0,
+            contradictions: vec![],
         }
     }
 
@@ -94,7 +98,8 @@ impl Net {
             }
             Effect::Reply(request, result) => self.answers.push((request, result)),
             Effect::Heartbeat(_) => self.reports += 1,
-            Effect::Leadership(_) => {}
+            Effect::Contradiction(contradiction) => self.contradictions.push(contradiction),
+            Effect::Leadership(_) | Effect::Refused(_) => {}
         }
     }
 
@@ -294,6 +299,34 @@ fn a_deposed_leaders_proposals_are_answered_when_a_later_term_commits() {
 }
 
 #[test]
+fn a_cut_off_leaders_proposals_are_answered_an_election_timeout_after_it_stepped_down() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.cut = vec![0];
+    net.propose(0, 1);
+    while net.replicas[0].peer.is_leader() {
+        net.tick(0);
+    }
+    assert_eq!(net.answer(1), None, "it may be elected again");
+    for _ in 0..20 {
+        net.tick(0);
+    }
+    assert_eq!(net.answer(1), Some(Err(RequestError::Undetermined)));
+    net.cut = vec![];
+    for _ in 0..10 {
+        // Past the time in which a follower of a live leader gives no vote.
+        net.tick(2);
+    }
+    net.elect(0);
+    net.settle();
+    let applied = &net.replicas[0].applied;
+    assert!(
+        applied.iter().any(|entry| !entry.data.is_empty()),
+        "after all"
+    );
+}
+
+#[test]
 fn a_leader_deposed_within_a_round_refuses_the_proposals_of_that_round() {
     let mut net = Net::new(&PeerOptions::default());
     net.elect(0);
@@ -460,6 +493,43 @@ fn a_follower_far_behind_is_fed_from_the_log_on_disk() {
     }
     net.cut = vec![];
     for _ in 0..10 {
+        net.tick(0);
+    }
+    assert_eq!(net.replicas[2].applied, net.replicas[0].applied);
+}
+
+#[test]
+fn a_replica_that_is_behind_with_applying_takes_no_entries_until_it_is_not() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.settle();
+    let before = net.replicas[1].log.len();
+    net.replicas[1].peer.set_apply_behind(true);
+    net.propose(0, 1);
+    net.settle();
+    assert_eq!(net.answer(1), Some(WRITTEN), "the others are a quorum");
+    assert_eq!(net.replicas[1].log.len(), before);
+    assert!(!net.replicas[1].peer.is_leader());
+    net.replicas[1].peer.set_apply_behind(false);
+    for _ in 0..6 {
+        net.tick(0);
+    }
+    assert_eq!(net.replicas[1].applied, net.replicas[0].applied);
+}
+
+#[test]
+fn a_replica_lets_go_of_what_is_applied_when_it_is_told_to() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.cut = vec![2];
+    net.propose(0, 1);
+    net.settle();
+    let leader = &mut net.replicas[0].peer;
+    assert!(leader.cached_bytes() > 0, "for the one that is behind");
+    leader.shed_cache();
+    assert_eq!(leader.cached_bytes(), 0);
+    net.cut = vec![];
+    for _ in 0..6 {
         net.tick(0);
     }
     assert_eq!(net.replicas[2].applied, net.replicas[0].applied);
