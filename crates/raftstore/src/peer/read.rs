@@ -10,7 +10,7 @@
 
 use crate::effect::{Effect, Reply};
 use crate::error::RequestError;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use types::{Region, RequestId};
 
@@ -19,10 +19,11 @@ use types::{Region, RequestId};
 pub(super) struct Reads {
     /// Arrived, not yet sent for confirmation.
     arrived: Vec<RequestId>,
-    /// Waiting for a quorum, by the number of their confirmation.
-    confirming: BTreeMap<u64, Vec<RequestId>>,
+    /// Waiting for a quorum, while a confirmation is under way.
+    confirming: Option<Vec<RequestId>>,
     /// Confirmed, waiting until `index` is applied.
     confirmed: VecDeque<(u64, Vec<RequestId>)>,
+    /// The number of the last confirmation: what raft-rs knows it by.
     confirmations: u64,
 }
 
@@ -34,23 +35,22 @@ impl Reads {
     /// Whether a confirmation should begin. While one is under way, what arrives gathers for the
     /// next: a confirmation costs a message to every replica, however many reads it answers.
     pub(super) fn wants_confirmation(&self) -> bool {
-        !self.arrived.is_empty() && self.confirming.is_empty()
+        !self.arrived.is_empty() && self.confirming.is_none()
     }
 
     /// Moves the arrived reads under one confirmation and returns the context to ask raft-rs with.
     pub(super) fn begin_confirmation(&mut self) -> Vec<u8> {
         self.confirmations += 1;
-        let requests = std::mem::take(&mut self.arrived);
-        self.confirming.insert(self.confirmations, requests);
+        self.confirming = Some(std::mem::take(&mut self.arrived));
         self.confirmations.to_be_bytes().to_vec()
     }
 
     /// A quorum confirmed; the reads wait for `index`. Contexts that are not ours are ignored.
     pub(super) fn confirmed(&mut self, context: &[u8], index: u64) {
-        let Ok(number) = context.try_into().map(u64::from_be_bytes) else {
+        if context != self.confirmations.to_be_bytes() {
             return;
-        };
-        if let Some(requests) = self.confirming.remove(&number) {
+        }
+        if let Some(requests) = self.confirming.take() {
             if let Some((last, _)) = self.confirmed.back() {
                 assert!(*last <= index, "confirmations come in order");
             }
@@ -80,7 +80,7 @@ impl Reads {
     /// Answers every read with an error: a read may always be tried again elsewhere.
     pub(super) fn fail(&mut self, error: &RequestError, out: &mut Vec<Effect>) {
         let arrived = std::mem::take(&mut self.arrived);
-        let confirming = std::mem::take(&mut self.confirming).into_values().flatten();
+        let confirming = self.confirming.take().into_iter().flatten();
         let confirmed = std::mem::take(&mut self.confirmed);
         let confirmed = confirmed.into_iter().flat_map(|(_, requests)| requests);
         for request in arrived.into_iter().chain(confirming).chain(confirmed) {

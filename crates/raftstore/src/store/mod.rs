@@ -8,7 +8,6 @@
 //! message for it comes with membership changes.
 
 use crate::effect::Leadership;
-use crate::message::RaftMessage;
 use std::collections::BTreeMap;
 use types::{Region, RegionId, StoreId};
 
@@ -17,8 +16,8 @@ use types::{Region, RegionId, StoreId};
 pub enum Input {
     /// One tick of the Raft clock has passed.
     Tick,
-    /// A Raft message for a Region that has no replica here.
-    Stray(RaftMessage),
+    /// A Raft message came for a Region that has no replica here.
+    Stray,
     /// A replica's report of a change of leadership.
     Leadership(Leadership),
 }
@@ -60,7 +59,8 @@ struct Entry {
 }
 
 impl Store {
-    /// A store with the replicas that were found on disk; reports itself every `report_ticks`.
+    /// A store with the replicas that were found on disk; reports itself at the first tick and
+    /// then every `report_ticks` (zero: at every one).
     pub fn new(id: StoreId, regions: Vec<Region>, report_ticks: u64) -> Self {
         let entry = |region: Region| {
             let entry = Entry {
@@ -106,13 +106,13 @@ impl Store {
         match input {
             Input::Tick => {
                 out.push(Effect::TickAll);
+                self.report_due_ticks = self.report_due_ticks.saturating_sub(1);
                 if self.report_due_ticks == 0 {
                     self.report_due_ticks = self.report_ticks;
                     out.push(Effect::Heartbeat(self.summary()));
                 }
-                self.report_due_ticks -= 1;
             }
-            Input::Stray(_) => self.strays += 1,
+            Input::Stray => self.strays += 1,
             Input::Leadership(leadership) => {
                 if let Some(entry) = self.regions.get_mut(&leadership.region_id) {
                     entry.is_leader = leadership.is_self;
@@ -156,6 +156,15 @@ mod tests {
             reports += out.len() - 1;
         }
         assert_eq!(reports, 2);
+    }
+
+    #[test]
+    fn without_an_interval_every_tick_reports() {
+        let mut store = Store::new(StoreId(1), vec![], 0);
+        let mut out = Vec::new();
+        store.step(Input::Tick, &mut out);
+        store.step(Input::Tick, &mut out);
+        assert_eq!(out.len(), 4);
     }
 
     #[test]
