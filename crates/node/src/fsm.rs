@@ -8,7 +8,22 @@ use raftstore::store::{self, Store};
 use raftstore::{ApplyTask, Peer, peer};
 
 /// A Peer as an actor. Its address is the Region's id.
-pub struct PeerFsm(pub Peer);
+pub struct PeerFsm {
+    /// The Peer.
+    pub peer: Peer,
+    /// What of its cache is counted in [`Memory`](crate::Memory).
+    pub(crate) counted_bytes: usize,
+}
+
+impl PeerFsm {
+    /// The Peer as an actor.
+    pub fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            counted_bytes: 0,
+        }
+    }
+}
 
 /// A Peer's input as a message.
 #[derive(Debug)]
@@ -44,7 +59,7 @@ impl Fsm for PeerFsm {
     type Message = PeerMessage;
 
     fn is_stopped(&self) -> bool {
-        self.0.is_stopped()
+        self.peer.is_stopped()
     }
 }
 
@@ -73,14 +88,7 @@ impl Fsm for StoreFsm {
     }
 }
 
-impl Message for StoreMessage {
-    fn size_bytes(&self) -> usize {
-        match &self.0 {
-            store::Input::Stray(message) => message.size_bytes(),
-            store::Input::Tick | store::Input::Leadership(_) => 0,
-        }
-    }
-}
+impl Message for StoreMessage {}
 
 impl Fsm for ApplyFsm {
     type Message = ApplyMessage;
@@ -92,11 +100,7 @@ impl Fsm for ApplyFsm {
 
 impl Message for ApplyMessage {
     fn size_bytes(&self) -> usize {
-        self.0
-            .entries
-            .iter()
-            .map(|entry| entry.entry.data.len())
-            .sum()
+        self.0.size_bytes()
     }
 }
 

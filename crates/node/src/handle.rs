@@ -1,13 +1,15 @@
 //! The handle: how requests and messages enter a node.
 //!
 //! **Invariants.** A request gets one answer, unless its future is dropped. Writes are bounded in
-//! bytes: beyond the bound a write waits its turn for a while, since clients treat "busy" as fatal,
-//! and is refused only then.
+//! bytes, reads in number: beyond the bound a write waits its turn for a while, since clients treat
+//! "busy" as fatal, and is refused only then. What another store leads is never refused as busy.
 
 use crate::fsm::{PeerMessage, PeerRouter, StoreMessage};
 use crate::identity::Identity;
+use crate::leaders::Leaders;
 use crate::placement_host::PlacementHandle;
 use crate::replies::ReplyTable;
+use crate::room::DiskRoom;
 use crate::snapshot::RegionSnapshot;
 use batch_system::SendError;
 use bytes::Bytes;
@@ -33,6 +35,35 @@ impl<K: KvEngine> Clone for NodeHandle<K> {
     }
 }
 
+/// What became of a Raft message that was handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The Peer will see it.
+    Taken,
+    /// Its Region has no replica here.
+    Stray,
+    /// Too many bytes wait, or the store is stopping.
+    Dropped,
+}
+
+/// Hands a Raft message to its Peer, if the bytes of all that waits allow it. How *many* messages wait
+/// for the Peer does not matter: clients' requests must not keep out what the Region lives on.
+pub fn deliver(peers: &PeerRouter, message: RaftMessage) -> Delivery {
+    let budget = peers.budget();
+    if budget.used_bytes() + message.size_bytes() > budget.limit_bytes() {
+        return Delivery::Dropped;
+    }
+    let region = message.region_id.get();
+    match peers.force_send(region, PeerMessage(Input::Message(Box::new(message)))) {
+        Ok(()) => Delivery::Taken,
+        Err(SendError::NotFound(_)) => {
+            let _ = peers.send_control(StoreMessage(store::Input::Stray));
+            Delivery::Stray
+        }
+        Err(SendError::Full(_) | SendError::Stopped(_)) => Delivery::Dropped,
+    }
+}
+
 pub(crate) struct Inner<K: KvEngine> {
     pub(crate) identity: Identity,
     pub(crate) engine: K,
@@ -41,6 +72,9 @@ pub(crate) struct Inner<K: KvEngine> {
     pub(crate) write_bytes: Semaphore,
     pub(crate) write_bytes_max: usize,
     pub(crate) busy_wait: Duration,
+    pub(crate) reads: Semaphore,
+    pub(crate) leaders: Leaders,
+    pub(crate) room: DiskRoom,
     pub(crate) placement: PlacementHandle,
 }
 
@@ -71,8 +105,8 @@ impl<K: KvEngine> NodeHandle<K> {
         context: RequestContext,
         command: Command,
     ) -> Result<Outcome, RequestError> {
-        let _permit = self.admit(command.size_bytes()).await?;
         let region = context.region_id;
+        let _permit = self.admit_write(region, command.size_bytes()).await?;
         let input = |request| Input::Propose {
             request,
             context,
@@ -117,6 +151,7 @@ impl<K: KvEngine> NodeHandle<K> {
 
     async fn await_read(&self, context: RequestContext) -> Result<Arc<Region>, RequestError> {
         let region = context.region_id;
+        let _permit = self.admit_read(region)?;
         let input = |request| Input::Read { request, context };
         match self.ask(region, input).await? {
             Reply::ReadReady(region) => Ok(region),
@@ -127,15 +162,7 @@ impl<K: KvEngine> NodeHandle<K> {
     /// Hands in a Raft message from another store. A message that can't be taken is dropped: Raft
     /// sends it again.
     pub fn deliver(&self, message: RaftMessage) {
-        let region = message.region_id.get();
-        let sent = self
-            .inner
-            .peers
-            .send(region, PeerMessage(Input::Message(message)));
-        if let Err(SendError::NotFound(PeerMessage(Input::Message(message)))) = sent {
-            let stray = StoreMessage(store::Input::Stray(message));
-            let _ = self.inner.peers.send_control(stray);
-        }
+        deliver(&self.inner.peers, message);
     }
 
     /// Says that a message to a replica could not be sent.
@@ -151,19 +178,42 @@ impl<K: KvEngine> NodeHandle<K> {
             .broadcast(|_| Some(PeerMessage(Input::Report)));
     }
 
-    async fn admit(&self, bytes: usize) -> Result<SemaphorePermit<'_>, RequestError> {
-        const BUSY: RequestError = RequestError::ServerIsBusy {
-            reason: "too many bytes of writes are pending",
-        };
-        let permits = bytes.min(self.inner.write_bytes_max) as u32;
-        if let Ok(permit) = self.inner.write_bytes.try_acquire_many(permits) {
+    /// The store stops: nobody waits for room on the disk any more.
+    pub(crate) fn stop_writing_to_a_full_disk(&self) {
+        self.inner.room.stop();
+    }
+
+    async fn admit_write(
+        &self,
+        region: RegionId,
+        bytes: usize,
+    ) -> Result<SemaphorePermit<'_>, RequestError> {
+        let inner = &*self.inner;
+        if inner.room.is_full() {
+            inner.leaders.check_leads(region)?;
+            return Err(RequestError::DiskFull);
+        }
+        let permits = bytes.min(inner.write_bytes_max) as u32;
+        if let Ok(permit) = inner.write_bytes.try_acquire_many(permits) {
             return Ok(permit);
         }
-        let acquired = self.inner.write_bytes.acquire_many(permits);
-        match tokio::time::timeout(self.inner.busy_wait, acquired).await {
+        inner.leaders.check_leads(region)?;
+        let acquired = inner.write_bytes.acquire_many(permits);
+        match tokio::time::timeout(inner.busy_wait, acquired).await {
             Ok(permit) => permit.map_err(|_| RequestError::Stopping),
-            Err(_) => Err(BUSY),
+            Err(_) => Err(self.busy(region, "too many bytes of writes are pending")),
         }
+    }
+
+    fn admit_read(&self, region: RegionId) -> Result<SemaphorePermit<'_>, RequestError> {
+        let permit = self.inner.reads.try_acquire();
+        permit.map_err(|_| self.busy(region, "too many reads are pending"))
+    }
+
+    /// Only a leader is busy: others have nothing to offer, however long one waits.
+    fn busy(&self, region: RegionId, reason: &'static str) -> RequestError {
+        let leads = self.inner.leaders.check_leads(region);
+        leads.err().unwrap_or(RequestError::ServerIsBusy { reason })
     }
 
     async fn ask(
@@ -176,10 +226,83 @@ impl<K: KvEngine> NodeHandle<K> {
         match self.inner.peers.send(region_id.get(), message) {
             Ok(()) => pending.answer().await,
             Err(SendError::NotFound(_)) => Err(RequestError::RegionNotFound { region_id }),
-            Err(SendError::Full(_)) => Err(RequestError::ServerIsBusy {
-                reason: "the Region's mailbox is full",
-            }),
+            Err(SendError::Full(_)) => Err(self.busy(region_id, "the Region's mailbox is full")),
             Err(SendError::Stopped(_)) => Err(RequestError::Stopping),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsm::StoreFsm;
+    use crate::identity::Members;
+    use crate::placement_host;
+    use batch_system::{Builder, ByteBudget, Config};
+    use engine::mem::{Disk, MemKv};
+    use futures::FutureExt;
+    use raftstore::Leadership;
+    use raftstore::store::Store;
+    use types::{ApiVersion, Peer, StoreId};
+
+    const REGION: RegionId = RegionId::FIRST_DATA;
+
+    /// A handle to a node with no Region and room for nothing.
+    fn overloaded() -> NodeHandle<MemKv> {
+        let members = Members::parse("a=h:1").unwrap();
+        let store = StoreFsm(Store::new(StoreId(1), vec![], 1));
+        let peers = Builder::new(Config::default(), Box::new(store));
+        let peers = peers.budget(ByteBudget::new(0)).build().unwrap();
+        NodeHandle::new(Inner {
+            identity: members.identify("a", ApiVersion::V1, "").unwrap(),
+            engine: Disk::new().open_kv("kv").unwrap(),
+            peers: peers.router(),
+            replies: Arc::default(),
+            write_bytes: Semaphore::new(0),
+            write_bytes_max: 1,
+            busy_wait: Duration::from_secs(3600),
+            reads: Semaphore::new(0),
+            leaders: Leaders::default(),
+            room: DiskRoom::new(Duration::ZERO),
+            placement: placement_host::channel().0,
+        })
+    }
+
+    fn announce(handle: &NodeHandle<MemKv>, is_self: bool) {
+        handle.inner.leaders.set(Leadership {
+            region_id: REGION,
+            leader: Some(Peer::default()),
+            is_self,
+            term: 6,
+            epoch: types::Epoch::default(),
+        });
+    }
+
+    fn context() -> RequestContext {
+        RequestContext {
+            region_id: REGION,
+            ..RequestContext::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_busy_node_sends_those_to_the_leader_whom_it_can_not_serve_at_once() {
+        let handle = overloaded();
+        announce(&handle, false);
+        let write = handle.write(context(), Command::Write(vec![]));
+        let answer = write.now_or_never().expect("it does not wait");
+        assert!(matches!(answer, Err(RequestError::NotLeader { .. })));
+        let read = handle.read(context()).now_or_never().unwrap();
+        assert!(matches!(read, Err(RequestError::NotLeader { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_busy_leader_lets_writes_wait_and_refuses_reads_beyond_their_number() {
+        let handle = overloaded();
+        announce(&handle, true);
+        let write = handle.write(context(), Command::Write(vec![]));
+        assert!(write.now_or_never().is_none());
+        let read = handle.read(context()).now_or_never().unwrap();
+        assert!(matches!(read, Err(RequestError::ServerIsBusy { .. })));
     }
 }

@@ -12,10 +12,13 @@ use crate::fsm::{ApplyFsm, ApplyMessage, NoControl, PeerFsm, PeerMessage, StoreF
 use crate::handle::{Inner, NodeHandle};
 use crate::handler::{ApplyHandler, PeerHandler};
 use crate::identity::{Identity, Members};
+use crate::leaders::Leaders;
+use crate::memory::Memory;
 use crate::placement_host::{self, Host};
 use crate::ports::{PlacementLink, Ports, Replies, Transport};
 use crate::recover::{Recovered, bootstrap, recover};
 use crate::replies::ReplyTable;
+use crate::room::DiskRoom;
 use batch_system::{Builder, ByteBudget, Config, DeadLetter, ThreadDriver};
 use engine::{KvEngine, RaftLog};
 use raftstore::peer::{Input, PeerOptions};
@@ -45,6 +48,15 @@ pub struct NodeOptions {
     pub write_bytes_max: usize,
     /// How long a write waits for its turn before it is refused as busy.
     pub busy_wait: Duration,
+    /// Reads that are in flight; further ones are refused as busy.
+    pub reads_max: usize,
+    /// Bytes of committed entries that are not applied yet; beyond it no entries are taken from
+    /// other stores.
+    pub unapplied_bytes_max: usize,
+    /// Bytes of log entries that are kept in memory although the log has them.
+    pub log_cache_bytes_max: usize,
+    /// How long a write waits before it looks again whether a full disk has room.
+    pub disk_full_pause: Duration,
     /// Ticks between the store's reports to the placement driver.
     pub store_report_ticks: u64,
 }
@@ -59,6 +71,10 @@ impl Default for NodeOptions {
             mailbox_bytes_max: 256 << 20,
             write_bytes_max: 100 << 20,
             busy_wait: Duration::from_secs(1),
+            reads_max: 64 << 10,
+            unapplied_bytes_max: 256 << 20,
+            log_cache_bytes_max: 256 << 20,
+            disk_full_pause: Duration::from_secs(1),
             store_report_ticks: 10,
         }
     }
@@ -137,6 +153,9 @@ impl<K: KvEngine> Node<K> {
             observer: Arc::new(observer),
             peers: peers.router(),
             appliers: appliers.router(),
+            memory: Memory::new(options.unapplied_bytes_max, options.log_cache_bytes_max),
+            leaders: Leaders::default(),
+            room: DiskRoom::new(options.disk_full_pause),
         };
         register(&ports, recovered);
         let handle = NodeHandle::new(Inner {
@@ -147,6 +166,9 @@ impl<K: KvEngine> Node<K> {
             write_bytes: Semaphore::new(options.write_bytes_max),
             write_bytes_max: options.write_bytes_max,
             busy_wait: options.busy_wait,
+            reads: Semaphore::new(options.reads_max),
+            leaders: ports.leaders.clone(),
+            room: ports.room.clone(),
             placement,
         });
         let host = Host::new(handle.clone(), parts.placement);
@@ -184,9 +206,10 @@ impl<K: KvEngine> Node<K> {
     pub fn stop(self) -> engine::Result<()> {
         self.host.abort();
         self.ticker.stop();
+        self.handle.stop_writing_to_a_full_disk();
         let mut effects = Vec::new();
         for (_, mut fsm) in self.peers.shutdown().normals {
-            fsm.0.step(Input::Stop, &mut effects);
+            fsm.peer.step(Input::Stop, &mut effects);
         }
         for effect in effects {
             if let Effect::Reply(request, result) = effect {
@@ -205,7 +228,7 @@ fn register(ports: &Ports, recovered: Recovered) {
             .appliers
             .register(address, Box::new(ApplyFsm(applier)));
         assert!(registered.is_ok(), "Region {address} is registered once");
-        let registered = ports.peers.register(address, Box::new(PeerFsm(peer)));
+        let registered = ports.peers.register(address, Box::new(PeerFsm::new(peer)));
         assert!(registered.is_ok(), "Region {address} is registered once");
     }
 }

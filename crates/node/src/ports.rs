@@ -1,9 +1,13 @@
 //! What a node needs from outside, as traits: the network, the placement driver, and those who wait
 //! for answers. Production and simulation implement them.
 //!
-//! **Invariants.** No method of a port blocks: pollers call them.
+//! **Invariants.** No method of a port blocks: pollers call them. (A full [`DiskRoom`] does, on
+//! purpose.)
 
 use crate::fsm::{ApplyRouter, PeerRouter};
+use crate::leaders::Leaders;
+use crate::memory::Memory;
+use crate::room::DiskRoom;
 use placement::{RegionHeartbeat, StoreStats};
 use raftstore::{Leadership, RaftMessage, Reply, RequestError};
 use std::sync::Arc;
@@ -40,7 +44,7 @@ pub trait LeadershipObserver: Send + Sync + 'static {
     fn leadership(&self, leadership: &Leadership);
 }
 
-/// All ports of one node, and the routers between its two batch systems.
+/// All ports of one node, and what its two batch systems share.
 #[derive(Clone)]
 pub struct Ports {
     /// To other stores.
@@ -55,4 +59,10 @@ pub struct Ports {
     pub peers: PeerRouter,
     /// To appliers.
     pub appliers: ApplyRouter,
+    /// What is held in memory.
+    pub memory: Memory,
+    /// What the Peers say of their leaders.
+    pub leaders: Leaders,
+    /// What both do while the disk is full.
+    pub room: DiskRoom,
 }

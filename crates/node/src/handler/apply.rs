@@ -9,9 +9,11 @@
 
 use crate::fsm::{ApplyFsm, ApplyMessage, NoControl, NoMessage, PeerMessage};
 use crate::ports::Ports;
+use crate::room::{DiskRoom, Insisted};
 use batch_system::{Batch, Handler, Inbox, RoundInfo};
 use bytes::Bytes;
 use engine::{Cf, Durability, KvBatch, KvEngine};
+use raftstore::RequestError;
 use raftstore::apply::{Answer, ApplyStore};
 use raftstore::peer::Input;
 use std::collections::BTreeMap;
@@ -22,6 +24,8 @@ pub struct ApplyHandler<K: KvEngine> {
     answers: Vec<Answer>,
     /// Regions of the round and the index each has come to.
     applied: Vec<(u64, u64)>,
+    /// What the round applies, as it was counted.
+    taken_bytes: usize,
     ports: Ports,
 }
 
@@ -32,11 +36,25 @@ impl<K: KvEngine> ApplyHandler<K> {
             round: Round {
                 batch: engine.batch(),
                 engine,
+                room: ports.room.clone(),
                 unwritten: None,
             },
             answers: Vec::new(),
             applied: Vec::new(),
+            taken_bytes: 0,
             ports,
+        }
+    }
+}
+
+impl<K: KvEngine> ApplyHandler<K> {
+    /// The store stops and the round is not written: the next start applies it from the log.
+    fn give_up(&mut self) {
+        self.round.batch.clear();
+        self.applied.clear();
+        for (request, _) in self.answers.drain(..) {
+            let undetermined = Err(RequestError::Undetermined);
+            self.ports.replies.complete(request, undetermined);
         }
     }
 }
@@ -50,8 +68,10 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
         let applier = &mut fsm.0;
         while let Some(ApplyMessage(task)) = inbox.pop() {
             let region = task.region_id;
+            self.taken_bytes += task.size_bytes();
             let result = applier.apply(task.entries, &mut self.round, &mut self.answers);
             if let Err(error) = result {
+                tracing::error!(%region, %error, "can't be applied: the store stops");
                 panic!("Region {region} can't be applied: {error:?}");
             }
         }
@@ -61,10 +81,17 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
     }
 
     fn end(&mut self, _batch: &mut Batch<'_, ApplyFsm>) {
-        if let Err(error) = self.round.write() {
+        let written = self.round.write().unwrap_or_else(|error| {
+            tracing::error!(%error, "the key-value engine can't be written: the store stops");
             panic!("the key-value engine can't be written: {error:?}");
-        }
+        });
         self.round.unwritten = None;
+        if written == Insisted::GaveUp {
+            self.give_up();
+            return;
+        }
+        let taken_bytes = std::mem::take(&mut self.taken_bytes);
+        self.ports.memory.unapplied.release(taken_bytes);
         for (request, result) in self.answers.drain(..) {
             self.ports.replies.complete(request, result);
         }
@@ -80,6 +107,7 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
 struct Round<K: KvEngine> {
     engine: K,
     batch: K::Batch,
+    room: DiskRoom,
     unwritten: Option<Unwritten>,
 }
 
@@ -112,18 +140,20 @@ impl Unwritten {
 }
 
 impl<K: KvEngine> Round<K> {
-    fn write(&mut self) -> engine::Result<()> {
-        match self.batch.is_empty() {
-            true => Ok(()),
-            false => self.engine.write(&mut self.batch, Durability::Buffered),
+    fn write(&mut self) -> engine::Result<Insisted> {
+        if self.batch.is_empty() {
+            return Ok(Insisted::Written);
         }
+        let write = || self.engine.write(&mut self.batch, Durability::Buffered);
+        self.room.insist("the key-value engine", write)
     }
 }
 
 impl<K: KvEngine> ApplyStore for Round<K> {
     fn begin_reads(&mut self) -> engine::Result<()> {
         if self.unwritten.is_none() {
-            self.write()?;
+            // If it is given up, what the round reads from here on is not written either.
+            let _ = self.write()?;
             self.unwritten = Some(Unwritten::default());
         }
         Ok(())
@@ -164,6 +194,7 @@ impl<K: KvEngine> ApplyStore for Round<K> {
 mod tests {
     use super::*;
     use engine::mem::Disk;
+    use std::time::Duration;
 
     #[test]
     fn reads_see_the_writes_of_the_round() {
@@ -171,6 +202,7 @@ mod tests {
         let mut round = Round {
             batch: engine.batch(),
             engine: engine.clone(),
+            room: DiskRoom::new(Duration::ZERO),
             unwritten: None,
         };
         round.put(Cf::Default, b"a", b"before");
@@ -185,7 +217,7 @@ mod tests {
         round.delete(Cf::Default, b"z");
         assert_eq!(read(&mut round, b"a").unwrap(), "after");
         assert_eq!(engine.get(Cf::Default, b"b").unwrap(), None);
-        round.write().unwrap();
+        assert_eq!(round.write().unwrap(), Insisted::Written);
         assert_eq!(engine.get(Cf::Default, b"a").unwrap().unwrap(), "after");
     }
 }

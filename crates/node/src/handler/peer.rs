@@ -5,17 +5,19 @@
 //! write at the same time. What depends on the write (votes, append responses, commits) comes from
 //! `Input::Persisted`, which is fed to the Peers only after the write has returned.
 //!
-//! **Invariants.** After a log write that failed nothing more is sent: the handler panics, and the
-//! owner's panic policy decides (the process ends).
+//! **Invariants.** After a log write that failed, or once a Peer contradicts what it promised, nothing
+//! more is sent: the handler panics, and the owner's panic policy decides (the process ends).
 
 use crate::fsm::{ApplyMessage, PeerFsm, PeerMessage, StoreFsm, StoreMessage};
+use crate::memory::is_over;
 use crate::ports::Ports;
+use crate::room::Insisted;
 use batch_system::{Batch, Handler, Inbox, RoundInfo};
 use engine::{Durability, RaftLog, RaftLogBatch};
 use placement::{RegionHeartbeat, StoreStats};
 use raftstore::peer::Input;
 use raftstore::store;
-use raftstore::{Effect, FetchEntries, Leadership, LogWrite};
+use raftstore::{ApplyTask, Effect, FetchEntries, Leadership, LogWrite};
 use types::RegionId;
 
 /// One poller's handler.
@@ -24,6 +26,8 @@ pub struct PeerHandler<L: RaftLog> {
     batch: L::Batch,
     /// For each write in `batch`: the Peer's position in the round, and the write's number.
     writes: Vec<(usize, u64)>,
+    /// The buffer of the last round's.
+    written: Vec<(usize, u64)>,
     handled: usize,
     effects: Vec<Effect>,
     ports: Ports,
@@ -36,6 +40,7 @@ impl<L: RaftLog> PeerHandler<L> {
             batch: log.batch(),
             log,
             writes: Vec::new(),
+            written: Vec::new(),
             handled: 0,
             effects: Vec::new(),
             ports,
@@ -46,20 +51,52 @@ impl<L: RaftLog> PeerHandler<L> {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
-                Effect::Send(message) => self.ports.transport.send(message),
+                Effect::Send(message) => self.ports.transport.send(*message),
                 Effect::Persist(write) => self.persist(position, &write),
-                Effect::Apply(task) => {
-                    let region = task.region_id.get();
-                    // The appliers live as long as the Peers; at a shutdown the log has it.
-                    let _ = self.ports.appliers.force_send(region, ApplyMessage(task));
-                }
+                Effect::Apply(task) => self.apply(task),
                 Effect::Fetch(fetch) => self.fetch(&fetch),
                 Effect::Reply(request, result) => self.ports.replies.complete(request, result),
                 Effect::Heartbeat(heartbeat) => self.report(heartbeat),
                 Effect::Leadership(leadership) => self.announce(leadership),
+                Effect::Refused(refusal) => tracing::debug!(
+                    region = %refusal.region_id,
+                    store = %refusal.from.store_id,
+                    peer = %refusal.from.id,
+                    reason = refusal.reason,
+                    "dropped a Raft message"
+                ),
+                Effect::Contradiction(contradiction) => {
+                    tracing::error!("{contradiction}");
+                    panic!("{contradiction}");
+                }
             }
         }
         self.effects = effects;
+    }
+
+    fn apply(&self, task: ApplyTask) {
+        let (region, bytes) = (task.region_id.get(), task.size_bytes());
+        let unapplied = &self.ports.memory.unapplied;
+        unapplied.force_acquire(bytes);
+        // The appliers live as long as the Peers; at a shutdown the log has it.
+        if let Err(_refused) = self.ports.appliers.force_send(region, ApplyMessage(task)) {
+            unapplied.release(bytes);
+        }
+    }
+
+    /// Counts what the Peer's cache holds now, and has it let go if all of them hold too much.
+    fn count_cache(&self, fsm: &mut PeerFsm) {
+        let cached = &self.ports.memory.cached;
+        let count = |fsm: &mut PeerFsm| {
+            let bytes = fsm.peer.cached_bytes();
+            cached.force_acquire(bytes);
+            cached.release(std::mem::replace(&mut fsm.counted_bytes, bytes));
+        };
+        count(fsm);
+        if is_over(cached) {
+            fsm.peer.shed_cache();
+            count(fsm);
+        }
     }
 
     fn persist(&mut self, position: usize, write: &LogWrite) {
@@ -95,6 +132,7 @@ impl<L: RaftLog> PeerHandler<L> {
             "leadership changed"
         );
         self.ports.observer.leadership(&leadership);
+        self.ports.leaders.set(leadership.clone());
         let input = store::Input::Leadership(leadership);
         let _ = self.ports.peers.force_send_control(StoreMessage(input));
     }
@@ -111,10 +149,15 @@ impl<L: RaftLog> PeerHandler<L> {
         }
     }
 
-    fn write_log(&mut self) {
-        if let Err(error) = self.log.write(&mut self.batch, Durability::Synced) {
-            panic!("the Raft log can't be written: {error:?}");
-        }
+    fn write_log(&mut self) -> Insisted {
+        let write = || self.log.write(&mut self.batch, Durability::Synced);
+        self.ports
+            .room
+            .insist("the Raft log", write)
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "the Raft log can't be written: the store stops");
+                panic!("the Raft log can't be written: {error:?}");
+            })
     }
 }
 
@@ -147,27 +190,37 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
     }
 
     fn handle_normal(&mut self, fsm: &mut PeerFsm, inbox: &mut Inbox<'_, PeerMessage>) {
+        let peer = &mut fsm.peer;
+        peer.set_apply_behind(is_over(&self.ports.memory.unapplied));
         while let Some(PeerMessage(input)) = inbox.pop() {
-            fsm.0.step(input, &mut self.effects);
+            peer.step(input, &mut self.effects);
         }
-        fsm.0.finish_round(&mut self.effects);
+        peer.finish_round(&mut self.effects);
         self.perform(self.handled);
         self.handled += 1;
+        self.count_cache(fsm);
     }
 
     fn end(&mut self, batch: &mut Batch<'_, PeerFsm>) {
         self.ports.transport.flush();
         // What becomes durable may bring more to write: a lone voter that wins its election.
         while !self.batch.is_empty() {
-            self.write_log();
-            for (position, number) in std::mem::take(&mut self.writes) {
+            if self.write_log() == Insisted::GaveUp {
+                self.batch.clear();
+                self.writes.clear();
+                return;
+            }
+            let mut writes = std::mem::replace(&mut self.writes, std::mem::take(&mut self.written));
+            for (position, number) in writes.drain(..) {
                 let (_, fsm) = batch
                     .at_mut(position)
                     .expect("it was handled in this round");
-                fsm.0.step(Input::Persisted { number }, &mut self.effects);
-                fsm.0.finish_round(&mut self.effects);
+                let peer = &mut fsm.peer;
+                peer.step(Input::Persisted { number }, &mut self.effects);
+                peer.finish_round(&mut self.effects);
                 self.perform(position);
             }
+            self.written = writes;
             self.ports.transport.flush();
         }
     }

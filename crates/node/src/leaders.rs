@@ -1,0 +1,32 @@
+//! Who leads each Region that has a replica here, as the replicas announced it last: a hint for those
+//! who would wait for a Peer in vain.
+//!
+//! **Not here.** Certainty: the Peer itself checks what it is asked.
+
+use parking_lot::RwLock;
+use raftstore::{Leadership, RequestError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use types::RegionId;
+
+/// The hints of one store. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Leaders(Arc<RwLock<BTreeMap<RegionId, Leadership>>>);
+
+impl Leaders {
+    /// A replica has announced a change.
+    pub(crate) fn set(&self, leadership: Leadership) {
+        self.0.write().insert(leadership.region_id, leadership);
+    }
+
+    /// Refuses what has to be asked elsewhere.
+    pub(crate) fn check_leads(&self, region_id: RegionId) -> Result<(), RequestError> {
+        match self.0.read().get(&region_id) {
+            Some(known) if !known.is_self => Err(RequestError::NotLeader {
+                region_id,
+                leader: known.leader,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
