@@ -8,10 +8,10 @@ use crate::faults::PlantedBug;
 use crate::ports::SharedOutbox;
 use bytes::Bytes;
 use engine::mem::{MemBatch, MemKv, MemLog, MemSnapshot};
-use engine::{Cf, Durability, Error, KvBatch, KvEngine, RaftLog, Result};
+use engine::{Cf, Durability, Error, KvBatch, KvEngine, RaftLog, RaftLogBatch, Result};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use types::{ApplyState, HardState, LogEntry, RegionId};
+use types::{ApplyState, HardState, LogEntry, PeerId, RegionId};
 
 /// Every so many writes of data a store with [`PlantedBug::ForgottenWrite`] drops one.
 const FORGET_EVERY: u64 = 40;
@@ -195,20 +195,71 @@ impl SimLog {
     }
 }
 
-impl RaftLog for SimLog {
-    type Batch = <MemLog as RaftLog>::Batch;
+/// A batch for a [`SimLog`].
+pub(crate) struct SimLogBatch {
+    inner: <MemLog as RaftLog>::Batch,
+    has_entries: bool,
+    has_vote: bool,
+}
 
-    fn batch(&self) -> Self::Batch {
-        self.inner.batch()
+impl RaftLogBatch for SimLogBatch {
+    fn append(&mut self, region: RegionId, entries: &[LogEntry]) {
+        self.has_entries = true;
+        self.inner.append(region, entries);
     }
 
-    fn write(&self, batch: &mut Self::Batch, durability: Durability) -> Result<()> {
+    fn put_hard_state(&mut self, region: RegionId, state: &HardState) {
+        self.has_vote |= state.vote != PeerId(0);
+        self.inner.put_hard_state(region, state);
+    }
+
+    fn put_apply_state(&mut self, region: RegionId, state: &ApplyState) {
+        self.inner.put_apply_state(region, state);
+    }
+
+    fn compact(&mut self, region: RegionId, up_to: u64) {
+        self.inner.compact(region, up_to);
+    }
+
+    fn remove(&mut self, region: RegionId) {
+        self.inner.remove(region);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.inner.size_bytes()
+    }
+
+    fn clear(&mut self) {
+        (self.has_entries, self.has_vote) = (false, false);
+        self.inner.clear();
+    }
+}
+
+impl RaftLog for SimLog {
+    type Batch = SimLogBatch;
+
+    fn batch(&self) -> SimLogBatch {
+        SimLogBatch {
+            inner: self.inner.batch(),
+            has_entries: false,
+            has_vote: false,
+        }
+    }
+
+    fn write(&self, batch: &mut SimLogBatch, durability: Durability) -> Result<()> {
+        let is_vote = batch.has_vote && !batch.has_entries;
+        (batch.has_entries, batch.has_vote) = (false, false);
         let durability = match self.control.bug {
             Some(PlantedBug::SkippedSync) => Durability::Buffered,
+            Some(PlantedBug::VoteBeforeSync) if is_vote => Durability::Buffered,
             _ => durability,
         };
         self.control
-            .write("log", || self.inner.write(batch, durability))
+            .write("log", || self.inner.write(&mut batch.inner, durability))
     }
 
     fn regions(&self) -> Result<Vec<RegionId>> {

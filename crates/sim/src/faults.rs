@@ -123,6 +123,10 @@ impl FaultKind {
 pub enum PlantedBug {
     /// The Raft log is written, but never synced.
     SkippedSync,
+    /// A vote leaves before it is synced.
+    VoteBeforeSync,
+    /// One store comes back from every crash with an empty disk, under its old name.
+    WipedReplica,
     /// Some requests are answered twice.
     AnswerTwice,
     /// Some requests are never answered.

@@ -18,13 +18,14 @@ use batch_system::{
 };
 use engine::mem::Disk;
 use node::{
-    ApplyFsm, ApplyHandler, Identity, NoControl, PeerFsm, PeerHandler, PeerRouter, Ports,
-    StartError, StoreFsm, bootstrap, recover,
+    ApplyFsm, ApplyHandler, DiskRoom, Identity, Leaders, Memory, NoControl, PeerFsm, PeerHandler,
+    PeerRouter, Ports, StartError, StoreFsm, bootstrap, recover,
 };
 use raftstore::peer::PeerOptions;
 use raftstore::store::Store;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use types::{Region, RegionId, RequestId};
 
 /// Ticks between a store's reports.
@@ -71,6 +72,7 @@ pub(crate) struct Life {
 pub(crate) struct LifeOptions {
     pub(crate) peer: PeerOptions,
     pub(crate) pool: Config,
+    pub(crate) memory: Memory,
     pub(crate) seed: u64,
     pub(crate) bug: Option<PlantedBug>,
 }
@@ -98,6 +100,10 @@ impl LifeOptions {
                 mailbox_capacity: rng.between(16, 256) as usize,
                 ..Config::default()
             },
+            memory: Memory::new(
+                rng.pick(&[500, 8192, 65_536]),
+                rng.pick(&[500, 8192, 65_536]),
+            ),
             seed: rng.next(),
             bug,
         }
@@ -126,6 +132,9 @@ impl SimStore {
     ) -> Result<(), (StartError, SharedOutbox)> {
         assert!(self.life.is_none(), "a store lives once at a time");
         self.life_number += 1;
+        if options.bug == Some(PlantedBug::WipedReplica) {
+            self.disk = Disk::new();
+        }
         let outbox = Outbox::new(options.bug);
         let control = Control::new(Arc::clone(&outbox), options.bug);
         prepare(&control);
@@ -171,6 +180,9 @@ impl Life {
             observer: sim_ports,
             peers: peers.router(),
             appliers: appliers.router(),
+            memory: options.memory.clone(),
+            leaders: Leaders::default(),
+            room: DiskRoom::new(Duration::ZERO),
         };
         for (peer, applier) in recovered.replicas {
             let address = peer.region().id.get();
@@ -179,7 +191,7 @@ impl Life {
             assert!(
                 ports
                     .peers
-                    .register(address, Box::new(PeerFsm(peer)))
+                    .register(address, Box::new(PeerFsm::new(peer)))
                     .is_ok()
             );
         }

@@ -11,9 +11,9 @@ use crate::trace::digest;
 use crate::world::{Closing, Envelope, Event, STORES, World};
 use batch_system::SendError;
 use engine::{Cf, KvEngine, KvSnapshot};
-use node::{PeerMessage, StoreMessage};
+use node::{Delivery, PeerMessage};
 use raftstore::peer::Input;
-use raftstore::{Outcome, RaftMessage, Reply, RequestContext, RequestError, store};
+use raftstore::{Outcome, RaftMessage, Reply, RequestContext, RequestError};
 use types::{PeerId, RegionId, RequestId, Space};
 
 /// How long a client waits for an answer.
@@ -102,17 +102,10 @@ impl World {
                 return;
             }
         };
-        let sent = life
-            .router
-            .send(region.get(), PeerMessage(Input::Message(message)));
-        let outcome = match sent {
-            Ok(()) => "taken",
-            Err(SendError::NotFound(PeerMessage(Input::Message(message)))) => {
-                let stray = StoreMessage(store::Input::Stray(message));
-                let _ = life.router.send_control(stray);
-                "stray"
-            }
-            Err(_) => "dropped",
+        let outcome = match node::deliver(&life.router, message) {
+            Delivery::Taken => "taken",
+            Delivery::Stray => "stray",
+            Delivery::Dropped => "dropped",
         };
         let hash = digest(0, &body);
         self.note(format_args!(

@@ -48,6 +48,29 @@ fn a_log_that_is_never_synced_is_found() {
 }
 
 #[test]
+fn a_vote_that_leaves_before_its_sync_is_found() {
+    assert_found(
+        PlantedBug::VoteBeforeSync,
+        &[FaultKind::PowerCut, FaultKind::ClusterPowerCut],
+        &["voted for", "after it had promised term"],
+    );
+}
+
+#[test]
+fn a_replica_that_comes_back_empty_is_found() {
+    assert_found(
+        PlantedBug::WipedReplica,
+        &[FaultKind::PowerCut],
+        &[
+            "the log here ends at",
+            "voted for",
+            "after it had promised term",
+            "not linearizable",
+        ],
+    );
+}
+
+#[test]
 fn an_answer_that_comes_twice_is_found() {
     assert_found(
         PlantedBug::AnswerTwice,

@@ -1,5 +1,5 @@
-//! Raft's own promises, as seen from outside: leaders and votes are unique in a term, and nothing
-//! goes back within a life of a store.
+//! Raft's own promises, as seen from outside: leaders and votes are unique in a term, a term in which
+//! something was promised is not forgotten, and nothing goes back within a life of a store.
 //!
 //! **Invariants.** What was seen is never forgotten, so a promise that is broken after a crash is
 //! found too.
@@ -18,6 +18,9 @@ pub(crate) struct RaftChecker {
     votes: BTreeMap<(RegionId, u64, PeerId), PeerId>,
     /// By Region, term and sender: an append speaks for the term's leader.
     appends: BTreeMap<(RegionId, u64), PeerId>,
+    /// By Region and sender: the term that it may never go back behind, since what it said is a
+    /// promise in it.
+    promised: BTreeMap<(RegionId, PeerId), u64>,
 }
 
 /// What must not go back while a store lives.
@@ -46,6 +49,7 @@ impl RaftChecker {
 
     /// A replica has sent a message.
     pub(crate) fn sent(&mut self, message: &RaftMessage) -> Result<(), String> {
+        self.keeps_its_term(message)?;
         let (region, term) = (message.region_id, message.message.term);
         let (from, to) = (message.from.id, message.to.id);
         match message.message.get_msg_type() {
@@ -66,6 +70,35 @@ impl RaftChecker {
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl RaftChecker {
+    fn keeps_its_term(&mut self, message: &RaftMessage) -> Result<(), String> {
+        let (region, from) = (message.region_id, message.from.id);
+        let (kind, reject) = (message.message.get_msg_type(), message.message.reject);
+        let own_term = match kind {
+            // It asks for the term to come.
+            MessageType::MsgRequestPreVote => message.message.term - 1,
+            // It repeats the question's term.
+            MessageType::MsgRequestPreVoteResponse if !reject => return Ok(()),
+            _ => message.message.term,
+        };
+        let promised = self.promised.entry((region, from)).or_default();
+        if own_term < *promised {
+            return Err(format!(
+                "Peer {from} of Region {region} is in term {own_term} after it had promised term {promised}"
+            ));
+        }
+        let is_promise = match kind {
+            MessageType::MsgRequestVote => true,
+            MessageType::MsgRequestVoteResponse | MessageType::MsgAppendResponse => !reject,
+            _ => false,
+        };
+        if is_promise {
+            *promised = own_term;
         }
         Ok(())
     }
@@ -155,6 +188,28 @@ mod tests {
         assert!(checker.sent(&vote(3, true)).is_ok());
         assert!(checker.sent(&vote(2, false)).is_ok());
         assert!(checker.sent(&vote(3, false)).is_err());
+    }
+
+    #[test]
+    fn a_term_that_goes_back_behind_a_vote_is_found() {
+        let mut checker = RaftChecker::default();
+        let in_term = |term, mut message: RaftMessage| {
+            message.message.term = term;
+            message
+        };
+        assert!(checker.sent(&in_term(8, vote(2, true))).is_ok());
+        assert!(
+            checker.sent(&in_term(7, vote(2, false))).is_ok(),
+            "no promise"
+        );
+        assert!(checker.sent(&in_term(6, vote(2, true))).is_err());
+        let mut question = in_term(8, vote(2, false));
+        question
+            .message
+            .set_msg_type(MessageType::MsgRequestPreVote);
+        assert!(checker.sent(&question).is_ok());
+        question.message.term = 7;
+        assert!(checker.sent(&question).is_err());
     }
 
     #[test]
