@@ -9,16 +9,21 @@ use tonic::transport::{Channel, Endpoint};
 /// The largest answer that is taken: a page of a scan.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
+/// A URL for `host:port` or a URL: the same for all the ways to write it.
+pub(crate) fn url(address: &str) -> String {
+    let address = address.trim_end_matches('/');
+    match address.contains("://") {
+        true => address.to_owned(),
+        false => format!("http://{address}"),
+    }
+}
+
 /// A channel for `host:port` or a URL. It connects when it is used, and again when it has to.
 pub(crate) fn channel(
     address: &str,
     timeout: Duration,
 ) -> Result<Channel, tonic::transport::Error> {
-    let url = match address.contains("://") {
-        true => address.to_owned(),
-        false => format!("http://{address}"),
-    };
-    let endpoint = Endpoint::from_shared(url)?
+    let endpoint = Endpoint::from_shared(url(address))?
         .connect_timeout(timeout)
         .tcp_nodelay(true);
     Ok(endpoint.connect_lazy())
@@ -47,5 +52,18 @@ impl Channels {
     /// Forgets a connection that failed.
     pub(crate) fn forget(&self, address: &str) {
         self.0.lock().remove(address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_the_same_however_it_is_written() {
+        for address in ["h:1", "h:1/", "http://h:1", "http://h:1/"] {
+            assert_eq!(url(address), "http://h:1");
+        }
+        assert_eq!(url("https://h:1"), "https://h:1");
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! **Not here.** A cache of the answers (`routes`).
 
-use crate::channels::channel;
+use crate::channels::{channel, url};
 use crate::config::Config;
 use crate::retry::{Budget, Failure, status_failure};
 use crate::routes::Route;
@@ -26,7 +26,7 @@ use types::{KeyspaceId, Region, StoreId};
 pub(crate) struct Pd {
     config: Config,
     cluster_id: u64,
-    /// Where members were found last; at first what the user gave.
+    /// Where members may be found, each URL once: what the user gave, and what members said since.
     endpoints: Mutex<Vec<String>>,
     leader: Mutex<Channel>,
     addresses: Mutex<HashMap<StoreId, String>>,
@@ -57,11 +57,13 @@ headed!(
 );
 
 impl Pd {
-    /// Finds the leader through the first endpoint that knows it.
+    /// Finds the leader through the first endpoint that knows it, as soon as one does.
     pub(crate) async fn connect(endpoints: &[String], config: Config) -> Result<Pd> {
+        let mut known = Vec::new();
+        add_urls(&mut known, endpoints);
         let mut budget = Budget::new(config.deadline);
         loop {
-            let members = find_members(endpoints, &config, None).await?;
+            let members = find_members(&known, &config, None, &mut budget).await?;
             let cluster_id = members
                 .header
                 .as_ref()
@@ -74,7 +76,7 @@ impl Pd {
             let leader = open(leader, &config)?;
             return Ok(Pd {
                 cluster_id,
-                endpoints: Mutex::new(endpoints.to_vec()),
+                endpoints: Mutex::new(known),
                 leader: Mutex::new(leader),
                 addresses: Mutex::default(),
                 config,
@@ -119,19 +121,22 @@ impl Pd {
                 Err(_) => "the placement leader does not answer".to_owned(),
             };
             budget.pause(Duration::ZERO, reason).await?;
-            self.find_leader().await;
+            self.find_leader(budget).await;
         }
     }
 
     /// The members, from the first that answers.
     pub(crate) async fn members(&self) -> Result<pdpb::GetMembersResponse> {
         let endpoints = self.endpoints.lock().clone();
-        find_members(&endpoints, &self.config, Some(self.cluster_id)).await
+        let mut budget = Budget::new(self.config.deadline);
+        find_members(&endpoints, &self.config, Some(self.cluster_id), &mut budget).await
     }
 
-    /// Looks for a new leader; keeps the old one if nobody knows any.
-    async fn find_leader(&self) {
-        let Ok(members) = self.members().await else {
+    /// Looks once for a new leader; keeps the old one if nobody knows any.
+    async fn find_leader(&self, budget: &Budget) {
+        let endpoints = self.endpoints.lock().clone();
+        let asked = ask_members(&endpoints, &self.config, Some(self.cluster_id), budget).await;
+        let Ok(members) = asked else {
             return;
         };
         let Some(leader) = leader_url(&members) else {
@@ -141,16 +146,8 @@ impl Pd {
             return;
         };
         *self.leader.lock() = channel;
-        let mut known = self.endpoints.lock();
-        for url in members
-            .members
-            .iter()
-            .flat_map(|member| &member.client_urls)
-        {
-            if !known.contains(url) {
-                known.push(url.clone());
-            }
-        }
+        let urls = members.members.iter().flat_map(|m| &m.client_urls);
+        add_urls(&mut self.endpoints.lock(), urls);
     }
 
     /// The Region that owns a Region key, with its leader.
@@ -277,18 +274,51 @@ fn open(url: &str, config: &Config) -> Result<Channel> {
         .map_err(|error| Error::Protocol(format!("{url:?} is no address: {error}")))
 }
 
-/// Asks each endpoint in turn. One that knows a leader is preferred to one that does not.
+/// Adds the addresses that are not there yet.
+fn add_urls<'a>(known: &mut Vec<String>, addresses: impl IntoIterator<Item = &'a String>) {
+    for url in addresses.into_iter().map(|address| url(address)) {
+        if !known.contains(&url) {
+            known.push(url);
+        }
+    }
+}
+
+/// Asks the endpoints again and again until one of them answers: a cluster may be about to start.
 async fn find_members(
     endpoints: &[String],
     config: &Config,
     cluster: Option<u64>,
+    budget: &mut Budget,
+) -> Result<pdpb::GetMembersResponse> {
+    loop {
+        let asked = ask_members(endpoints, config, cluster, budget).await;
+        let Err(Error::NoMember { last, .. }) = &asked else {
+            return asked;
+        };
+        // Without an answer from anybody, that nobody answers says more than that time is up.
+        if budget.pause(Duration::ZERO, last.clone()).await.is_err() {
+            return asked;
+        }
+    }
+}
+
+/// Asks each endpoint once, in turn. One that knows a leader is preferred to one that does not.
+async fn ask_members(
+    endpoints: &[String],
+    config: &Config,
+    cluster: Option<u64>,
+    budget: &Budget,
 ) -> Result<pdpb::GetMembersResponse> {
     let mut last = "none was asked".to_owned();
     let mut leaderless = None;
     for endpoint in endpoints {
+        let timeout = budget.attempt(config.attempt_timeout);
+        if timeout.is_zero() {
+            break;
+        }
         let mut client = PdClient::new(open(endpoint, config)?);
         let ask = client.get_members(pdpb::GetMembersRequest::default());
-        let response = match tokio::time::timeout(config.attempt_timeout, ask).await {
+        let response = match tokio::time::timeout(timeout, ask).await {
             Ok(Ok(response)) => response.into_inner(),
             Ok(Err(status)) => {
                 last = format!("{endpoint}: {}", status.message());

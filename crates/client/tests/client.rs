@@ -5,14 +5,15 @@ mod fake;
 use bytes::Bytes;
 use client::{ApiVersion, Client, Config, Error, Swap};
 use fake::{Fake, Fault};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// No test waits for so long; it is far beyond what a busy machine needs for one answer.
+const MINUTE: Duration = Duration::from_secs(60);
 
 async fn connect(fake: &Fake) -> Client {
-    // No test waits for these; they are far beyond what a busy machine needs for one answer.
-    let minute = Duration::from_secs(60);
     let config = Config {
-        deadline: minute,
-        attempt_timeout: minute,
+        deadline: MINUTE,
+        attempt_timeout: MINUTE,
         ..Config::default()
     };
     Client::connect(&fake.endpoints(), config).await.unwrap()
@@ -346,7 +347,8 @@ async fn an_address_where_nobody_listens_is_named() {
     fake.stop(1);
     let endpoints = [endpoint.clone()];
     let config = Config {
-        attempt_timeout: Duration::from_secs(30),
+        deadline: Duration::from_millis(200),
+        attempt_timeout: MINUTE,
         ..Config::default()
     };
     // The server's socket closes when its task has ended, a moment after it was told to.
@@ -357,6 +359,69 @@ async fn an_address_where_nobody_listens_is_named() {
         }
     };
     assert!(error.to_string().contains(&endpoint), "{error}");
+}
+
+#[tokio::test]
+async fn a_placement_that_is_about_to_start_is_waited_for() {
+    let fake = Fake::start(&[]).await;
+    // Each of the three endpoints is asked twice in vain.
+    fake.world.lock().early_questions = 6;
+    let client = connect(&fake).await;
+    assert_eq!(client.cluster_id().get(), fake::CLUSTER_ID);
+}
+
+#[tokio::test]
+async fn endpoints_that_never_answer_are_given_up_on_at_the_deadline() {
+    let silent = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    // The kernel takes the connections; nobody reads them.
+    let address = |listener: &std::net::TcpListener| listener.local_addr().unwrap().to_string();
+    let endpoints = silent.each_ref().map(address);
+    let config = Config {
+        deadline: Duration::from_millis(100),
+        attempt_timeout: MINUTE,
+        ..Config::default()
+    };
+    let began = Instant::now();
+    let error = Client::connect(&endpoints, config).await.err().unwrap();
+    assert!(matches!(&error, Error::NoMember { last, .. } if last.contains("does not answer")));
+    assert!(began.elapsed() < MINUTE / 2, "{error}");
+}
+
+#[tokio::test]
+async fn a_search_for_the_placement_leader_ends_at_the_deadline() {
+    let fake = Fake::start(&[]).await;
+    let config = Config {
+        deadline: Duration::from_secs(1),
+        attempt_timeout: MINUTE,
+        ..Config::default()
+    };
+    let client = Client::connect(&fake.endpoints(), config).await.unwrap();
+    fake.world.lock().placement_is_lost = true;
+    let began = Instant::now();
+    let error = client.get(b"k").await.unwrap_err();
+    assert!(matches!(error, Error::Deadline { .. }), "{error}");
+    assert!(began.elapsed() < MINUTE / 2, "{error}");
+}
+
+#[tokio::test]
+async fn each_endpoint_is_asked_once_however_it_is_written() {
+    let fake = Fake::start(&[]).await;
+    let plain = fake.endpoints()[0].clone();
+    let endpoints = [
+        plain.clone(),
+        format!("http://{plain}"),
+        format!("{plain}/"),
+    ];
+    fake.world.lock().early_questions = usize::MAX;
+    let config = Config {
+        deadline: Duration::from_millis(100),
+        ..Config::default()
+    };
+    let error = Client::connect(&endpoints, config).await.err().unwrap();
+    assert!(
+        matches!(&error, Error::NoMember { endpoints, .. } if endpoints.len() == 1),
+        "{error}"
+    );
 }
 
 #[tokio::test]

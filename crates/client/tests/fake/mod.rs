@@ -8,7 +8,7 @@ use prost::Message;
 use proto::{errorpb, keyspacepb, kvrpcpb, metapb, pdpb};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::future::{Future, Ready, ready};
+use std::future::{Future, Ready, pending, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -44,6 +44,10 @@ pub struct World {
     /// The leader's store id that placement believes in, if it differs.
     pub stale_leader: Option<u64>,
     pub faults: VecDeque<Fault>,
+    /// So many times, members are asked for before placement has started.
+    pub early_questions: usize,
+    /// Placement refuses every question, and members are not named: that call has no answer.
+    pub placement_is_lost: bool,
     /// Requests that stores and placement got: (store id, path).
     pub calls: Vec<(u64, String)>,
     addresses: Vec<String>,
@@ -450,9 +454,17 @@ fn tikv(server: Server, request: HttpRequest<Body>) -> Answering {
 
 fn pd(server: Server, request: HttpRequest<Body>) -> Answering {
     let world = server.world;
+    let lost = world.lock().placement_is_lost;
     match request.uri().path() {
+        "/pdpb.PD/GetMembers" if lost => Box::pin(pending()),
+        _ if lost => failing(Status::unavailable("placement is lost")),
         "/pdpb.PD/GetMembers" => unary(request, move |_: pdpb::GetMembersRequest| {
-            let urls = world.lock().addresses.clone();
+            let mut world = world.lock();
+            if let Some(left) = world.early_questions.checked_sub(1) {
+                world.early_questions = left;
+                return Err(Status::unavailable("placement has not started"));
+            }
+            let urls = world.addresses.clone();
             let member = |(url, id)| pdpb::Member {
                 member_id: id,
                 client_urls: vec![format!("http://{url}")],
@@ -595,7 +607,9 @@ where
 }
 
 fn unknown() -> Answering {
-    Box::pin(ready(Ok(
-        Status::unimplemented("not in this fake").into_http()
-    )))
+    failing(Status::unimplemented("not in this fake"))
+}
+
+fn failing(status: Status) -> Answering {
+    Box::pin(ready(Ok(status.into_http())))
 }
