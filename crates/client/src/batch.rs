@@ -14,7 +14,8 @@ use proto::kvrpcpb::{KvPair, RawBatchDeleteRequest, RawBatchGetRequest, RawBatch
 use proto::kvrpcpb::{RawDeleteRangeRequest, RawScanRequest};
 use types::{ApiVersion, KeyMode, keys};
 
-/// A request takes keys up to this many bytes, and one more: far below a Raft entry's limit.
+/// A request takes keys and values of so many bytes at most, far below a Raft entry's limit; a pair
+/// that is larger has a request of its own.
 const REQUEST_BYTES: usize = 1 << 20;
 /// Keys of a request that reads: the answer's size is not known before.
 const READ_KEYS: usize = 256;
@@ -271,9 +272,8 @@ impl Inner {
 fn chunk_len<T>(items: &[Item<T>], route: &Route, keys_max: usize) -> usize {
     let mut bytes = 0;
     let fits = items.iter().take(keys_max).take_while(|item| {
-        let room = bytes < REQUEST_BYTES;
         bytes += item.bytes;
-        room && route.region.range.contains(&item.region_key)
+        bytes <= REQUEST_BYTES && route.region.range.contains(&item.region_key)
     });
     fits.count().max(1)
 }

@@ -232,6 +232,21 @@ async fn many_keys_go_to_their_regions_and_come_back() {
 }
 
 #[tokio::test]
+async fn pairs_that_fit_into_an_entry_each_are_written_however_they_are_batched() {
+    let fake = Fake::start(&[]).await;
+    let client = connect(&fake).await;
+    let pairs: Vec<_> = [512 << 10, 7_900 << 10, 512 << 10, 512 << 10, 1, 7_900 << 10]
+        .into_iter()
+        .zip(["a", "b", "c", "d", "e", "f"])
+        .map(|(bytes, key)| (Bytes::from(key), Bytes::from(vec![0; bytes])))
+        .collect();
+    client.batch_put(&pairs).await.unwrap();
+    assert_eq!(client.scan(b"", b"", 10).await.unwrap(), pairs);
+    // a, b, c, d and e, f: two halves of a mebibyte are over it by their keys.
+    assert_eq!(fake.calls(0, "RawBatchPut"), 5);
+}
+
+#[tokio::test]
 async fn a_batch_is_cut_anew_when_its_region_was_split() {
     let fake = Fake::start(&[]).await;
     let client = connect(&fake).await;

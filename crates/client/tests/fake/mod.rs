@@ -22,6 +22,9 @@ use tonic_prost::ProstCodec;
 use tower_service::Service;
 
 pub const CLUSTER_ID: u64 = 77;
+/// What one batch of pairs may have in bytes, as on a real store.
+const ENTRY_BYTES_MAX: usize = 8 << 20;
+const REQUEST_BYTES_MAX: usize = 16 << 20;
 
 /// What a store does with its next request instead of answering it.
 #[derive(Clone, Copy, Debug)]
@@ -282,6 +285,17 @@ fn busy(backoff_ms: u64) -> errorpb::Error {
     }
 }
 
+fn too_large(bytes: usize) -> errorpb::Error {
+    let raft_entry_too_large = Some(errorpb::RaftEntryTooLarge {
+        entry_size: bytes as u64,
+        ..Default::default()
+    });
+    errorpb::Error {
+        raft_entry_too_large,
+        ..Default::default()
+    }
+}
+
 fn header() -> Option<pdpb::ResponseHeader> {
     Some(pdpb::ResponseHeader {
         cluster_id: CLUSTER_ID,
@@ -295,15 +309,18 @@ fn stored<A: Default>(
     context: &Option<kvrpcpb::Context>,
     keys: &[&Bytes],
     region_error: impl Fn(&mut A, errorpb::Error),
-    effect: impl FnOnce(&mut World) -> A,
+    effect: impl FnOnce(&mut World) -> Result<A, errorpb::Error>,
 ) -> Result<A, Status> {
     let mut world = server.world.lock();
-    if let Some(error) = world.refusal(server.store, context, keys) {
+    let failed = |error| {
         let mut answer = A::default();
         region_error(&mut answer, error);
-        return Ok(answer);
+        answer
+    };
+    if let Some(error) = world.refusal(server.store, context, keys) {
+        return Ok(failed(error));
     }
-    let answer = effect(&mut world);
+    let answer = effect(&mut world).unwrap_or_else(failed);
     match world.lose_answer() {
         true => Err(Status::unavailable("the connection broke")),
         false => Ok(answer),
@@ -321,12 +338,12 @@ fn tikv(server: Server, request: HttpRequest<Body>) -> Answering {
                 |world| {
                     let value = world.data.get(&q.key).cloned();
                     let (not_found, error) = (value.is_none(), world.complain());
-                    kvrpcpb::RawGetResponse {
+                    Ok(kvrpcpb::RawGetResponse {
                         not_found,
                         error,
                         value: value.unwrap_or_default(),
                         ..Default::default()
-                    }
+                    })
                 },
             )
         }),
@@ -338,10 +355,10 @@ fn tikv(server: Server, request: HttpRequest<Body>) -> Answering {
                 |a: &mut kvrpcpb::RawPutResponse, e| a.region_error = Some(e),
                 |world| {
                     world.data.insert(q.key.clone(), q.value.clone());
-                    kvrpcpb::RawPutResponse {
+                    Ok(kvrpcpb::RawPutResponse {
                         error: world.complain(),
                         ..Default::default()
-                    }
+                    })
                 },
             )
         }),
@@ -359,12 +376,12 @@ fn tikv(server: Server, request: HttpRequest<Body>) -> Answering {
                         world.data.insert(q.key.clone(), q.value.clone());
                     }
                     let previous_not_exist = previous.is_none();
-                    kvrpcpb::RawCasResponse {
+                    Ok(kvrpcpb::RawCasResponse {
                         succeed,
                         previous_not_exist,
                         previous_value: previous.unwrap_or_default(),
                         ..Default::default()
-                    }
+                    })
                 },
             )
         }),
@@ -376,12 +393,17 @@ fn tikv(server: Server, request: HttpRequest<Body>) -> Answering {
                 &keys,
                 |a: &mut kvrpcpb::RawBatchPutResponse, e| a.region_error = Some(e),
                 |world| {
+                    let size = |pair: &kvrpcpb::KvPair| pair.key.len() + pair.value.len();
+                    let bytes: usize = q.pairs.iter().map(size).sum();
+                    if bytes > ENTRY_BYTES_MAX {
+                        return Err(too_large(bytes));
+                    }
                     world.data.extend(
                         q.pairs
                             .iter()
                             .map(|pair| (pair.key.clone(), pair.value.clone())),
                     );
-                    kvrpcpb::RawBatchPutResponse::default()
+                    Ok(kvrpcpb::RawBatchPutResponse::default())
                 },
             )
         }),
@@ -400,10 +422,10 @@ fn tikv(server: Server, request: HttpRequest<Body>) -> Answering {
                             error: None,
                         })
                     };
-                    kvrpcpb::RawBatchGetResponse {
+                    Ok(kvrpcpb::RawBatchGetResponse {
                         pairs: q.keys.iter().filter_map(pair).collect(),
                         ..Default::default()
-                    }
+                    })
                 },
             )
         }),
@@ -425,10 +447,10 @@ fn tikv(server: Server, request: HttpRequest<Body>) -> Answering {
                             error: None,
                         })
                         .collect();
-                    kvrpcpb::RawScanResponse {
+                    Ok(kvrpcpb::RawScanResponse {
                         kvs,
                         ..Default::default()
-                    }
+                    })
                 },
             )
         }),
@@ -443,7 +465,7 @@ fn tikv(server: Server, request: HttpRequest<Body>) -> Answering {
                         for (key, _) in world.range(&q.start_key, &q.end_key) {
                             world.data.remove(&key);
                         }
-                        kvrpcpb::RawDeleteRangeResponse::default()
+                        Ok(kvrpcpb::RawDeleteRangeResponse::default())
                     },
                 )
             })
@@ -601,7 +623,8 @@ where
     A: Message + Default + 'static,
 {
     Box::pin(async move {
-        let mut grpc = Grpc::new(ProstCodec::<A, Q>::default());
+        let mut grpc = Grpc::new(ProstCodec::<A, Q>::default())
+            .apply_max_message_size_config(Some(REQUEST_BYTES_MAX), None);
         Ok(grpc.unary(Handler(handler), request).await)
     })
 }
