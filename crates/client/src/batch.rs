@@ -93,7 +93,8 @@ impl Client {
                 limit: page,
                 ..Default::default()
             };
-            let (response, piece_end) = inner.piece(&next, &end, request).await?;
+            let mut budget = Budget::new(inner.config.deadline);
+            let (response, piece_end) = inner.piece(&mut budget, &next, &end, request).await?;
             let full = response.kvs.len() >= page as usize;
             let last = response.kvs.last().map(|pair| pair.key.clone());
             let read = response
@@ -114,20 +115,10 @@ impl Client {
     /// in each Region, not over them.
     pub async fn delete_range(&self, start: &[u8], end: &[u8]) -> Result<()> {
         let inner = &*self.0;
-        let (mut next, end) = inner.range(start, end)?;
-        while !is_empty(&next, &end) {
-            let request = |from: &Bytes, to: &Bytes| RawDeleteRangeRequest {
-                start_key: from.clone(),
-                end_key: to.clone(),
-                ..Default::default()
-            };
-            let (_, piece_end) = inner.piece(&next, &end, request).await?;
-            if piece_end == end {
-                break;
-            }
-            next = piece_end;
-        }
-        Ok(())
+        let (start, end) = inner.range(start, end)?;
+        let mut budget = Budget::new(inner.config.deadline);
+        let done = inner.delete_within(&mut budget, start, &end).await;
+        done.map_err(|error| budget.verdict(error))
     }
 }
 
@@ -166,28 +157,73 @@ impl Inner {
         Ok(items)
     }
 
-    /// Sends items to their Regions, a chunk at a time, in order.
+    /// Sends items to their Regions.
     async fn many<T, R: RawRequest>(
         &self,
         items: Vec<Item<T>>,
         keys_max: usize,
         request: impl Fn(&[Item<T>]) -> R,
-        mut collect: impl FnMut(R::Response),
+        collect: impl FnMut(R::Response),
     ) -> Result<()> {
         let mut budget = Budget::new(self.config.deadline);
-        let mut rest = &items[..];
+        let done = self.many_within(&mut budget, &items, keys_max, request, collect);
+        let done = done.await;
+        done.map_err(|error| budget.verdict(error))
+    }
+
+    /// Sends a chunk at a time, in order.
+    async fn many_within<T, R: RawRequest>(
+        &self,
+        budget: &mut Budget,
+        items: &[Item<T>],
+        keys_max: usize,
+        request: impl Fn(&[Item<T>]) -> R,
+        mut collect: impl FnMut(R::Response),
+    ) -> Result<()> {
+        let mut rest = items;
+        // So many of the next items may have been done by an attempt that got no answer.
+        let mut unsure = 0_usize;
         while let Some(first) = rest.first() {
-            let route = self.route(&mut budget, &first.region_key).await?;
+            let route = self.route(budget, &first.region_key).await?;
             let chunk = &rest[..chunk_len(rest, &route, keys_max)];
-            match self.attempt(&mut budget, &route, request(chunk)).await? {
+            match self.attempt(budget, &route, request(chunk)).await? {
                 Ok(response) => {
                     collect(response);
                     rest = &rest[chunk.len()..];
                     budget.renew();
+                    unsure = unsure.saturating_sub(chunk.len());
+                    if unsure == 0 {
+                        budget.settle();
+                    }
                 }
                 // The Region may be another one now: the chunk is cut anew.
-                Err(failure) => self.recover::<R>(&mut budget, &route, failure).await?,
+                Err(failure) => {
+                    self.recover::<R>(budget, &route, failure).await?;
+                    if budget.is_ambiguous() {
+                        unsure = unsure.max(chunk.len());
+                    }
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// Deletes a range, the part in one Region after the other.
+    async fn delete_within(&self, budget: &mut Budget, start: Bytes, end: &Bytes) -> Result<()> {
+        let mut next = start;
+        while !is_empty(&next, end) {
+            let request = |from: &Bytes, to: &Bytes| RawDeleteRangeRequest {
+                start_key: from.clone(),
+                end_key: to.clone(),
+                ..Default::default()
+            };
+            let (_, piece_end) = self.piece(budget, &next, end, request).await?;
+            if piece_end == *end {
+                break;
+            }
+            next = piece_end;
+            // What got no answer may have been about more than this part, since Regions split.
+            budget.renew();
         }
         Ok(())
     }
@@ -196,21 +232,19 @@ impl Inner {
     /// returns the answer and where that part ends.
     async fn piece<R: RawRequest>(
         &self,
+        budget: &mut Budget,
         start: &Bytes,
         end: &Bytes,
         request: impl Fn(&Bytes, &Bytes) -> R,
     ) -> Result<(R::Response, Bytes)> {
-        let mut budget = Budget::new(self.config.deadline);
         let region_start = self.boundary(start);
         loop {
-            let route = self.route(&mut budget, &region_start).await?;
+            let route = self.route(budget, &region_start).await?;
             let piece_end = self.clip(end, &route)?;
-            match self
-                .attempt(&mut budget, &route, request(start, &piece_end))
-                .await?
-            {
+            let message = request(start, &piece_end);
+            match self.attempt(budget, &route, message).await? {
                 Ok(response) => return Ok((response, piece_end)),
-                Err(failure) => self.recover::<R>(&mut budget, &route, failure).await?,
+                Err(failure) => self.recover::<R>(budget, &route, failure).await?,
             }
         }
     }

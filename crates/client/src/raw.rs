@@ -161,15 +161,26 @@ impl Inner {
         }
     }
 
-    /// A request about one key, from attempt to attempt.
+    /// A request about one key.
     async fn single<R: RawRequest>(&self, key: &Bytes, request: R) -> Result<R::Response> {
         let region_key = self.config.api_version.region_key(KeyMode::Raw, key)?;
         let mut budget = Budget::new(self.config.deadline);
+        let done = self.single_within(&mut budget, &region_key, request).await;
+        done.map_err(|error| budget.verdict(error))
+    }
+
+    /// Goes from attempt to attempt.
+    async fn single_within<R: RawRequest>(
+        &self,
+        budget: &mut Budget,
+        region_key: &[u8],
+        request: R,
+    ) -> Result<R::Response> {
         loop {
-            let route = self.route(&mut budget, &region_key).await?;
-            match self.attempt(&mut budget, &route, request.clone()).await? {
+            let route = self.route(budget, region_key).await?;
+            match self.attempt(budget, &route, request.clone()).await? {
                 Ok(response) => return Ok(response),
-                Err(failure) => self.recover::<R>(&mut budget, &route, failure).await?,
+                Err(failure) => self.recover::<R>(budget, &route, failure).await?,
             }
         }
     }

@@ -1,7 +1,8 @@
 //! What an attempt's failure means, and how long to go on.
 //!
 //! **Invariants.** A failure is ambiguous only if the write may have taken effect. Errors about a
-//! Region are answers: the store says that it did nothing, except `UndeterminedResult`.
+//! Region are answers: the store says that it did nothing, except `UndeterminedResult`. It says so
+//! about the attempt that it answers: an earlier one may have had an effect ([`Budget::verdict`]).
 
 use crate::{Error, Result};
 use proto::errorpb;
@@ -141,7 +142,6 @@ pub(crate) struct Budget {
     redirects: u32,
     /// Whether an attempt may have taken effect.
     ambiguous: bool,
-    last: String,
 }
 
 impl Budget {
@@ -152,7 +152,6 @@ impl Budget {
             pause: PAUSE_FIRST,
             redirects: 0,
             ambiguous: false,
-            last: "none".to_owned(),
         }
     }
 
@@ -166,9 +165,35 @@ impl Budget {
         self.ambiguous = true;
     }
 
+    /// Whether an attempt may have taken effect.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        self.ambiguous
+    }
+
+    /// All that an attempt may have done is confirmed by now.
+    pub(crate) fn settle(&mut self) {
+        self.ambiguous = false;
+    }
+
     /// An answer has come: what follows has the whole time again.
     pub(crate) fn renew(&mut self) {
-        *self = Self::new(self.deadline);
+        *self = Self {
+            ambiguous: self.ambiguous,
+            ..Self::new(self.deadline)
+        };
+    }
+
+    /// What an operation ends with because of `error`. Whoever refused the last attempt knows nothing
+    /// about one before it that got no answer.
+    pub(crate) fn verdict(&self, error: Error) -> Error {
+        if !self.ambiguous {
+            return error;
+        }
+        let last = match error {
+            Error::Deadline { last, .. } | Error::Undetermined { last } => last,
+            other => other.to_string(),
+        };
+        Error::Undetermined { last }
     }
 
     /// Returns at once for the first redirections in a row, then pauses.
@@ -187,25 +212,16 @@ impl Budget {
     /// Pauses before the next attempt, at least for `at_least`; an error if no time is left.
     pub(crate) async fn pause(&mut self, at_least: Duration, reason: String) -> Result<()> {
         self.redirects = 0;
-        self.last = reason;
         let pause = self.pause.max(at_least);
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         if Instant::now() + pause >= self.ends {
-            return Err(self.exhausted());
+            return Err(Error::Deadline {
+                deadline: self.deadline,
+                last: reason,
+            });
         }
         tokio::time::sleep(pause).await;
         Ok(())
-    }
-
-    fn exhausted(&self) -> Error {
-        let last = self.last.clone();
-        match self.ambiguous {
-            true => Error::Undetermined { last },
-            false => Error::Deadline {
-                deadline: self.deadline,
-                last,
-            },
-        }
     }
 }
 
@@ -316,15 +332,21 @@ mod tests {
         assert!(matches!(error, Error::Deadline { last, .. } if last == "busy"));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn after_a_lost_answer_the_end_is_undetermined() {
+    #[test]
+    fn after_a_lost_answer_every_end_is_undetermined_until_it_is_settled() {
         let mut budget = Budget::new(Duration::from_millis(1));
+        let refused = || Error::Refused {
+            reason: "no".to_owned(),
+        };
+        assert!(matches!(budget.verdict(refused()), Error::Refused { .. }));
         budget.mark_ambiguous();
-        let error = budget
-            .pause(Duration::ZERO, "gone".to_owned())
-            .await
-            .unwrap_err();
-        assert!(matches!(error, Error::Undetermined { .. }));
+        budget.renew();
+        let Error::Undetermined { last } = budget.verdict(refused()) else {
+            panic!("the lost answer is forgotten");
+        };
+        assert!(last.contains("no"), "{last}");
+        budget.settle();
+        assert!(matches!(budget.verdict(refused()), Error::Refused { .. }));
     }
 
     #[tokio::test(start_paused = true)]

@@ -200,6 +200,58 @@ async fn a_write_of_unknown_fate_is_not_taken_for_a_refusal() {
 }
 
 #[tokio::test]
+async fn a_refusal_after_a_lost_answer_does_not_tell_that_nothing_was_written() {
+    let fake = Fake::start(&[]).await;
+    let client = connect(&fake).await;
+    // Meanwhile another store is asked, which names the leader.
+    fake.fail(&[Fault::AnswerLost, Fault::Pass, Fault::Complaint("no")]);
+    let error = client.put(b"k", bytes("v")).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Undetermined { last } if last.contains("no")),
+        "{error}"
+    );
+    fake.fail(&[Fault::AnswerLost, Fault::Pass, Fault::TooLarge]);
+    let error = client.batch_put(&[pair("k", "v")]).await.unwrap_err();
+    assert!(matches!(error, Error::Undetermined { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_refusal_after_a_lost_answer_of_a_read_stays_a_refusal() {
+    let fake = Fake::start(&[]).await;
+    let client = connect(&fake).await;
+    fake.fail(&[Fault::AnswerLost, Fault::Pass, Fault::Complaint("no")]);
+    let error = client.get(b"k").await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn of_a_batch_only_what_no_answer_has_settled_is_undetermined() {
+    let fake = Fake::start(&[b"m"]).await;
+    let client = connect(&fake).await;
+    let too_large = (bytes("z"), Bytes::from(vec![0; 9 << 20]));
+    let pairs = [pair("a", "1"), too_large];
+    // The first Region's part is sent again, and done: the second's refusal is the whole truth.
+    fake.fail(&[Fault::AnswerLost]);
+    let error = client.batch_put(&pairs).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_split_does_not_settle_what_a_lost_answer_was_about() {
+    let fake = Fake::start(&[]).await;
+    let client = connect(&fake).await;
+    // Both pairs are sent as one. Then another store names the leader, which says that the route is
+    // wrong, and the first pair is done by itself.
+    let lost = Fault::AnswerLostInSplit(b"m");
+    let pass = Fault::Pass;
+    fake.fail(&[lost, pass, pass, pass, Fault::TooLarge]);
+    let pairs = [pair("a", "1"), pair("z", "2")];
+    let error = client.batch_put(&pairs).await.unwrap_err();
+    assert!(matches!(error, Error::Undetermined { .. }), "{error}");
+    assert_eq!(fake.calls(0, "RawBatchPut"), 5);
+}
+
+#[tokio::test]
 async fn an_empty_key_is_refused_before_anything_is_sent() {
     let fake = Fake::start(&[]).await;
     let client = connect(&fake).await;

@@ -33,8 +33,14 @@ pub enum Fault {
     /// Asks to be left alone for longer than any deadline.
     BusyForAnHour,
     NoLeader,
+    /// Nothing: what comes next in the list is for a later request.
+    Pass,
+    /// Says that a batch does not fit into an entry.
+    TooLarge,
     /// Does it, and then the connection breaks.
     AnswerLost,
+    /// The same, and the key space is cut here meanwhile.
+    AnswerLostInSplit(&'static [u8]),
     /// Says this in the response's `error`.
     Complaint(&'static str),
 }
@@ -46,7 +52,10 @@ pub struct World {
     pub regions: Vec<(metapb::Region, u64)>,
     /// The leader's store id that placement believes in, if it differs.
     pub stale_leader: Option<u64>,
+    /// One for each of the next requests.
     pub faults: VecDeque<Fault>,
+    /// The one of the request that is answered now.
+    fault: Option<Fault>,
     /// So many times, members are asked for before placement has started.
     pub early_questions: usize,
     /// Placement refuses every question, and members are not named: that call has no answer.
@@ -99,34 +108,7 @@ impl Fake {
 
     /// Cuts the key space anew, with a new epoch.
     pub fn cut(&self, boundaries: &[&[u8]], version: u64) {
-        let mut starts: Vec<Bytes> = vec![Bytes::new()];
-        starts.extend(boundaries.iter().map(|key| Bytes::copy_from_slice(key)));
-        let ends = starts.iter().skip(1).cloned().chain([Bytes::new()]);
-        let regions =
-            starts
-                .iter()
-                .cloned()
-                .zip(ends)
-                .zip(2..)
-                .map(|((start_key, end_key), id)| {
-                    let peer = |store| metapb::Peer {
-                        id: id * 10 + store,
-                        store_id: store,
-                        ..Default::default()
-                    };
-                    let region = metapb::Region {
-                        id,
-                        start_key,
-                        end_key,
-                        region_epoch: Some(metapb::RegionEpoch {
-                            conf_ver: 1,
-                            version,
-                        }),
-                        peers: (1..=3).map(peer).collect(),
-                    };
-                    (region, 1)
-                });
-        self.world.lock().regions = regions.collect();
+        self.world.lock().cut(boundaries, version);
     }
 
     pub fn endpoints(&self) -> Vec<String> {
@@ -166,9 +148,40 @@ struct Server {
 }
 
 impl World {
+    fn cut(&mut self, boundaries: &[&[u8]], version: u64) {
+        let mut starts: Vec<Bytes> = vec![Bytes::new()];
+        starts.extend(boundaries.iter().map(|key| Bytes::copy_from_slice(key)));
+        let ends = starts.iter().skip(1).cloned().chain([Bytes::new()]);
+        let regions =
+            starts
+                .iter()
+                .cloned()
+                .zip(ends)
+                .zip(2..)
+                .map(|((start_key, end_key), id)| {
+                    let peer = |store| metapb::Peer {
+                        id: id * 10 + store,
+                        store_id: store,
+                        ..Default::default()
+                    };
+                    let region = metapb::Region {
+                        id,
+                        start_key,
+                        end_key,
+                        region_epoch: Some(metapb::RegionEpoch {
+                            conf_ver: 1,
+                            version,
+                        }),
+                        peers: (1..=3).map(peer).collect(),
+                    };
+                    (region, 1)
+                });
+        self.regions = regions.collect();
+    }
+
     /// What a store checks before anything else. `keys` must all lie in the Region.
     fn refusal(
-        &mut self,
+        &self,
         store: u64,
         context: &Option<kvrpcpb::Context>,
         keys: &[&Bytes],
@@ -231,35 +244,37 @@ impl World {
         (!keys.iter().all(inside)).then_some(error)
     }
 
-    fn planned_refusal(&mut self, region_id: u64) -> Option<errorpb::Error> {
-        let error = match self.faults.front()? {
-            Fault::Busy => busy(0),
-            Fault::BusyForAnHour => busy(3_600_000),
-            Fault::NoLeader => errorpb::Error {
+    fn planned_refusal(&self, region_id: u64) -> Option<errorpb::Error> {
+        match self.fault? {
+            Fault::Busy => Some(busy(0)),
+            Fault::BusyForAnHour => Some(busy(3_600_000)),
+            Fault::NoLeader => Some(errorpb::Error {
                 not_leader: Some(errorpb::NotLeader {
                     region_id,
                     leader: None,
                 }),
                 ..Default::default()
-            },
-            Fault::AnswerLost | Fault::Complaint(_) => return None,
-        };
-        self.faults.pop_front();
-        Some(error)
+            }),
+            Fault::TooLarge => Some(too_large(ENTRY_BYTES_MAX + 1)),
+            Fault::Pass | Fault::AnswerLost | Fault::AnswerLostInSplit(_) | Fault::Complaint(_) => {
+                None
+            }
+        }
     }
 
     fn lose_answer(&mut self) -> bool {
-        let lost = matches!(self.faults.front(), Some(Fault::AnswerLost));
-        lost.then(|| self.faults.pop_front());
-        lost
+        if let Some(Fault::AnswerLostInSplit(key)) = self.fault {
+            self.cut(&[key], 2);
+        }
+        matches!(
+            self.fault,
+            Some(Fault::AnswerLost | Fault::AnswerLostInSplit(_))
+        )
     }
 
-    fn complain(&mut self) -> String {
-        match self.faults.front() {
-            Some(&Fault::Complaint(text)) => {
-                self.faults.pop_front();
-                text.to_owned()
-            }
+    fn complain(&self) -> String {
+        match self.fault {
+            Some(Fault::Complaint(text)) => text.to_owned(),
             _ => String::new(),
         }
     }
@@ -317,6 +332,7 @@ fn stored<A: Default>(
         region_error(&mut answer, error);
         answer
     };
+    world.fault = world.faults.pop_front();
     if let Some(error) = world.refusal(server.store, context, keys) {
         return Ok(failed(error));
     }
