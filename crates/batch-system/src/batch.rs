@@ -11,9 +11,9 @@ pub(crate) struct Entry<N: Fsm> {
     pub(crate) mailbox: Arc<Mailbox<N>>,
     pub(crate) fsm: Box<N>,
     pub(crate) local: Local<N::Message>,
-    /// When it came, or last escaped being moved on as a hot one.
+    /// When it came.
     pub(crate) since: Duration,
-    /// True if it was in an earlier round of this batch.
+    /// True if this poller has handled it before.
     pub(crate) stayed: bool,
 }
 

@@ -1,10 +1,11 @@
 //! The inbox: what an FSM may handle in this round.
 //!
-//! **Invariant.** Messages come out in the order in which they were accepted. What is not popped waits
-//! for the next round; whether the inbox was emptied is how the runtime tells a released FSM from one
-//! that is kept.
+//! **Invariant.** Messages come out in the order in which they were accepted, those included that arrive
+//! while others are handled. What is not popped waits for the next round; whether the inbox was emptied is
+//! how the runtime tells a released FSM from one that is kept.
 
 use crate::fsm::{Address, Message};
+use crate::mailbox::Taken;
 use std::collections::VecDeque;
 
 /// Messages that a poller took out of a mailbox.
@@ -23,11 +24,24 @@ impl<M> Local<M> {
             closing: false,
         }
     }
+
+    /// Takes what waits in the mailbox, unless there is something left of an earlier time.
+    fn look(&mut self, take: Take<'_, M>) {
+        if self.queue.is_empty() {
+            let taken = take(&mut self.queue);
+            self.bytes += taken.bytes;
+            self.closing = taken.closing;
+        }
+    }
 }
+
+/// How the owner of an FSM takes what waits in its mailbox.
+pub(crate) type Take<'a, M> = &'a dyn Fn(&mut VecDeque<M>) -> Taken;
 
 /// The messages of one FSM in one round.
 pub struct Inbox<'a, M: Message> {
     local: &'a mut Local<M>,
+    take: Take<'a, M>,
     address: Address,
     left: usize,
     popped: u64,
@@ -35,9 +49,16 @@ pub struct Inbox<'a, M: Message> {
 }
 
 impl<'a, M: Message> Inbox<'a, M> {
-    pub(crate) fn new(local: &'a mut Local<M>, address: Address, limit: usize) -> Self {
+    pub(crate) fn new(
+        local: &'a mut Local<M>,
+        take: Take<'a, M>,
+        address: Address,
+        limit: usize,
+    ) -> Self {
+        local.look(take);
         Self {
             local,
+            take,
             address,
             left: limit,
             popped: 0,
@@ -50,6 +71,9 @@ impl<'a, M: Message> Inbox<'a, M> {
         if self.left == 0 {
             return None;
         }
+        if self.local.queue.is_empty() && self.popped > 0 {
+            self.local.look(self.take);
+        }
         let message = self.local.queue.pop_front()?;
         self.left -= 1;
         self.popped += 1;
@@ -61,12 +85,12 @@ impl<'a, M: Message> Inbox<'a, M> {
         Some(message)
     }
 
-    /// How many messages `pop` will give.
+    /// How many messages `pop` will give at least.
     pub fn len(&self) -> usize {
         self.local.queue.len().min(self.left)
     }
 
-    /// True if `pop` will give nothing.
+    /// True if nothing is at hand; `pop` may still find what has just arrived.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -10,7 +10,7 @@ use crate::directory::Taken;
 use crate::error::{RegisterError, SendError};
 use crate::fsm::{Address, Fsm, Message};
 use crate::mailbox::{Mailbox, Refused};
-use crate::shared::{Shared, Task};
+use crate::shared::{Shared, Task, give_way};
 use crate::stats::FsmStats;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl<N: Fsm, C: Fsm> Router<N, C> {
         let capacity = self.shared.tunables.mailbox_capacity();
         let bytes = message.size_bytes();
         if !self.shared.budget.try_acquire(bytes) {
-            return Err(SendError::Full(message));
+            return Err(self.full(message));
         }
         self.deliver(address, message, bytes, capacity)
     }
@@ -96,10 +96,16 @@ impl<N: Fsm, C: Fsm> Router<N, C> {
     fn refuse<M>(&self, refused: Refused<M>, bytes: usize) -> SendError<M> {
         self.shared.budget.release(bytes);
         match refused {
-            Refused::Full(message) => SendError::Full(message),
+            Refused::Full(message) => self.full(message),
             Refused::Gone(message) if self.shared.is_stopped() => SendError::Stopped(message),
             Refused::Gone(message) => SendError::NotFound(message),
         }
+    }
+
+    /// Whoever sends more than is handled lets those have the processor who handle it.
+    fn full<M>(&self, message: M) -> SendError<M> {
+        give_way();
+        SendError::Full(message)
     }
 
     /// Sends to the control FSM, within the bounds.
@@ -107,7 +113,7 @@ impl<N: Fsm, C: Fsm> Router<N, C> {
         let capacity = self.shared.tunables.mailbox_capacity();
         let bytes = message.size_bytes();
         if !self.shared.budget.try_acquire(bytes) {
-            return Err(SendError::Full(message));
+            return Err(self.full(message));
         }
         self.deliver_control(message, bytes, capacity)
     }

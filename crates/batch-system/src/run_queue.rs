@@ -11,6 +11,11 @@
 //! woken counts as searching from that moment on, so that a burst of pushes wakes one, which wakes the
 //! next if it leaves work behind.
 //!
+//! **When help is no help.** Where other threads want the processors too, a second poller takes time from
+//! the first one, and each holds its FSMs while it is off its processor. A poller that notices this
+//! (`contended`) calls off all help for a while: a backlog wakes nobody, and of two pollers at work one
+//! rests. It is still woken when the other one is held up.
+//!
 //! All counters change under the one lock; two of them are mirrored in atomics as hints.
 //!
 //! **Invariants.**
@@ -34,6 +39,8 @@ pub(crate) struct RunQueue<T> {
     beat: AtomicU64,
     /// Pollers that search or sleep; a hint that lets a busy poller share its batch.
     hungry: AtomicUsize,
+    /// Until when help is called off, in nanoseconds.
+    alone_until: AtomicU64,
 }
 
 struct Inner<T> {
@@ -66,6 +73,8 @@ pub(crate) struct Fetch {
     pub(crate) max: usize,
     /// True if it counts as brisk.
     pub(crate) brisk: bool,
+    /// True if it leaves what is ready to a brisk poller at work, should there be one, until it is woken.
+    pub(crate) yields: bool,
 }
 
 /// What came of a call that may wait.
@@ -103,6 +112,7 @@ impl<T> RunQueue<T> {
             ready: AtomicUsize::new(0),
             beat: AtomicU64::new(0),
             hungry: AtomicUsize::new(0),
+            alone_until: AtomicU64::new(0),
         }
     }
 
@@ -144,26 +154,42 @@ impl<T> RunQueue<T> {
     pub(crate) fn fetch(&self, seen: u64, call: Fetch, out: &mut Vec<T>) -> Option<Fetched> {
         let mut inner = self.inner.lock();
         inner.brisk -= usize::from(call.brisk);
-        let (mut searched, mut waited) = (false, false);
+        let (mut yields, mut searched, mut waited) = (call.yields, false, false);
         loop {
-            if inner.closed || inner.generation != seen {
+            if inner.is_changed(seen) {
                 inner.brisk += usize::from(call.brisk);
                 return None;
             }
-            if !inner.tasks.is_empty() {
+            yields &= inner.brisk > 0;
+            if !inner.tasks.is_empty() && !yields {
                 inner.brisk += usize::from(call.brisk);
                 let due = self.take_share(inner, call, out);
                 return Some(Fetched { due, waited });
             }
             waited = true;
-            if !searched && inner.searching == 0 {
+            if !searched && !yields && inner.searching == 0 {
                 searched = true;
                 inner = self.search(inner);
             } else {
-                searched = false;
-                inner = self.sleep(inner);
+                (searched, yields) = (false, false);
+                inner = self.sleep(inner, seen);
             }
         }
+    }
+
+    /// Calls off all help until this time, in nanoseconds.
+    pub(crate) fn contended(&self, until: u64) {
+        self.alone_until.store(until, Ordering::Relaxed);
+    }
+
+    /// True while help is called off.
+    pub(crate) fn is_contended(&self, now: u64) -> bool {
+        now < self.alone_until.load(Ordering::Relaxed)
+    }
+
+    /// True if a brisk poller is at work beside the caller, who is one or not.
+    pub(crate) fn has_another_brisk(&self, brisk: bool) -> bool {
+        self.inner.lock().brisk > usize::from(brisk)
     }
 
     /// A poller at work became brisk, or ceased to be.
@@ -190,14 +216,24 @@ impl<T> RunQueue<T> {
         inner
     }
 
-    fn sleep<'a>(&'a self, mut inner: MutexGuard<'a, Inner<T>>) -> MutexGuard<'a, Inner<T>> {
+    /// Sleeps until a token comes, or until what the poller has to look at has changed. A token may be taken
+    /// by one who has just begun to sleep, so that reasons which concern all must be seen by each.
+    fn sleep<'a>(
+        &'a self,
+        mut inner: MutexGuard<'a, Inner<T>>,
+        seen: u64,
+    ) -> MutexGuard<'a, Inner<T>> {
         inner.sleeping += 1;
         self.hint(&inner);
-        while inner.tokens == 0 {
+        while inner.tokens == 0 && !inner.is_changed(seen) {
             inner = self.wake.wait(inner);
         }
-        inner.tokens -= 1;
-        inner.searching -= 1;
+        if inner.tokens > 0 {
+            inner.tokens -= 1;
+            inner.searching -= 1;
+        } else {
+            inner.sleeping -= 1;
+        }
         self.hint(&inner);
         inner
     }
@@ -242,9 +278,8 @@ impl<T> RunQueue<T> {
 
     /// Makes every poller that waits, and every one that saw an older generation, look around.
     pub(crate) fn interrupt(&self) {
-        let mut inner = self.inner.lock();
-        inner.generation += 1;
-        self.wake_all(inner);
+        self.inner.lock().generation += 1;
+        self.wake.notify_all();
     }
 
     /// Changes the number of pollers that share the work.
@@ -258,7 +293,8 @@ impl<T> RunQueue<T> {
         inner.closed = true;
         let tasks = std::mem::take(&mut inner.tasks);
         self.ready.store(0, Ordering::Release);
-        self.wake_all(inner);
+        drop(inner);
+        self.wake.notify_all();
         tasks
     }
 
@@ -284,14 +320,6 @@ impl<T> RunQueue<T> {
         self.hungry.load(Ordering::Relaxed) > 0 && self.ready() == 0
     }
 
-    fn wake_all(&self, mut inner: MutexGuard<'_, Inner<T>>) {
-        let sleeping = std::mem::take(&mut inner.sleeping);
-        inner.tokens += sleeping;
-        inner.searching += sleeping;
-        drop(inner);
-        self.wake.notify_all();
-    }
-
     fn hint(&self, inner: &Inner<T>) {
         self.hungry
             .store(inner.searching + inner.sleeping, Ordering::Relaxed);
@@ -305,6 +333,11 @@ impl<T> RunQueue<T> {
 }
 
 impl<T> Inner<T> {
+    /// True if there is no reason to wait for tasks any more.
+    fn is_changed(&self, seen: u64) -> bool {
+        self.closed || self.generation != seen
+    }
+
     /// If work waits, a sleeper becomes a searcher, unless somebody will look soon anyway. A brisk poller
     /// will, if it is not `held_up`.
     fn wake_one(&mut self, held_up: bool) -> Wake {

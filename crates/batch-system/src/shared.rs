@@ -73,6 +73,13 @@ thread_local! {
     static ON_POLLER_OF: Cell<usize> = const { Cell::new(0) };
 }
 
+/// Lets other threads have the processor, unless this one is a poller.
+pub(crate) fn give_way() {
+    if ON_POLLER_OF.get() == 0 {
+        std::thread::yield_now();
+    }
+}
+
 impl<N: Fsm, C: Fsm> Shared<N, C> {
     pub(crate) fn lane(&self, priority: Priority) -> &RunQueue<Task<N, C>> {
         match priority {

@@ -52,6 +52,17 @@ fn messages_of_one_fsm_are_handled_in_the_order_of_sending() {
 }
 
 #[test]
+fn what_arrives_while_an_fsm_handles_messages_is_handled_in_the_same_round() {
+    let (mut driver, log) = driver(Config::default(), 1);
+    let router = driver.router();
+    router.register(1, Box::default()).unwrap();
+    router.send(1, Say::Pass(1, 7)).unwrap();
+    assert!(driver.step());
+    assert!(log.lock().unwrap().contains(&Seen::Heard(1, 7)));
+    assert_eq!(router.stats(1).unwrap().rounds, 1);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_rounds_and_another_seed_others() {
     let run = |seed| {
         let (mut driver, log) = driver(

@@ -85,8 +85,8 @@ fn a_shutdown_hands_every_message_left_to_the_owner_and_every_fsm_back() {
     let (go, wait) = channel();
     router.send(1, Say::Wait(there, wait)).unwrap();
     is_there.recv().unwrap();
-    router.send(1, Say::Note(1)).unwrap();
     router.send(2, Say::Note(2)).unwrap();
+    router.send(3, Say::Note(3)).unwrap();
     let ending = std::thread::spawn(move || driver.shutdown());
     while !router.is_stopped() {
         std::thread::yield_now();
@@ -97,10 +97,10 @@ fn a_shutdown_hands_every_message_left_to_the_owner_and_every_fsm_back() {
     assert!(remains.control.is_some());
     let mut letters = letters.lock().unwrap().clone();
     letters.sort_unstable();
-    assert_eq!(letters, [(1, 1), (2, 2)]);
-    assert_eq!(heard(&log, 1), []);
+    assert_eq!(letters, [(2, 2), (3, 3)]);
+    assert_eq!(heard(&log, 2), []);
     assert!(matches!(
-        router.send(1, Say::Note(3)),
+        router.send(1, Say::Note(4)),
         Err(SendError::Stopped(_))
     ));
 }

@@ -1,9 +1,10 @@
 //! The poller: a batch of FSMs, a handler, and what happens in a round.
 //!
 //! **Invariants.**
-//! - Every FSM of the batch is owned by this poller; its mailbox is *notified*.
-//! - An FSM leaves the batch only after `end`, with one exception: those not yet handled may be given
-//!   to an idle poller while a long round goes on.
+//! - Every FSM of the queue and of the round is owned by this poller; its mailbox is *notified*.
+//! - In the queue, newcomers stand before those that stayed from an earlier round.
+//! - An FSM that was handled leaves the poller only after `end`; one that waits in the queue may be given
+//!   to an idle poller at any time.
 //! - Messages that were taken and not handled go back to the front of their mailbox before the FSM
 //!   changes hands, so their order is kept.
 //!
@@ -21,6 +22,7 @@ use crate::run_queue::Fetch;
 use crate::shared::{DeadLetter, Shared, Task};
 use settle::reschedule;
 use std::collections::VecDeque;
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,29 +41,37 @@ struct ControlEntry<C: Fsm> {
     local: Local<C::Message>,
 }
 
+/// How a round is divided among FSMs with a backlog.
+#[derive(Clone, Copy)]
+struct Turns {
+    slice: Duration,
+    messages: usize,
+}
+
 pub(crate) struct Poller<N: Fsm, C: Fsm, H> {
     pub(crate) shared: Arc<Shared<N, C>>,
     pub(crate) priority: Priority,
     handler: H,
     config: Config,
     control: Option<ControlEntry<C>>,
-    batch: Vec<Entry<N>>,
-    /// FSMs of this round that were not handled, and are the first of the next.
-    waiting: Vec<Entry<N>>,
-    /// The batch of the next round while this round's is settled.
-    kept: Vec<Entry<N>>,
+    /// FSMs that wait for their turn.
+    queue: VecDeque<Entry<N>>,
+    /// FSMs that have had their turn in this round.
+    handled: Vec<Entry<N>>,
     spare: Vec<VecDeque<N::Message>>,
     /// Buffer for what is fetched.
     tasks: Vec<Task<N, C>>,
     /// FSMs that are still to be fetched for this round.
     due: usize,
-    /// The time when the last round ended, or the wait after it. Reading the clock for each purpose would
-    /// cost more than a small round itself.
+    /// When the last round ended, or the wait after it. Reading the clock for each purpose would cost
+    /// more than a small round itself.
     now: Duration,
-    /// When hot FSMs last moved on.
-    moved: Duration,
+    /// When hot FSMs were last looked for.
+    spread: Duration,
     /// What the handler's `end` takes, on average.
     end_cost: Duration,
+    /// What the handler takes for a message, on average.
+    message_cost: Duration,
     /// The end of the last round that left no backlog.
     behind_since: Duration,
     /// How long a round takes lately: the longest, forgotten by a sixteenth each round, so that a slow
@@ -80,24 +90,29 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
             handler,
             config,
             control: None,
-            batch: Vec::new(),
-            waiting: Vec::new(),
-            kept: Vec::new(),
+            queue: VecDeque::new(),
+            handled: Vec::new(),
             spare: Vec::new(),
             tasks: Vec::new(),
             due: 0,
             now,
-            moved: now,
+            spread: now,
             end_cost: Duration::ZERO,
+            message_cost: Duration::ZERO,
             behind_since: now,
             pace: BRISK_ROUND,
             brisk: false,
         }
     }
 
-    /// FSMs in the poller's hands.
+    /// FSMs in the poller's hands, between rounds.
     pub(crate) fn held(&self) -> usize {
-        self.batch.len() + usize::from(self.control.is_some())
+        self.queue.len() + usize::from(self.control.is_some())
+    }
+
+    /// The time when the last round ended, or the wait after it.
+    pub(crate) fn now(&self) -> Duration {
+        self.now
     }
 
     /// Fetches FSMs for the next round; waits for one if none is held, unless the run queue is closed or
@@ -105,8 +120,8 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
     pub(crate) fn fetch(&mut self, seen: u64) {
         self.config = self.shared.config();
         let lane = self.shared.lane(self.priority);
-        let call = self.call(0);
-        let mut tasks = std::mem::take(&mut self.tasks);
+        let call = self.call();
+        let mut tasks = take(&mut self.tasks);
         if self.held() == 0 {
             let fetched = lane.fetch(seen, call, &mut tasks);
             self.due = fetched.as_ref().map_or(0, |fetched| fetched.due);
@@ -117,38 +132,38 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         } else {
             self.due = lane.try_fetch(call, &mut tasks);
         }
-        self.admit_at(0, tasks.drain(..));
+        self.take_in(tasks.drain(..));
         self.tasks = tasks;
     }
 
-    /// What this poller may ask for with `position` FSMs of the round behind it.
-    fn call(&self, position: usize) -> Fetch {
+    /// What this poller may ask for.
+    fn call(&self) -> Fetch {
+        let round = self.queue.len() + self.handled.len();
         Fetch {
-            held: self.batch.len() - position,
-            max: self.config.max_batch_size.saturating_sub(self.batch.len()),
+            held: self.queue.len(),
+            max: self.config.max_batch_size.saturating_sub(round),
             brisk: self.brisk,
+            yields: !self.can_be_helped(),
         }
     }
 
     /// Takes FSMs over that a driver chose.
-    pub(crate) fn admit(&mut self, tasks: impl Iterator<Item = Task<N, C>>) {
+    pub(crate) fn admit(&mut self, tasks: impl DoubleEndedIterator<Item = Task<N, C>>) {
         self.now = self.shared.clock.now();
-        self.admit_at(0, tasks);
+        self.take_in(tasks);
     }
 
-    /// Puts newcomers into the batch at `position`.
-    fn admit_at(&mut self, position: usize, tasks: impl Iterator<Item = Task<N, C>>) {
-        let since = self.now;
-        let before = self.batch.len();
-        for task in tasks {
+    /// Puts newcomers before the FSMs that stayed.
+    fn take_in(&mut self, tasks: impl DoubleEndedIterator<Item = Task<N, C>>) {
+        for task in tasks.rev() {
             match task {
                 Task::Normal(mailbox, fsm) => {
                     let local = Local::new(self.spare.pop().unwrap_or_default());
-                    self.batch.push(Entry {
+                    self.queue.push_front(Entry {
                         mailbox,
                         fsm,
                         local,
-                        since,
+                        since: self.now,
                         stayed: false,
                     });
                 }
@@ -161,7 +176,6 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
                 }
             }
         }
-        self.batch[position..].rotate_left(before - position);
     }
 
     /// One round over all FSMs that are held, and those that join in.
@@ -169,22 +183,24 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         let shared = Arc::clone(&self.shared);
         let started = self.now;
         shared.lane(self.priority).beat(started.as_nanos() as u64);
+        let turns = self.turns();
         let info = RoundInfo {
-            batch_size: self.batch.len() + self.due,
+            batch_size: self.queue.len() + self.due,
             control: self.control.is_some(),
-            messages_per_round: self.config.messages_per_round,
+            messages_per_round: turns.messages,
         };
         let policy = &shared.panic_policy;
         let mut ending = started;
         let mut broken = policy.guard(PanicPlace::Batch, || self.handler.begin(info));
         if broken.is_none() {
             self.handle_control();
-            ending = self.handle_batch(started);
-            let mut batch = Batch::new(&mut self.batch);
+            ending = self.handle_queue(started, turns);
+            let mut batch = Batch::new(&mut self.handled);
             broken = policy.guard(PanicPlace::Batch, || self.handler.end(&mut batch));
         }
         if broken.is_some() {
-            for entry in std::mem::take(&mut self.batch) {
+            let (handled, queue) = (take(&mut self.handled), take(&mut self.queue));
+            for entry in handled.into_iter().chain(queue) {
                 self.discard(entry);
             }
         }
@@ -192,7 +208,20 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         self.end_cost = (self.end_cost * 3 + self.now.saturating_sub(ending)) / 4;
         self.learn(started, self.now);
         self.settle_control();
-        self.settle_batch(self.now);
+        self.settle_round();
+        self.spread();
+    }
+
+    /// How long a round with a backlog goes on, and how many messages an FSM gets in it: no more than fit
+    /// into that time, for they would keep newcomers waiting as well.
+    fn turns(&self) -> Turns {
+        let slice = SLICE_MIN.max(self.end_cost * SLICE_PER_END);
+        let fit = slice.as_nanos() / self.message_cost.as_nanos().max(1);
+        let fit = usize::try_from(fit).unwrap_or(usize::MAX).max(1);
+        Turns {
+            slice,
+            messages: self.config.messages_per_round.min(fit),
+        }
     }
 
     /// Learns from a round how soon the next one will be over. A poller that has been leaving a backlog
@@ -201,11 +230,23 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         let round = now.saturating_sub(started);
         self.pace = round.max(self.pace - self.pace / 16);
         let emptied = |entry: &Entry<N>| entry.local.queue.is_empty();
-        if self.waiting.is_empty() && self.batch.iter().all(emptied) {
+        if self.queue.is_empty() && self.handled.iter().all(emptied) {
             self.behind_since = now;
         }
-        let behind = now.saturating_sub(self.behind_since);
-        self.set_brisk(self.pace < BRISK_ROUND && behind < SHARE_AFTER);
+        let behind = now.saturating_sub(self.behind_since) >= SHARE_AFTER;
+        self.set_brisk(self.pace < BRISK_ROUND && !(behind && self.can_be_helped()));
+    }
+
+    /// False while another poller would only take the processor from this one.
+    fn can_be_helped(&self) -> bool {
+        let lane = self.shared.lane(self.priority);
+        !lane.is_contended(self.now.as_nanos() as u64)
+    }
+
+    /// True if it is better for both that another poller takes over what this one has.
+    pub(crate) fn is_in_the_way(&self) -> bool {
+        let lane = self.shared.lane(self.priority);
+        self.held() > 0 && !self.can_be_helped() && lane.has_another_brisk(self.brisk)
     }
 
     /// Tells the run queue when the poller's pace changes.
@@ -222,8 +263,9 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         };
         let shared = &self.shared;
         let started = shared.clock.now();
-        look(&mut entry.local, |buffer| shared.control.take(buffer));
-        let mut inbox = Inbox::new(&mut entry.local, 0, self.config.messages_per_round);
+        let take = |buffer: &mut _| shared.control.take(buffer);
+        let messages_max = self.config.messages_per_round;
+        let mut inbox = Inbox::new(&mut entry.local, &take, 0, messages_max);
         let must_go = shared.panic_policy.guard(PanicPlace::Control, || {
             self.handler.handle_control(&mut entry.fsm, &mut inbox);
         });
@@ -245,70 +287,73 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         drop_quietly(self.shared.bury_control(self.shared.control.kill()));
     }
 
-    /// Handles FSMs until all are handled, or until the round has lasted long enough and one of those that
-    /// stayed has had its turn; the others then wait for the next round. Gives the time.
-    fn handle_batch(&mut self, started: Duration) -> Duration {
-        let slice = SLICE_MIN.max(self.end_cost * SLICE_PER_END);
+    /// Handles FSMs until all have had their turn, or until the round has lasted long enough and one of
+    /// those that stayed has had its turn; the others then wait for the next round. Gives the time.
+    fn handle_queue(&mut self, started: Duration, turns: Turns) -> Duration {
         let mut now = started;
-        let mut position = 0;
         let mut of_stayed = 0;
         loop {
-            self.join_in(position);
+            self.join_in();
             let lasted = now.saturating_sub(started);
-            if position == self.batch.len() {
-                return now;
-            }
-            if lasted > slice && of_stayed > 0 {
-                self.waiting.extend(self.batch.drain(position..));
-                return now;
-            }
             if lasted > SHARE_AFTER {
-                self.share(position);
+                self.share();
             }
+            let over = lasted > turns.slice && of_stayed > 0;
+            if over && self.queue.front().is_some_and(|next| next.stayed) {
+                return now;
+            }
+            let Some(mut entry) = self.queue.pop_front() else {
+                return now;
+            };
             let before = now;
-            if self.handle_normal(position, before, &mut now) {
-                let entry = self.batch.remove(position);
+            if self.handle_normal(&mut entry, turns.messages, before, &mut now) {
                 self.discard(entry);
                 continue;
             }
-            of_stayed += usize::from(self.batch[position].stayed);
-            position += 1;
+            of_stayed += usize::from(entry.stayed);
+            self.handled.push(entry);
         }
     }
 
     /// Newcomers join the round: those that are due, and whatever waits before the next FSM that
     /// stayed, which would otherwise keep all of them waiting. Bounded by the batch size, since each FSM
     /// is handled once in a round.
-    fn join_in(&mut self, position: usize) {
-        let due = match self.batch.get(position) {
+    fn join_in(&mut self) {
+        let due = match self.queue.front() {
             Some(next) if next.stayed => usize::MAX,
             Some(_) => return,
             None => self.due,
         };
         let lane = self.shared.lane(self.priority);
-        let call = self.call(position);
+        let call = self.call();
         let max = call.max.min(due);
         if max == 0 || lane.ready() == 0 {
             return;
         }
-        let mut tasks = std::mem::take(&mut self.tasks);
+        let mut tasks = take(&mut self.tasks);
         lane.try_fetch(Fetch { max, ..call }, &mut tasks);
         self.due = self.due.saturating_sub(tasks.len());
-        self.admit_at(position, tasks.drain(..));
+        self.take_in(tasks.drain(..));
         self.tasks = tasks;
     }
 
     /// True if the FSM panicked and must go.
-    fn handle_normal(&mut self, position: usize, started: Duration, now: &mut Duration) -> bool {
+    fn handle_normal(
+        &mut self,
+        entry: &mut Entry<N>,
+        messages_max: usize,
+        started: Duration,
+        now: &mut Duration,
+    ) -> bool {
         let Entry {
             mailbox,
             fsm,
             local,
             ..
-        } = &mut self.batch[position];
+        } = entry;
         let shared = &self.shared;
-        look(local, |buffer| mailbox.take(buffer));
-        let mut inbox = Inbox::new(local, mailbox.address, self.config.messages_per_round);
+        let take = |buffer: &mut _| mailbox.take(buffer);
+        let mut inbox = Inbox::new(local, &take, mailbox.address, messages_max);
         let must_go = shared
             .panic_policy
             .guard(PanicPlace::Normal(mailbox.address), || {
@@ -318,25 +363,29 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         shared.budget.release(freed_bytes);
         *now = shared.clock.now();
         shared.lane(self.priority).beat(now.as_nanos() as u64);
-        mailbox.stats.record(messages, now.saturating_sub(started));
+        let took = now.saturating_sub(started);
+        mailbox.stats.record(messages, took);
+        if let Ok(messages @ 1..) = u32::try_from(messages) {
+            self.message_cost = (self.message_cost * 7 + took / messages) / 8;
+        }
         must_go.is_some()
     }
 
-    /// Gives half of the FSMs from `first` on to a poller that has nothing to do, if there is one.
-    fn share(&mut self, first: usize) {
+    /// Gives half of the FSMs that wait to a poller that has nothing to do, if there is one.
+    fn share(&mut self) {
         self.set_brisk(false);
-        if !self.shared.lane(self.priority).is_hungry() {
+        if !self.can_be_helped() || !self.shared.lane(self.priority).is_hungry() {
             return;
         }
-        let give = (self.batch.len() - first) / 2;
-        for entry in self.batch.split_off(self.batch.len() - give) {
+        let keep = self.queue.len() - self.queue.len() / 2;
+        for entry in self.queue.split_off(keep) {
             reschedule(&self.shared, entry);
         }
     }
 
     /// Puts all FSMs back into the run queue.
     pub(crate) fn disband(&mut self) {
-        for entry in std::mem::take(&mut self.batch) {
+        for entry in take(&mut self.queue) {
             reschedule(&self.shared, entry);
         }
         if let Some(ControlEntry { fsm, local }) = self.control.take() {
@@ -348,7 +397,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
     /// Gives all FSMs away, their messages back into their mailboxes.
     pub(crate) fn give_away(&mut self) -> Vec<Task<N, C>> {
         let mut tasks = Vec::with_capacity(self.held());
-        for entry in std::mem::take(&mut self.batch) {
+        for entry in take(&mut self.queue) {
             entry.mailbox.put_back(entry.local.queue, entry.local.bytes);
             tasks.push(Task::Normal(entry.mailbox, entry.fsm));
         }
@@ -357,15 +406,6 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
             tasks.push(Task::Control(fsm));
         }
         tasks
-    }
-}
-
-/// Takes what waits in the mailbox, unless there is something left of an earlier round.
-fn look<M>(local: &mut Local<M>, take: impl FnOnce(&mut VecDeque<M>) -> crate::mailbox::Taken) {
-    if local.queue.is_empty() {
-        let taken = take(&mut local.queue);
-        local.bytes += taken.bytes;
-        local.closing = taken.closing;
     }
 }
 

@@ -10,20 +10,11 @@ use crate::handler::Handler;
 use crate::panic::drop_quietly;
 use crate::shared::{DeadLetter, Shared, Task};
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::mem::take;
 
 /// Queue buffers kept for reuse, and the largest (in messages) that is worth keeping.
 const SPARE_BUFFERS: usize = 32;
 const SPARE_CAPACITY: usize = 1024;
-
-/// What a round's end knows of hot FSMs.
-struct Heat {
-    now: Duration,
-    /// True if another poller has nothing to do.
-    hungry: bool,
-    /// Hot FSMs so far.
-    met: u64,
-}
 
 impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
     pub(super) fn settle_control(&mut self) {
@@ -44,30 +35,16 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         }
     }
 
-    pub(super) fn settle_batch(&mut self, now: Duration) {
-        let hungry = self.shared.lane(self.priority).is_hungry();
-        let mut heat = Heat {
-            now,
-            hungry,
-            met: 0,
-        };
-        let mut batch = std::mem::take(&mut self.batch);
-        let mut waiting = std::mem::take(&mut self.waiting);
-        for entry in waiting.drain(..) {
-            self.keep_or_move(entry, true, &mut heat);
+    pub(super) fn settle_round(&mut self) {
+        let mut handled = take(&mut self.handled);
+        for entry in handled.drain(..) {
+            self.settle(entry);
         }
-        for entry in batch.drain(..) {
-            self.settle(entry, &mut heat);
-        }
-        self.waiting = waiting;
-        if heat.met > 1 {
-            self.moved = now;
-        }
-        self.batch = std::mem::replace(&mut self.kept, batch);
+        self.handled = handled;
     }
 
     /// Decides what becomes of one FSM after the round.
-    fn settle(&mut self, mut entry: Entry<N>, heat: &mut Heat) {
+    fn settle(&mut self, mut entry: Entry<N>) {
         let backlog = !entry.local.queue.is_empty();
         if backlog {
             entry.mailbox.settle(entry.local.queue.len());
@@ -84,50 +61,58 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
                 Err(fsm) => entry.fsm = fsm,
             }
         }
-        self.keep_or_move(entry, backlog, heat);
-    }
-
-    /// An FSM that has something left to do stays, unless another poller should do it.
-    fn keep_or_move(&mut self, entry: Entry<N>, backlog: bool, heat: &mut Heat) {
         let elsewhere = self.config.low_pool_size > 0 && entry.fsm.priority() != self.priority;
-        if elsewhere || self.is_second_hot(&entry, backlog, heat) {
+        if elsewhere {
             reschedule(&self.shared, entry);
         } else {
-            self.keep(entry);
+            self.keep(entry, backlog);
         }
     }
 
-    fn keep(&mut self, mut entry: Entry<N>) {
-        entry.stayed = true;
-        self.kept.push(entry);
+    /// One with a backlog goes to the end. One to which something came in the meantime is as good as new.
+    fn keep(&mut self, mut entry: Entry<N>, backlog: bool) {
+        entry.stayed = backlog;
+        match backlog {
+            true => self.queue.push_back(entry),
+            false => self.queue.push_front(entry),
+        }
     }
 
     /// Removes an FSM that has come to its end, unless there is something left to answer.
     fn retire(&mut self, entry: Entry<N>) {
         if !entry.mailbox.retire() {
-            self.keep(entry);
+            self.keep(entry, false);
             return;
         }
         self.shared.directory.remove(entry.mailbox.address);
         self.handler.removed(entry.mailbox.address, entry.fsm);
     }
 
-    /// True for every second hot FSM of a round, if none moved on lately. Hot is one that has been
-    /// here for `reschedule_duration`; while another poller has nothing to do, one with a backlog is
-    /// hot as soon as it is worth that poller's wake-up.
-    fn is_second_hot(&mut self, entry: &Entry<N>, backlog: bool, heat: &mut Heat) -> bool {
-        let here = heat.now.saturating_sub(entry.since);
-        let help = heat.hungry && backlog && !self.brisk;
-        let wait = if help {
-            SHARE_AFTER
-        } else {
-            self.config.reschedule_duration
+    /// Moves every second hot FSM on. Hot is one that has been here for `reschedule_duration`; while
+    /// another poller has nothing to do, one with a backlog is hot as soon as it is worth that poller's
+    /// wake-up. They are looked for once in that time only, so that what moves on has come to rest.
+    pub(super) fn spread(&mut self) {
+        let help = !self.brisk && self.shared.lane(self.priority).is_hungry();
+        let wait = match help {
+            true => SHARE_AFTER,
+            false => self.config.reschedule_duration,
         };
-        if here < wait || heat.now.saturating_sub(self.moved) < wait {
-            return false;
+        if self.now.saturating_sub(self.spread) < wait {
+            return;
         }
-        heat.met += 1;
-        heat.met.is_multiple_of(2)
+        self.spread = self.now;
+        let mut hot = 0u64;
+        for _ in 0..self.queue.len() {
+            let entry = self.queue.pop_front().expect("as many as were counted");
+            let here = self.now.saturating_sub(entry.since);
+            let is_hot = here >= wait && !(help && entry.local.queue.is_empty());
+            hot += u64::from(is_hot);
+            if is_hot && hot.is_multiple_of(2) {
+                reschedule(&self.shared, entry);
+            } else {
+                self.queue.push_back(entry);
+            }
+        }
     }
 
     fn recycle(&mut self, buffer: VecDeque<N::Message>) {

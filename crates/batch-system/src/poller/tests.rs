@@ -1,7 +1,7 @@
 //! What a single poller does with hot FSMs and with FSMs of another pool, round by round.
 
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{Clock, ManualClock};
 use crate::fsm::Message;
 use crate::{Builder, PanicPolicy, Router};
 
@@ -83,6 +83,56 @@ fn bench(fsms: u64, config: Config, panics: bool) -> Bench {
     }
 }
 
+/// Takes so long for each message.
+struct Slow {
+    clock: Arc<ManualClock>,
+    cost: Duration,
+}
+
+impl Handler<Busy, Busy> for Slow {
+    fn begin(&mut self, _: RoundInfo) {}
+
+    fn handle_control(&mut self, _: &mut Busy, _: &mut Inbox<'_, Tick>) {}
+
+    fn handle_normal(&mut self, _: &mut Busy, inbox: &mut Inbox<'_, Tick>) {
+        while inbox.pop().is_some() {
+            self.clock.advance(self.cost);
+        }
+    }
+
+    fn end(&mut self, _: &mut Batch<'_, Busy>) {}
+}
+
+#[test]
+fn a_backlog_does_not_keep_a_newcomer_waiting_for_longer_than_a_slice() {
+    let Bench {
+        clock,
+        router,
+        poller,
+    } = bench(4, Config::default(), false);
+    let handler = Slow {
+        clock: Arc::clone(&clock),
+        cost: SLICE_MIN / 2,
+    };
+    let mut slow = Poller::new(Arc::clone(&poller.shared), Priority::Normal, handler);
+    slow.shared.tunables.store(&Config::default());
+    let mut poller = poller;
+    slow.admit(poller.give_away().into_iter());
+    slow.round();
+    for _ in 0..20 {
+        slow.fetch(0);
+        slow.round();
+    }
+    router.register(9, Box::default()).unwrap();
+    router.send(9, Tick).unwrap();
+    let sent = clock.now();
+    slow.fetch(0);
+    slow.round();
+    assert_eq!(router.stats(9).unwrap().messages, 1);
+    assert!(clock.now() - sent < SLICE_MIN * 3);
+    assert!(router.slowest(1)[0].1.pending > 0, "there was a backlog");
+}
+
 #[test]
 fn every_second_hot_fsm_moves_on_once_a_duration_and_a_lone_one_stays() {
     let mut bench = bench(8, Config::default(), false);
@@ -148,7 +198,7 @@ fn an_fsm_of_another_priority_is_moved_after_the_round() {
         },
         false,
     );
-    bench.poller.batch[1].fsm.priority = Priority::Low;
+    bench.poller.queue[1].fsm.priority = Priority::Low;
     bench.poller.round();
     assert_eq!(bench.poller.held(), 2);
     assert_eq!(bench.poller.shared.low_lane.ready(), 1);
@@ -157,7 +207,7 @@ fn an_fsm_of_another_priority_is_moved_after_the_round() {
 #[test]
 fn without_a_low_pool_an_fsm_of_low_priority_stays() {
     let mut bench = bench(2, Config::default(), false);
-    bench.poller.batch[1].fsm.priority = Priority::Low;
+    bench.poller.queue[1].fsm.priority = Priority::Low;
     bench.poller.round();
     assert_eq!(bench.poller.held(), 2);
 }
