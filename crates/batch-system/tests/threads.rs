@@ -186,10 +186,11 @@ fn fsms_of_low_priority_run_on_the_low_pool_and_come_back_when_it_is_gone() {
             })
             .unwrap()
     };
+    // A round handles what arrives meanwhile, too, so that the first questions may still meet it.
+    let comes_to = |pool: &str| (0..1_000).any(|_| ran_on() == pool);
     assert_eq!(ran_on(), "test-0");
     router.send(1, Say::Become(Priority::Low)).unwrap();
-    // The first question after a change may meet the FSM before its round has ended.
-    ran_on();
+    assert!(comes_to("test-low-0"));
     assert_eq!(ran_on(), "test-low-0");
     let without = Config {
         low_pool_size: 0,
@@ -198,8 +199,7 @@ fn fsms_of_low_priority_run_on_the_low_pool_and_come_back_when_it_is_gone() {
     driver.set_config(&without).unwrap();
     assert_eq!(ran_on(), "test-0");
     driver.set_config(&config).unwrap();
-    ran_on();
-    assert_eq!(ran_on(), "test-low-0");
+    assert!(comes_to("test-low-0"));
 }
 
 #[test]
