@@ -7,13 +7,20 @@
 //!
 //! **Invariants.** Every `bytes` field is a [`bytes::Bytes`], so that decoding copies no key and no
 //! value. A Raft message is bytes inside its envelope: nobody decodes it before the envelope has
-//! been checked. A conversion never panics, whatever came over the wire.
+//! been checked. A conversion never panics, whatever came over the wire. What a request takes in
+//! memory is bounded before it is decoded ([`codec`]).
 //!
-//! **Not here.** Validation against limits, and any decision.
+//! **Not here.** Validation against other limits, and any decision.
 
+pub mod codec;
 mod convert;
+pub mod walk;
 
 pub use convert::InvalidRegion;
+
+/// How the reason of a `ServerIsBusy` begins that means: this read's answer would be over the limit
+/// in bytes or in time. Other clients back off; one that knows it asks for less.
+pub const READ_OVER_BUDGET: &str = "read over budget";
 
 /// Generated modules carry no documentation of their own: it is in the `.proto` files.
 macro_rules! generated {
