@@ -13,8 +13,10 @@
 //! **Not here.** gRPC statuses: those are for calls that are malformed as a whole.
 
 use crate::limits::Refusal;
+use crate::service::raw::ROW_OVERHEAD_BYTES;
 use bytes::Bytes;
-use proto::{errorpb, kvrpcpb, metapb};
+use prost::Message;
+use proto::{READ_OVER_BUDGET, errorpb, kvrpcpb, metapb};
 use raftstore::RequestError;
 
 /// Why a request on keys was not done.
@@ -24,7 +26,7 @@ pub(crate) enum Failure {
     Request(RequestError),
     /// The request itself is at fault.
     Refused(Refusal),
-    /// A read went past its budget; a part of its answer must not be taken for the whole.
+    /// A read went past its budget (which one); a part of its answer must not be taken for the whole.
     OverBudget(&'static str),
     /// The engine or a stored value is at fault. The text is for the operator.
     Internal(String),
@@ -60,6 +62,8 @@ pub(crate) trait FailableResponse: Default {
     fn set_region_error(&mut self, error: errorpb::Error);
     /// Sets the error about the request.
     fn set_error(&mut self, text: String);
+    /// What it holds in memory, in bytes.
+    fn held_bytes(&self) -> usize;
 
     /// The response that says so.
     fn failed(failure: Failure) -> Self {
@@ -70,7 +74,9 @@ pub(crate) trait FailableResponse: Default {
             }
             Failure::Request(error) => response.set_region_error(region_error(error)),
             Failure::Refused(refusal) => response.set_error(refusal.to_string()),
-            Failure::OverBudget(reason) => response.set_region_error(busy(reason)),
+            Failure::OverBudget(limit) => {
+                response.set_region_error(busy(&format!("{READ_OVER_BUDGET}: {limit}")));
+            }
             Failure::Internal(text) => response.set_error(text),
         }
         response
@@ -90,7 +96,7 @@ pub(crate) trait FailableResponse: Default {
 }
 
 macro_rules! failable {
-    (text: $($with_text:ident),*; no_text: $($without:ident),*) => {
+    (text: $($with_text:ident),*; pairs: $($list:ident.$pairs:ident),*; $(no_text: $without:ident.$kvs:ident),*) => {
         $(impl FailableResponse for kvrpcpb::$with_text {
             fn set_region_error(&mut self, error: errorpb::Error) {
                 self.region_error = Some(error);
@@ -98,13 +104,31 @@ macro_rules! failable {
             fn set_error(&mut self, text: String) {
                 self.error = text;
             }
+            fn held_bytes(&self) -> usize {
+                self.encoded_len()
+            }
+        })*
+        $(impl FailableResponse for kvrpcpb::$list {
+            fn set_region_error(&mut self, error: errorpb::Error) {
+                self.region_error = Some(error);
+            }
+            fn set_error(&mut self, text: String) {
+                self.$pairs = vec![refused_pair(text.clone())];
+                self.region_error = Some(unclassified(text));
+            }
+            fn held_bytes(&self) -> usize {
+                self.encoded_len() + self.$pairs.len() * ROW_OVERHEAD_BYTES
+            }
         })*
         $(impl FailableResponse for kvrpcpb::$without {
             fn set_region_error(&mut self, error: errorpb::Error) {
                 self.region_error = Some(error);
             }
             fn set_error(&mut self, text: String) {
-                self.region_error = Some(errorpb::Error { message: text, ..Default::default() });
+                self.region_error = Some(unclassified(text));
+            }
+            fn held_bytes(&self) -> usize {
+                self.encoded_len() + self.$kvs.len() * ROW_OVERHEAD_BYTES
             }
         })*
     };
@@ -114,7 +138,26 @@ failable! {
     text: RawGetResponse, RawPutResponse, RawBatchPutResponse, RawDeleteResponse,
         RawBatchDeleteResponse, RawDeleteRangeResponse, RawGetKeyTtlResponse, RawCasResponse,
         RawChecksumResponse;
-    no_text: RawBatchGetResponse, RawScanResponse, RawBatchScanResponse
+    pairs: RawBatchGetResponse.pairs, RawBatchScanResponse.kvs;
+    no_text: RawScanResponse.kvs
+}
+
+fn unclassified(text: String) -> errorpb::Error {
+    errorpb::Error {
+        message: text,
+        ..Default::default()
+    }
+}
+
+fn refused_pair(text: String) -> kvrpcpb::KvPair {
+    let error = kvrpcpb::KeyError {
+        abort: text,
+        ..Default::default()
+    };
+    kvrpcpb::KvPair {
+        error: Some(error),
+        ..Default::default()
+    }
 }
 
 fn busy(reason: &str) -> errorpb::Error {
@@ -324,7 +367,23 @@ mod tests {
         let refusal = Failure::Refused(Refusal::Key(types::CodecError::InvertedRange));
         let response = kvrpcpb::RawScanResponse::failed(refusal);
         assert!(response.region_error.unwrap().message.contains("range"));
-        let over = kvrpcpb::RawScanResponse::failed(Failure::OverBudget("too long"));
-        assert!(over.region_error.unwrap().server_is_busy.is_some());
+    }
+
+    #[test]
+    fn a_client_can_tell_a_read_over_its_budget_from_a_busy_server() {
+        let over = kvrpcpb::RawScanResponse::failed(Failure::OverBudget("the limit in bytes"));
+        let busy = over.region_error.unwrap().server_is_busy.unwrap();
+        assert!(busy.reason.starts_with(READ_OVER_BUDGET), "{busy:?}");
+    }
+
+    #[test]
+    fn a_refused_batch_read_says_so_in_a_pair_too() {
+        let refusal = || Failure::Refused(Refusal::Key(types::CodecError::InvertedRange));
+        let get = kvrpcpb::RawBatchGetResponse::failed(refusal());
+        let scan = kvrpcpb::RawBatchScanResponse::failed(refusal());
+        for (error, pairs) in [(get.region_error, get.pairs), (scan.region_error, scan.kvs)] {
+            let text = &pairs[0].error.as_ref().unwrap().abort;
+            assert!(text.contains("range") && error.unwrap().message == *text);
+        }
     }
 }

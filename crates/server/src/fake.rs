@@ -14,6 +14,7 @@ use placement::{Bootstrap, Config, Effect, Input, Now, Placement};
 use raftstore::{Command, Mutation, Outcome, RaftMessage, RequestContext, RequestError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::watch;
 use types::{
     ApiVersion, Epoch, KeyRange, Peer, PeerId, RawValue, Region, RegionId, RequestId, StoreId,
 };
@@ -30,6 +31,8 @@ struct Inner {
     identity: Identity,
     members: Members,
     state: Mutex<State>,
+    /// Whether writes are answered; until then they wait.
+    acknowledges: watch::Sender<bool>,
 }
 
 struct State {
@@ -110,6 +113,7 @@ impl FakeNode {
                 identity,
                 members,
                 state: Mutex::new(state),
+                acknowledges: watch::Sender::new(true),
             }),
         };
         node.inner.state.lock().elect();
@@ -146,6 +150,16 @@ impl FakeNode {
     /// Answers every request on keys with `refusal` from now on.
     pub(crate) fn refuse(&self, refusal: RequestError) {
         self.inner.state.lock().refusal = Some(refusal);
+    }
+
+    /// Whether writes are answered from now on; those that are not wait.
+    pub(crate) fn acknowledge(&self, acknowledges: bool) {
+        self.inner.acknowledges.send_replace(acknowledges);
+    }
+
+    /// How many writes wait.
+    pub(crate) fn waiting_writes(&self) -> usize {
+        self.inner.acknowledges.receiver_count()
     }
 
     /// The other node leads the placement driver from now on.
@@ -214,6 +228,32 @@ impl State {
         Ok(())
     }
 
+    /// As `raftstore` does when it applies: nothing outside the Region, and all or nothing.
+    fn check_range(&self, command: &Command) -> Result<(), RequestError> {
+        let range = &self.region.range;
+        let is_inside = |mutation: &&Mutation| match mutation {
+            Mutation::Put { key, .. } | Mutation::Delete { key, .. } => range.contains(key),
+            Mutation::DeleteRange { start, end, .. } => range.contains_range(start, end),
+        };
+        let outside = match command {
+            Command::Write(mutations) => mutations
+                .iter()
+                .find(|mutation| !is_inside(mutation))
+                .map(|mutation| match mutation {
+                    Mutation::Put { key, .. } | Mutation::Delete { key, .. } => key,
+                    Mutation::DeleteRange { start, .. } => start,
+                }),
+            Command::CompareAndSwap { key, .. } => Some(key).filter(|key| !range.contains(key)),
+        };
+        match outside {
+            None => Ok(()),
+            Some(key) => Err(RequestError::KeyNotInRegion {
+                key: key.to_vec(),
+                region: Box::new(self.region.clone()),
+            }),
+        }
+    }
+
     fn apply(&mut self, mutation: Mutation) {
         match mutation {
             Mutation::Put { key, value, .. } => {
@@ -262,8 +302,12 @@ impl Backend for FakeNode {
         context: RequestContext,
         command: Command,
     ) -> Result<Outcome, RequestError> {
+        let mut acknowledges = self.inner.acknowledges.subscribe();
+        // The sender lives as long as the node.
+        let _ = acknowledges.wait_for(|acknowledges| *acknowledges).await;
         let mut state = self.inner.state.lock();
         state.admit(&context)?;
+        state.check_range(&command)?;
         match command {
             Command::Write(mutations) => {
                 mutations

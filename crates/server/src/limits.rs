@@ -9,6 +9,7 @@
 //! **Not here.** Bounds on what is already accepted (the node's budgets answer `ServerIsBusy`).
 
 use proto::kvrpcpb;
+use std::time::Duration;
 use thiserror::Error;
 use types::{ApiVersion, ClusterId, CodecError};
 
@@ -27,13 +28,21 @@ pub struct Limits {
     pub read_ms_max: u64,
     /// Scans and batch reads that may run at the same time; more of them wait.
     pub reads_concurrent_max: usize,
+    /// Bytes of all answers that wait to be sent; one that does not fit any more is refused.
+    pub answer_bytes_max: usize,
     /// Commands under way on one `BatchCommands` stream; the stream is not read further until some
     /// are done.
     pub batch_commands_max: usize,
     /// Bytes of commands under way on one `BatchCommands` stream, likewise.
     pub batch_bytes_max: usize,
-    /// Open connections; one more is closed at once.
+    /// Bytes of answers that wait for the client of one `BatchCommands` stream, likewise.
+    pub batch_answer_bytes_max: usize,
+    /// Open connections of clients; one more is closed, unless it is a store's.
     pub connections_max: usize,
+    /// Open connections of other stores.
+    pub store_connections_max: usize,
+    /// A connection that has not said which protocol it speaks after so long is closed.
+    pub first_bytes_timeout: Duration,
     /// Streams (requests) at the same time on one connection.
     pub streams_per_connection_max: u32,
     /// The header list of one request, in bytes.
@@ -51,9 +60,13 @@ impl Default for Limits {
             read_bytes_max: 32 * MIB,
             read_ms_max: 10_000,
             reads_concurrent_max: 64,
+            answer_bytes_max: 512 * MIB,
             batch_commands_max: 4_096,
             batch_bytes_max: 32 * MIB,
+            batch_answer_bytes_max: 4 * MIB,
             connections_max: 4_096,
+            store_connections_max: 256,
+            first_bytes_timeout: Duration::from_secs(10),
             streams_per_connection_max: 1_024,
             header_list_bytes_max: 16 * KIB as u32,
         }

@@ -2,6 +2,7 @@
 //!
 //! **Not here.** Sockets (`listener`), and what a node does (`node`).
 
+pub(crate) mod answers;
 pub(crate) mod batch_commands;
 pub(crate) mod health;
 pub(crate) mod keyspace;

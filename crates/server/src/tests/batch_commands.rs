@@ -144,17 +144,73 @@ async fn no_more_is_read_than_may_be_under_way() {
         };
         Ok(batch([(id, Some(Cmd::Empty(probe)))]))
     };
-    let mut responses = Box::pin(serve(raw, requests));
+    let _responses = serve(raw, requests);
     // Two are taken in; of the rest the channel itself holds one.
     let mut taken = 0;
     for id in 0..10 {
-        assert!(futures::poll!(responses.next()).is_pending());
+        settle().await;
         if sender.try_send(slow(id)).is_err() {
             break;
         }
         taken += 1;
     }
     assert_eq!(taken, 3);
+}
+
+/// Lets all tasks do what they can do now.
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn commands_end_though_nobody_takes_their_answers() {
+    let node = FakeNode::v1();
+    let raw = raw(&node);
+    let puts = batch((0..1_000).map(|number| (number, Some(put(number)))));
+    let responses = serve(raw, stream::iter([Ok(puts)]));
+    settle().await;
+    assert_eq!(node.rows().len(), 1_000);
+    assert_eq!(by_id(responses.collect().await).len(), 1_000);
+}
+
+#[tokio::test]
+async fn no_more_is_read_while_answers_wait() {
+    let node = FakeNode::v1();
+    let limits = Limits {
+        batch_answer_bytes_max: 1,
+        ..Limits::default()
+    };
+    let raw = raw_within(&node, limits);
+    let (mut sender, requests) = mpsc::channel(0);
+    let mut responses = Box::pin(serve(raw, requests));
+    for number in 0..2 {
+        let message = Ok(batch([(number, Some(put(number)))]));
+        sender.try_send(message).unwrap();
+        settle().await;
+    }
+    assert_eq!(node.rows().len(), 1, "the second waits in the channel");
+    assert!(responses.next().await.is_some());
+    settle().await;
+    assert_eq!(node.rows().len(), 2);
+}
+
+#[tokio::test]
+async fn a_dropped_stream_takes_its_commands_along() {
+    let raw = raw(&FakeNode::v1());
+    let probe = Cmd::Empty(BatchCommandsEmptyRequest {
+        test_id: 1,
+        delay_time: 10_000,
+    });
+    let responses = serve(
+        Arc::clone(&raw),
+        stream::iter([Ok(batch([(1, Some(probe))]))]),
+    );
+    settle().await;
+    drop(responses);
+    settle().await;
+    assert_eq!(Arc::strong_count(&raw), 1);
 }
 
 #[tokio::test]

@@ -401,6 +401,53 @@ async fn a_scan_is_cut_at_the_regions_end_and_refused_where_it_begins_outside() 
 }
 
 #[tokio::test]
+async fn a_write_outside_the_region_is_refused_whole() {
+    let region = KeyRange {
+        start: b"d".to_vec(),
+        end: b"m".to_vec(),
+    };
+    let node = FakeNode::new(types::ApiVersion::V1, region);
+    let raw = raw(&node);
+    let batch = RawBatchPutRequest {
+        context: v1(),
+        pairs: vec![pair("e", "inside"), pair("z", "outside")],
+        ..Default::default()
+    };
+    let delete = RawDeleteRequest {
+        context: v1(),
+        key: key("z"),
+        ..Default::default()
+    };
+    let beyond = RawDeleteRangeRequest {
+        context: v1(),
+        start_key: key("e"),
+        end_key: key("z"),
+        ..Default::default()
+    };
+    let swap = RawCasRequest {
+        context: v1(),
+        key: key("z"),
+        previous_not_exist: true,
+        ..Default::default()
+    };
+    let errors = [
+        raw.put(put("z", "outside")).await.region_error,
+        raw.batch_put(batch).await.region_error,
+        raw.delete(delete).await.region_error,
+        raw.delete_range(beyond).await.region_error,
+        raw.compare_and_swap(swap).await.region_error,
+    ];
+    for error in errors {
+        let error = error.unwrap().key_not_in_region.unwrap();
+        assert_eq!(
+            (&error.start_key[..], &error.end_key[..]),
+            (&b"d"[..], &b"m"[..])
+        );
+    }
+    assert!(node.rows().is_empty());
+}
+
+#[tokio::test]
 async fn a_read_over_its_budget_is_an_error_and_never_a_short_page() {
     let node = FakeNode::v1();
     for letter in 'a'..='z' {

@@ -6,19 +6,24 @@
 //! (see [`crate::error`]), so that these functions always return a response.
 //!
 //! **Invariants.** An expired value does not exist, for any read. Point reads run where they are;
-//! whatever reads many rows runs on a thread for blocking work, and only so many at a time.
+//! whatever reads many rows runs on a thread for blocking work, and only so many at a time. What is
+//! sent is counted by whoever sends it ([`Raw::count`]).
 //!
 //! **Not here.** What a compare-and-swap compares: that is decided in log order (`raftstore`).
 //! `for_cas` of a request is ignored, since every write goes through the log.
 
+mod budget;
 mod read;
 mod scan;
 mod write;
 
+pub(crate) use budget::ROW_OVERHEAD_BYTES;
+
 use crate::backend::Backend;
 use crate::context::{self, Checked};
-use crate::error::Failure;
+use crate::error::{FailableResponse, Failure};
 use crate::limits::{Limits, Refusal};
+use crate::service::answers::{Answers, Held};
 use bytes::Bytes;
 use node::Identity;
 use proto::kvrpcpb;
@@ -35,6 +40,7 @@ pub(crate) struct Raw<B> {
     limits: Limits,
     /// One permit for each read of many rows.
     reads: Arc<Semaphore>,
+    answers: Answers,
 }
 
 impl<B: Backend> Raw<B> {
@@ -43,9 +49,15 @@ impl<B: Backend> Raw<B> {
         Self {
             identity: backend.identity().clone(),
             reads: Arc::new(Semaphore::new(limits.reads_concurrent_max)),
+            answers: Answers::new(limits.answer_bytes_max),
             backend,
             limits,
         }
+    }
+
+    /// Counts an answer among those that wait to be sent.
+    pub(crate) fn count<R: FailableResponse>(&self, answer: R, held: &mut Option<Held>) -> R {
+        self.answers.count(answer, held)
     }
 
     /// The limits that it was made with.

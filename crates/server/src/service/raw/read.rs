@@ -5,6 +5,7 @@
 //!
 //! **Not here.** Ranges (`scan`).
 
+use super::budget::Budget;
 use super::{Raw, key_not_in_region, now_s, unreadable};
 use crate::backend::{Backend, ReadView};
 use crate::error::{FailableResponse, Failure};
@@ -66,12 +67,12 @@ impl<B: Backend> Raw<B> {
             let region_key = self.region_key(&checked, key.clone())?;
             keys.push((key, region_key));
         }
-        let bytes_max = self.limits.read_bytes_max;
         if keys.len() <= INLINE_KEYS_MAX {
+            let budget = self.budget(&checked);
             let view = self.backend.read(checked.request).await?;
-            return read_keys(&view, keys, bytes_max);
+            return read_keys(&view, keys, budget);
         }
-        self.blocking_read(checked, move |view| read_keys(&view, keys, bytes_max))
+        self.blocking_read(checked, move |view, budget| read_keys(&view, keys, budget))
             .await
     }
 }
@@ -93,24 +94,19 @@ fn living(stored: Option<Bytes>, now_s: u64) -> Result<Option<RawValue>, Failure
 fn read_keys(
     view: &impl ReadView,
     keys: Vec<(Bytes, Bytes)>,
-    bytes_max: usize,
+    mut budget: Budget,
 ) -> Result<Vec<KvPair>, Failure> {
     let now_s = now_s();
     let mut pairs = Vec::new();
-    let mut bytes = 0;
     for (key, region_key) in keys {
+        budget.take_row()?;
         if !view.region().range.contains(&region_key) {
             return Err(key_not_in_region(&region_key, view.region()));
         }
         let Some(RawValue { user_value, .. }) = living(view.get(&region_key)?, now_s)? else {
             continue;
         };
-        bytes += key.len() + user_value.len();
-        if bytes > bytes_max {
-            return Err(Failure::OverBudget(
-                "the values of a batch get are over the limit in bytes",
-            ));
-        }
+        budget.take_bytes(key.len() + user_value.len())?;
         pairs.push(KvPair {
             error: None,
             key,

@@ -4,11 +4,12 @@
 //! first: the client goes on in the next Region. Where it *begins* must lie in the Region, since rows
 //! before the Region's edge would be missing unnoticed.
 //!
-//! **Invariants.** A scan that runs out of its budget of bytes or time is an error: clients take a
-//! page shorter than their limit for the end of the data.
+//! **Invariants.** A read that this store can't do is refused at once, even when others wait for their
+//! turn; and nobody waits for longer than the read itself may take.
 //!
-//! **Not here.** The order of rows within the engine.
+//! **Not here.** The order of rows within the engine; what a read may cost (`budget`).
 
+use super::budget::Budget;
 use super::{Raw, key_not_in_region, now_s, unreadable};
 use crate::backend::{Backend, Direction, ReadView};
 use crate::checksum::crc64;
@@ -20,14 +21,11 @@ use proto::kvrpcpb::{
     ChecksumAlgorithm, KvPair, RawBatchScanRequest, RawBatchScanResponse, RawChecksumRequest,
     RawChecksumResponse, RawScanRequest, RawScanResponse,
 };
+use raftstore::RequestError;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
 use types::{ApiVersion, KeyRange, RawValueRef, Region};
-
-/// The clock is read once in so many rows.
-const ROWS_PER_CLOCK_READ: u32 = 256;
-/// What a row costs in memory besides its key and value, in bytes.
-const ROW_OVERHEAD_BYTES: usize = 80;
 
 impl<B: Backend> Raw<B> {
     /// The rows of one range.
@@ -92,8 +90,8 @@ impl<B: Backend> Raw<B> {
             for range in &request.ranges {
                 ranges.push(self.region_range(&checked, &range.start_key, &range.end_key)?);
             }
-            let (api_version, budget) = (self.identity.api_version, self.budget(&checked));
-            self.blocking_read(checked, move |view| {
+            let api_version = self.identity.api_version;
+            self.blocking_read(checked, move |view, budget| {
                 Self::sum(&view, api_version, ranges, budget)
             })
             .await
@@ -105,22 +103,40 @@ impl<B: Backend> Raw<B> {
         })
     }
 
-    /// Runs `read` on a view of the Region, on a thread for blocking work.
+    /// Runs `read` on a view of the Region, on a thread for blocking work, within the request's
+    /// budget. It waits for its turn until the budget's deadline.
     pub(super) async fn blocking_read<T: Send + 'static>(
         &self,
         checked: Checked,
-        read: impl FnOnce(B::View) -> Result<T, Failure> + Send + 'static,
+        read: impl FnOnce(B::View, Budget) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let permit = self.reads.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| Failure::Internal("reads are closed".to_owned()))?;
+        let budget = self.budget(&checked);
+        let permit = match self.reads.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                // Who has to ask another store must hear it at once, and not after the queue.
+                self.backend.read(checked.request.clone()).await?;
+                self.wait_for_turn(budget.deadline()).await?
+            }
+        };
         let view = self.backend.read(checked.request).await?;
         let task = tokio::task::spawn_blocking(move || {
-            let result = read(view);
+            let result = read(view, budget);
             drop(permit);
             result
         });
         task.await
             .unwrap_or_else(|error| Err(Failure::Internal(error.to_string())))
+    }
+
+    async fn wait_for_turn(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
+        let turn = self.reads.clone().acquire_owned();
+        match tokio::time::timeout_at(deadline.into(), turn).await {
+            Ok(permit) => permit.map_err(|_| Failure::Internal("reads are closed".to_owned())),
+            Err(_) => Err(Failure::Request(RequestError::ServerIsBusy {
+                reason: "too many reads of many rows wait",
+            })),
+        }
     }
 
     /// A reverse scan names its upper bound first.
@@ -143,8 +159,8 @@ impl<B: Backend> Raw<B> {
         ranges: Vec<KeyRange>,
         rows: Rows,
     ) -> Result<Vec<KvPair>, Failure> {
-        let (api_version, mut budget) = (self.identity.api_version, self.budget(&checked));
-        self.blocking_read(checked, move |view| {
+        let api_version = self.identity.api_version;
+        self.blocking_read(checked, move |view, mut budget| {
             let mut pairs = Vec::new();
             for range in ranges {
                 Self::collect(&view, api_version, range, &rows, &mut budget, &mut pairs)?;
@@ -154,16 +170,12 @@ impl<B: Backend> Raw<B> {
         .await
     }
 
-    fn budget(&self, checked: &Checked) -> Budget {
+    pub(super) fn budget(&self, checked: &Checked) -> Budget {
         let ms = checked
             .max_ms
             .unwrap_or(u64::MAX)
             .min(self.limits.read_ms_max);
-        Budget {
-            bytes_left: self.limits.read_bytes_max,
-            rows: 0,
-            deadline: Instant::now() + Duration::from_millis(ms),
-        }
+        Budget::new(self.limits.read_bytes_max, Duration::from_millis(ms))
     }
 
     fn collect(
@@ -184,7 +196,7 @@ impl<B: Backend> Raw<B> {
             } else {
                 Bytes::copy_from_slice(value)
             };
-            budget.take_bytes(key.len() + value.len() + ROW_OVERHEAD_BYTES)?;
+            budget.take_bytes(key.len() + value.len())?;
             pairs.push(KvPair {
                 error: None,
                 key: Self::client_key(api_version, key)?,
@@ -235,29 +247,6 @@ struct Sum {
     bytes: u64,
 }
 
-/// What is left for one request.
-struct Budget {
-    bytes_left: usize,
-    rows: u32,
-    deadline: Instant,
-}
-
-impl Budget {
-    fn take_bytes(&mut self, bytes: usize) -> Result<(), Failure> {
-        let left = self.bytes_left.checked_sub(bytes);
-        self.bytes_left = left.ok_or(Failure::OverBudget("a scan is over the limit in bytes"))?;
-        Ok(())
-    }
-
-    fn take_row(&mut self) -> Result<(), Failure> {
-        self.rows = self.rows.wrapping_add(1);
-        if self.rows.is_multiple_of(ROWS_PER_CLOCK_READ) && Instant::now() > self.deadline {
-            return Err(Failure::OverBudget("a scan is over the limit in time"));
-        }
-        Ok(())
-    }
-}
-
 fn direction(reverse: bool) -> Direction {
     if reverse {
         Direction::Reverse
@@ -275,6 +264,7 @@ fn for_each_row(
     budget: &mut Budget,
     mut row: impl FnMut(&[u8], &[u8], &mut Budget) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
+    budget.check_time()?;
     if range.is_empty() {
         return Ok(());
     }

@@ -1,0 +1,227 @@
+//! `BatchCommands`: many commands over one stream, answered in the order in which they are done.
+//!
+//! **One task a stream.** A driver reads requests, polls the commands under way, and packs what is
+//! done into the [`Outbox`], from which HTTP/2 takes responses. So there is no task and no channel
+//! for each command. The driver never waits for the client: a command that has begun holds bytes of
+//! the node's budgets, and must end whether its client reads or not. While answers wait, only the
+//! reading of further commands stops.
+//!
+//! **Invariants.** Each request id is answered once, unless the stream breaks. What is under way is
+//! bounded in number and in bytes, and so are the answers that wait, up to those of the commands
+//! that were already under way. A command that is missing or unknown is answered with an empty
+//! response, which clients report as an error of that one command. A stream that is dropped takes
+//! its driver along.
+//!
+//! **Not here.** What a command does (`raw`).
+
+mod outbox;
+
+use crate::backend::Backend;
+use crate::service::answers::Held;
+use crate::service::raw::Raw;
+use futures::stream::{self, FuturesUnordered, Stream, StreamExt};
+use outbox::Outbox;
+use prost::Message;
+use proto::tikvpb::{
+    BatchCommandsEmptyResponse, BatchCommandsRequest, BatchCommandsResponse,
+    batch_commands_request, batch_commands_response,
+};
+use std::future::{Future, poll_fn};
+use std::iter::Zip;
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use std::vec::IntoIter;
+use tokio::task::JoinSet;
+use tonic::Status;
+
+type Command = batch_commands_request::request::Cmd;
+type Answer = batch_commands_response::response::Cmd;
+
+/// A probe may not occupy its place for longer.
+const PROBE_DELAY_MS_MAX: u64 = 10_000;
+
+/// A command that is done.
+struct Done {
+    id: u64,
+    request_bytes: usize,
+    answer: Option<Answer>,
+    held: Option<Held>,
+}
+
+/// The responses to a stream of requests.
+pub(crate) fn serve<B, S>(
+    raw: Arc<Raw<B>>,
+    requests: S,
+) -> impl Stream<Item = Result<BatchCommandsResponse, Status>> + Send
+where
+    B: Backend,
+    S: Stream<Item = Result<BatchCommandsRequest, Status>> + Send + Unpin + 'static,
+{
+    let outbox = Arc::new(Outbox::new(raw.limits().batch_answer_bytes_max));
+    // A set, since it ends its task when it is dropped.
+    let mut driver = JoinSet::new();
+    driver.spawn(drive(raw, requests, Ending(Arc::clone(&outbox))));
+    stream::poll_fn(move |cx| {
+        let _alive = &driver;
+        outbox.poll_take(cx)
+    })
+}
+
+/// Ends the stream even if the driver panics: the client would wait for ever.
+struct Ending(Arc<Outbox>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end(Err(Status::internal("the stream has failed")));
+    }
+}
+
+/// Reads and runs commands until the requests end and all are answered.
+fn drive<B, S>(raw: Arc<Raw<B>>, requests: S, ending: Ending) -> impl Future<Output = ()> + Send
+where
+    B: Backend,
+    S: Stream<Item = Result<BatchCommandsRequest, Status>> + Send + Unpin,
+{
+    let mut intake = Intake::new(requests);
+    let mut under_way = FuturesUnordered::new();
+    let mut bytes_under_way = 0;
+    let mut done = Vec::new();
+    poll_fn(move |cx| {
+        let (limits, outbox) = (raw.limits(), &ending.0);
+        let is_full = |commands, bytes| {
+            commands >= limits.batch_commands_max || bytes >= limits.batch_bytes_max
+        };
+        let has_room = outbox.poll_room(cx).is_ready();
+        while has_room && !is_full(under_way.len(), bytes_under_way) {
+            let Poll::Ready(Some((id, request))) = intake.poll_next(cx) else {
+                break;
+            };
+            let request_bytes = request.encoded_len();
+            bytes_under_way += request_bytes;
+            let raw = raw.clone();
+            under_way.push(async move {
+                let mut held = None;
+                let answer = run(&raw, request.cmd, &mut held).await;
+                Done {
+                    id,
+                    request_bytes,
+                    answer,
+                    held,
+                }
+            });
+        }
+        let was_full = is_full(under_way.len(), bytes_under_way);
+        while let Poll::Ready(Some(one)) = under_way.poll_next_unpin(cx) {
+            bytes_under_way -= one.request_bytes;
+            done.push(one);
+        }
+        if !done.is_empty() {
+            outbox.put(done.drain(..));
+            if was_full {
+                // There is room for more now, and nobody else would say so.
+                cx.waker().wake_by_ref();
+            }
+        }
+        match &mut intake.end {
+            Some(end) if under_way.is_empty() => {
+                outbox.end(mem::replace(end, Ok(())));
+                Poll::Ready(())
+            }
+            _ => Poll::Pending,
+        }
+    })
+}
+
+/// The commands of a stream, one by one.
+struct Intake<S> {
+    requests: S,
+    /// The rest of one message.
+    waiting: Commands,
+    /// How the stream of requests ended, once it has; then nothing waits.
+    end: Option<Result<(), Status>>,
+}
+
+/// The requests of one message, each with its id.
+type Commands = Zip<IntoIter<u64>, IntoIter<batch_commands_request::Request>>;
+
+impl<S> Intake<S>
+where
+    S: Stream<Item = Result<BatchCommandsRequest, Status>> + Unpin,
+{
+    fn new(requests: S) -> Self {
+        Self {
+            requests,
+            waiting: Vec::new().into_iter().zip(Vec::new()),
+            end: None,
+        }
+    }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<(u64, batch_commands_request::Request)>> {
+        loop {
+            if let Some(next) = self.waiting.next() {
+                return Poll::Ready(Some(next));
+            }
+            if self.end.is_some() {
+                return Poll::Ready(None);
+            }
+            match ready!(self.requests.poll_next_unpin(cx)) {
+                Some(request) => match request.and_then(pair) {
+                    Ok(commands) => self.waiting = commands,
+                    Err(status) => self.end = Some(Err(status)),
+                },
+                None => self.end = Some(Ok(())),
+            }
+        }
+    }
+}
+
+fn pair(request: BatchCommandsRequest) -> Result<Commands, Status> {
+    let (ids, requests) = (request.request_ids, request.requests);
+    if ids.len() != requests.len() {
+        return Err(Status::invalid_argument(format!(
+            "{} request ids for {} requests",
+            ids.len(),
+            requests.len()
+        )));
+    }
+    Ok(ids.into_iter().zip(requests))
+}
+
+/// Runs a command; what its answer holds is counted in `held`.
+async fn run<B: Backend>(
+    raw: &Raw<B>,
+    command: Option<Command>,
+    held: &mut Option<Held>,
+) -> Option<Answer> {
+    macro_rules! answer {
+        ($answer:ident, $response:expr) => {{
+            let response = $response.await;
+            Answer::$answer(raw.count(response, held))
+        }};
+    }
+    Some(match command? {
+        Command::RawGet(request) => answer!(RawGet, raw.get(request)),
+        Command::RawBatchGet(request) => answer!(RawBatchGet, raw.batch_get(request)),
+        Command::RawPut(request) => answer!(RawPut, raw.put(request)),
+        Command::RawBatchPut(request) => answer!(RawBatchPut, raw.batch_put(request)),
+        Command::RawDelete(request) => answer!(RawDelete, raw.delete(request)),
+        Command::RawBatchDelete(request) => answer!(RawBatchDelete, raw.batch_delete(request)),
+        Command::RawScan(request) => answer!(RawScan, raw.scan(request)),
+        Command::RawDeleteRange(request) => answer!(RawDeleteRange, raw.delete_range(request)),
+        Command::RawBatchScan(request) => answer!(RawBatchScan, raw.batch_scan(request)),
+        Command::Empty(probe) => {
+            let delay_ms = probe.delay_time.min(PROBE_DELAY_MS_MAX);
+            if delay_ms > 0 {
+                tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+            }
+            Answer::Empty(BatchCommandsEmptyResponse {
+                test_id: probe.test_id,
+            })
+        }
+    })
+}
