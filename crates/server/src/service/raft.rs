@@ -11,12 +11,15 @@
 //! **Not here.** Whether the Region lives here, terms, indexes: the node and `raftstore` check them.
 
 use crate::backend::Backend;
+use crate::listener::Place;
 use futures::{Stream, StreamExt};
 use proto::raft_serverpb::{Done, RaftMessage as Envelope};
+use proto::walk::{self, Content};
 use raftstore::RaftMessage;
 use std::pin::pin;
+use std::sync::Arc;
 use tonic::metadata::MetadataMap;
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 use types::{Peer, RegionId};
 
 /// The header of a stream between stores that names the sender's cluster.
@@ -33,8 +36,19 @@ impl<B: Backend> RaftReceiver<B> {
         Self { backend }
     }
 
+    /// Lets a stream of another store in, and gives its connection a store's place.
+    pub(crate) fn admit<T>(&self, stream: &Request<T>) -> Result<(), Status> {
+        self.check_sender(stream.metadata())?;
+        // Without a place there is no port: it comes from a test.
+        let place = stream.extensions().get::<Arc<Place>>();
+        if place.is_some_and(|place| !place.give_to_store()) {
+            return Err(Status::resource_exhausted("too many connections of stores"));
+        }
+        Ok(())
+    }
+
     /// Refuses a stream that comes from another cluster or does not say where it comes from.
-    pub(crate) fn check_sender(&self, metadata: &MetadataMap) -> Result<(), Status> {
+    fn check_sender(&self, metadata: &MetadataMap) -> Result<(), Status> {
         let actual = self.backend.identity().cluster_id;
         let asked = metadata
             .get(CLUSTER_HEADER)
@@ -99,62 +113,19 @@ impl<B: Backend> RaftReceiver<B> {
     }
 }
 
-const WIRE_VARINT: u64 = 0;
-const WIRE_FIXED64: u64 = 1;
-const WIRE_BYTES: u64 = 2;
-const WIRE_FIXED32: u64 = 5;
 /// `eraftpb.Message.entries`.
-const FIELD_ENTRIES: u64 = 7;
+const FIELD_ENTRIES: u32 = 7;
 /// `eraftpb.Message.snapshot`.
-const FIELD_SNAPSHOT: u64 = 9;
+const FIELD_SNAPSHOT: u32 = 9;
 
 /// Walks over the fields of a Raft message without decoding it. It must have no group, at no level
 /// that a decoder would enter: unknown groups nest without a limit. Snapshots travel by other means.
 fn check_body(body: &[u8]) -> Result<(), &'static str> {
-    walk(body, |field, content| match field {
-        FIELD_ENTRIES => walk(content, |_, _| Ok(())),
-        FIELD_SNAPSHOT => Err("it carries a snapshot"),
+    walk::fields(body, |field, content| match (field, content) {
+        (FIELD_ENTRIES, Content::Bytes(entry)) => walk::fields(entry, |_, _| Ok(())),
+        (FIELD_SNAPSHOT, _) => Err("it carries a snapshot"),
         _ => Ok(()),
     })
-}
-
-fn walk(
-    mut rest: &[u8],
-    mut visit: impl FnMut(u64, &[u8]) -> Result<(), &'static str>,
-) -> Result<(), &'static str> {
-    const CUT: &str = "it is cut off";
-    while !rest.is_empty() {
-        let tag = varint(&mut rest).ok_or(CUT)?;
-        let length = match tag & 7 {
-            WIRE_VARINT => {
-                varint(&mut rest).ok_or(CUT)?;
-                continue;
-            }
-            WIRE_FIXED64 => 8,
-            WIRE_BYTES => varint(&mut rest).ok_or(CUT)?,
-            WIRE_FIXED32 => 4,
-            _ => return Err("it has a field of a type that Raft messages don't use"),
-        };
-        let length = usize::try_from(length).map_err(|_| CUT)?;
-        let (content, after) = rest.split_at_checked(length).ok_or(CUT)?;
-        if tag & 7 == WIRE_BYTES {
-            visit(tag >> 3, content)?;
-        }
-        rest = after;
-    }
-    Ok(())
-}
-
-fn varint(rest: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for (position, byte) in rest.iter().enumerate().take(10) {
-        value |= u64::from(byte & 0x7f).checked_shl(7 * position as u32)?;
-        if byte & 0x80 == 0 {
-            *rest = &rest[position + 1..];
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(crate) struct TikvService<B> {
 }
 
 impl<B: Backend> TikvService<B> {
-    /// Serves raw RPCs and receives Raft messages; streams end at `stop`.
+    /// Serves raw RPCs and receives Raft messages; streams end at `stop`, those of stores last.
     pub(crate) fn new(raw: Arc<Raw<B>>, raft: RaftReceiver<B>, stop: Stop) -> Self {
         Self { raw, raft, stop }
     }
@@ -35,15 +35,21 @@ macro_rules! raw_rpcs {
         #[tonic::async_trait]
         impl<B: Backend> Tikv for TikvService<B> {
             $(async fn $rpc(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
-                Ok(Response::new(self.raw.$method(request.into_inner()).await))
+                let answer = self.raw.$method(request.into_inner()).await;
+                let mut held = None;
+                let mut response = Response::new(self.raw.count(answer, &mut held));
+                if let Some(held) = held {
+                    response.extensions_mut().insert(Arc::new(held));
+                }
+                Ok(response)
             })*
 
             async fn raft(
                 &self,
                 request: Request<Streaming<RaftMessage>>,
             ) -> Result<Response<Done>, Status> {
-                self.raft.check_sender(request.metadata())?;
-                let messages = self.stop.end(request.into_inner());
+                self.raft.admit(&request)?;
+                let messages = self.stop.end_of_store(request.into_inner());
                 self.raft.receive(messages.map(|message| message.map(|one| vec![one]))).await
             }
 
@@ -51,8 +57,8 @@ macro_rules! raw_rpcs {
                 &self,
                 request: Request<Streaming<BatchRaftMessage>>,
             ) -> Result<Response<Done>, Status> {
-                self.raft.check_sender(request.metadata())?;
-                let messages = self.stop.end(request.into_inner());
+                self.raft.admit(&request)?;
+                let messages = self.stop.end_of_store(request.into_inner());
                 self.raft.receive(messages.map(|batch| batch.map(|batch| batch.msgs))).await
             }
 

@@ -10,6 +10,7 @@ use proto::kvrpcpb::{RawGetRequest, RawPutRequest};
 use proto::tikvpb::tikv_client::TikvClient;
 use proto::tikvpb::{BatchCommandsEmptyRequest, BatchCommandsRequest, batch_commands_request};
 use serde_json::Value;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::codec::CompressionEncoding;
@@ -152,6 +153,7 @@ async fn oversized_messages_and_headers_are_refused_and_others_are_served() {
 async fn one_connection_too_many_is_closed_and_the_others_live() {
     let limits = Limits {
         connections_max: 1,
+        store_connections_max: 0,
         ..Limits::default()
     };
     let server = Server::start(FakeNode::v1(), limits).await;
@@ -161,6 +163,23 @@ async fn one_connection_too_many_is_closed_and_the_others_live() {
     let mut rest = Vec::new();
     let end = second.read_to_end(&mut rest).await;
     assert!(end.is_err() || rest.is_empty(), "{rest:?}");
+    client.raw_put(put()).await.unwrap();
+}
+
+#[tokio::test]
+async fn silent_connections_give_their_places_back() {
+    let limits = Limits {
+        connections_max: 1,
+        store_connections_max: 0,
+        first_bytes_timeout: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let server = Server::start(FakeNode::v1(), limits).await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    silent.write_all(b"PRI * HTTP/2.0").await.unwrap();
+    let mut rest = Vec::new();
+    let _ = silent.read_to_end(&mut rest).await;
+    let mut client = TikvClient::connect(server.url()).await.unwrap();
     client.raw_put(put()).await.unwrap();
 }
 

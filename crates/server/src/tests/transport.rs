@@ -1,12 +1,14 @@
 //! Two nodes: the transport of one, the port of the other.
 
-use super::Server;
+use super::{Server, key, v1};
 use crate::address::Addresses;
 use crate::fake::FakeNode;
 use crate::limits::Limits;
 use crate::transport::{GrpcTransport, TransportOptions};
 use node::{Members, Transport};
 use parking_lot::Mutex;
+use proto::kvrpcpb::{RawGetRequest, RawPutRequest};
+use proto::tikvpb::tikv_client::TikvClient;
 use raft::eraftpb::{Message, MessageType};
 use raftstore::RaftMessage;
 use std::sync::Arc;
@@ -33,7 +35,8 @@ fn message(index: u64) -> RaftMessage {
     };
     let mut message = Message::default();
     message.set_msg_type(MessageType::MsgAppend);
-    (message.from, message.to, message.term, message.index) = (2, 1, 7, index);
+    (message.from, message.to, message.term) = (2, 1, 7);
+    (message.index, message.log_term) = (index, 7);
     RaftMessage {
         region_id: RegionId(2),
         from: peer(2),
@@ -54,6 +57,22 @@ fn transport(members: &Members, addresses: Arc<Moving>) -> GrpcTransport {
         TransportOptions::default(),
         Handle::current(),
     )
+}
+
+fn put() -> RawPutRequest {
+    RawPutRequest {
+        context: v1(),
+        key: key("k"),
+        ..Default::default()
+    }
+}
+
+fn get() -> RawGetRequest {
+    RawGetRequest {
+        context: v1(),
+        key: key("k"),
+        ..Default::default()
+    }
 }
 
 async fn delivered(node: &FakeNode, count: usize) -> Vec<RaftMessage> {
@@ -94,6 +113,59 @@ async fn messages_arrive_in_order_and_a_restarted_store_is_found_again() {
     while let Ok(loss) = losses.try_recv() {
         assert_eq!(loss, (RegionId(2), PeerId(1)));
     }
+}
+
+#[tokio::test]
+async fn a_store_is_let_in_when_clients_have_taken_all_places() {
+    let node = FakeNode::v1();
+    let limits = Limits {
+        connections_max: 1,
+        ..Limits::default()
+    };
+    let server = Server::start(node.clone(), limits).await;
+    let mut client = TikvClient::connect(server.url()).await.unwrap();
+    client.raw_put(put()).await.unwrap();
+    let addresses = Arc::new(Moving::default());
+    *addresses.0.lock() = Some(server.address.to_string());
+    let transport = transport(&node.members(), addresses);
+    transport.send(message(1));
+    transport.flush();
+    assert_eq!(delivered(&node, 1).await, [message(1)]);
+    client.raw_put(put()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_lets_writes_under_way_end_by_messages_of_stores() {
+    let node = FakeNode::v1();
+    let server = Server::start(node.clone(), Limits::default()).await;
+    let addresses = Arc::new(Moving::default());
+    *addresses.0.lock() = Some(server.address.to_string());
+    let transport = transport(&node.members(), addresses);
+    transport.send(message(1));
+    transport.flush();
+    delivered(&node, 1).await;
+    let mut client = TikvClient::connect(server.url()).await.unwrap();
+    client.raw_put(put()).await.unwrap();
+    node.acknowledge(false);
+    let mut other = client.clone();
+    let write = tokio::spawn(async move { other.raw_put(put()).await });
+    while node.waiting_writes() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let began = std::time::Instant::now();
+    let stop = tokio::spawn(server.stop());
+    // The connection refuses new requests as soon as it has heard of the stop.
+    while client.raw_get(get()).await.is_ok() {}
+    transport.send(message(2));
+    transport.flush();
+    assert_eq!(delivered(&node, 2).await, [message(1), message(2)]);
+    node.acknowledge(true);
+    assert!(write.await.unwrap().unwrap().into_inner().error.is_empty());
+    stop.await.unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "it ends when all is done"
+    );
 }
 
 #[tokio::test]

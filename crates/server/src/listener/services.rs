@@ -1,0 +1,126 @@
+//! All services behind one port: which of them answers a request.
+//!
+//! **Why not a router of a framework for gRPC.** The hot path is one comparison of the path's
+//! beginning; then the generated service takes over.
+//!
+//! **Not here.** What the services do, and how requests come in.
+
+use super::answer::Answering;
+use super::places::Place;
+use crate::backend::Backend;
+use crate::limits::Limits;
+use crate::service::health::HealthService;
+use crate::service::keyspace::KeyspaceService;
+use crate::service::pd::PdService;
+use crate::service::raft::RaftReceiver;
+use crate::service::raw::Raw;
+use crate::service::tikv::TikvService;
+use crate::stop::Stop;
+use axum::Router;
+use http::{Request, Response, header};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use node::Members;
+use proto::healthpb::health_server::HealthServer;
+use proto::keyspacepb::keyspace_server::KeyspaceServer;
+use proto::pdpb::pd_server::PdServer;
+use proto::tikvpb::tikv_server::TikvServer;
+use std::convert::Infallible;
+use std::sync::Arc;
+use tonic::body::Body;
+use tonic::codec::CompressionEncoding::Gzip;
+use tower_service::Service as _;
+
+/// All services on one port. Clones are the same services.
+pub(crate) struct Services<B: Backend> {
+    tikv: TikvServer<TikvService<B>>,
+    pd: PdServer<PdService<B>>,
+    keyspace: KeyspaceServer<KeyspaceService<B>>,
+    health: HealthServer<HealthService>,
+    http: Router,
+}
+
+impl<B: Backend> Clone for Services<B> {
+    fn clone(&self) -> Self {
+        Self {
+            tikv: self.tikv.clone(),
+            pd: self.pd.clone(),
+            keyspace: self.keyspace.clone(),
+            health: self.health.clone(),
+            http: self.http.clone(),
+        }
+    }
+}
+
+impl<B: Backend> Services<B> {
+    /// The services over `backend`.
+    pub(crate) fn new(backend: B, members: Members, limits: &Limits, stop: &Stop) -> Self {
+        let bytes_max = limits.request_bytes_max;
+        let raw = Arc::new(Raw::new(backend.clone(), limits.clone()));
+        let tikv = TikvService::new(raw, RaftReceiver::new(backend.clone()), stop.clone());
+        let pd = PdService::new(backend.clone(), members.clone(), stop.clone());
+        let keyspace = KeyspaceService::new(pd.clone());
+        Self {
+            tikv: TikvServer::new(tikv)
+                .accept_compressed(Gzip)
+                .max_decoding_message_size(bytes_max),
+            pd: PdServer::new(pd)
+                .accept_compressed(Gzip)
+                .max_decoding_message_size(bytes_max),
+            keyspace: KeyspaceServer::new(keyspace).accept_compressed(Gzip),
+            health: HealthServer::new(HealthService::new(stop.clone())).accept_compressed(Gzip),
+            http: crate::http::router(backend, members),
+        }
+    }
+}
+
+/// The services, as one connection sees them.
+pub(super) struct Routes<B: Backend> {
+    services: Services<B>,
+    place: Arc<Place>,
+}
+
+impl<B: Backend> Routes<B> {
+    /// For the connection that holds `place`.
+    pub(super) fn new(services: Services<B>, place: Arc<Place>) -> Self {
+        Self { services, place }
+    }
+}
+
+impl<B: Backend> Service<Request<Incoming>> for Routes<B> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let services = &self.services;
+        let path = request.uri().path();
+        if let Some(method) = path.strip_prefix("/tikvpb.Tikv/") {
+            if method == "Raft" || method == "BatchRaft" {
+                // By this the receiver of Raft messages says whose connection it is.
+                request.extensions_mut().insert(Arc::clone(&self.place));
+            }
+            return Answering::new(services.tikv.clone().call(request));
+        }
+        if path.starts_with("/pdpb.PD/") {
+            return Answering::new(services.pd.clone().call(request));
+        }
+        if path.starts_with("/keyspacepb.Keyspace/") {
+            return Answering::new(services.keyspace.clone().call(request));
+        }
+        if path.starts_with("/grpc.health.v1.Health/") {
+            return Answering::new(services.health.clone().call(request));
+        }
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+            let status = tonic::Status::unimplemented(format!("unknown method {path}"));
+            return Answering::new(Box::pin(std::future::ready(Ok(status.into_http()))));
+        }
+        let mut http = services.http.clone();
+        Answering::new(Box::pin(async move {
+            http.call(request)
+                .await
+                .map(|response| response.map(Body::new))
+        }))
+    }
+}
