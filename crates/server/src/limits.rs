@@ -43,6 +43,8 @@ pub struct Limits {
     pub store_connections_max: usize,
     /// A connection that has not said which protocol it speaks after so long is closed.
     pub first_bytes_timeout: Duration,
+    /// A message that has begun and is not complete after so long ends its request.
+    pub message_timeout: Duration,
     /// Streams (requests) at the same time on one connection.
     pub streams_per_connection_max: u32,
     /// The header list of one request, in bytes.
@@ -67,6 +69,7 @@ impl Default for Limits {
             connections_max: 4_096,
             store_connections_max: 256,
             first_bytes_timeout: Duration::from_secs(10),
+            message_timeout: Duration::from_secs(30),
             streams_per_connection_max: 1_024,
             header_list_bytes_max: 16 * KIB as u32,
         }

@@ -12,6 +12,7 @@
 
 mod answer;
 mod first_bytes;
+mod incoming;
 mod places;
 mod services;
 

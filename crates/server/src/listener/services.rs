@@ -6,6 +6,7 @@
 //! **Not here.** What the services do, and how requests come in.
 
 use super::answer::Answering;
+use super::incoming::Incoming;
 use super::places::Place;
 use crate::backend::Backend;
 use crate::limits::Limits;
@@ -18,7 +19,6 @@ use crate::service::tikv::TikvService;
 use crate::stop::Stop;
 use axum::Router;
 use http::{Request, Response, header};
-use hyper::body::Incoming;
 use hyper::service::Service;
 use node::Members;
 use proto::healthpb::health_server::HealthServer;
@@ -27,6 +27,7 @@ use proto::pdpb::pd_server::PdServer;
 use proto::tikvpb::tikv_server::TikvServer;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding::Gzip;
 use tower_service::Service as _;
@@ -38,6 +39,7 @@ pub(crate) struct Services<B: Backend> {
     keyspace: KeyspaceServer<KeyspaceService<B>>,
     health: HealthServer<HealthService>,
     http: Router,
+    message_timeout: Duration,
 }
 
 impl<B: Backend> Clone for Services<B> {
@@ -48,6 +50,7 @@ impl<B: Backend> Clone for Services<B> {
             keyspace: self.keyspace.clone(),
             health: self.health.clone(),
             http: self.http.clone(),
+            message_timeout: self.message_timeout,
         }
     }
 }
@@ -70,7 +73,15 @@ impl<B: Backend> Services<B> {
             keyspace: KeyspaceServer::new(keyspace).accept_compressed(Gzip),
             health: HealthServer::new(HealthService::new(stop.clone())).accept_compressed(Gzip),
             http: crate::http::router(backend, members),
+            message_timeout: limits.message_timeout,
         }
+    }
+
+    fn grpc(
+        &self,
+        request: Request<hyper::body::Incoming>,
+    ) -> Request<Incoming<hyper::body::Incoming>> {
+        request.map(|body| Incoming::new(body, self.message_timeout))
     }
 }
 
@@ -87,12 +98,12 @@ impl<B: Backend> Routes<B> {
     }
 }
 
-impl<B: Backend> Service<Request<Incoming>> for Routes<B> {
+impl<B: Backend> Service<Request<hyper::body::Incoming>> for Routes<B> {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Answering;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<hyper::body::Incoming>) -> Self::Future {
         let services = &self.services;
         let path = request.uri().path();
         if let Some(method) = path.strip_prefix("/tikvpb.Tikv/") {
@@ -100,16 +111,16 @@ impl<B: Backend> Service<Request<Incoming>> for Routes<B> {
                 // By this the receiver of Raft messages says whose connection it is.
                 request.extensions_mut().insert(Arc::clone(&self.place));
             }
-            return Answering::new(services.tikv.clone().call(request));
+            return Answering::new(services.tikv.clone().call(services.grpc(request)));
         }
         if path.starts_with("/pdpb.PD/") {
-            return Answering::new(services.pd.clone().call(request));
+            return Answering::new(services.pd.clone().call(services.grpc(request)));
         }
         if path.starts_with("/keyspacepb.Keyspace/") {
-            return Answering::new(services.keyspace.clone().call(request));
+            return Answering::new(services.keyspace.clone().call(services.grpc(request)));
         }
         if path.starts_with("/grpc.health.v1.Health/") {
-            return Answering::new(services.health.clone().call(request));
+            return Answering::new(services.health.clone().call(services.grpc(request)));
         }
         let content_type = request.headers().get(header::CONTENT_TYPE);
         if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {

@@ -225,6 +225,10 @@ mod tests {
                 message: Bytes::from_static(&[0xff; 3]),
                 ..good()
             },
+            Envelope {
+                from_peer: good().to_peer.map(|to| metapb::Peer { store_id: 2, ..to }),
+                ..good()
+            },
         ];
         for case in cases {
             let node = FakeNode::v1();
@@ -262,6 +266,9 @@ mod tests {
         inside_an_entry.extend([0x0b, 0x0b, 0x0b]);
         assert!(check_body(&inside_an_entry).is_err());
         assert!(check_body(&[0x4a, 0x00]).is_err(), "a snapshot");
+        // A decoder that cuts the tag to 32 bits would see entries, and a group in them.
+        let hidden = [0xba, 0x80, 0x80, 0x80, 0x10, 0x01, 0x0b];
+        assert!(check_body(&hidden).is_err(), "a tag of more than 32 bits");
         assert!(check_body(&message().encode_body()).is_ok());
     }
 

@@ -3,6 +3,8 @@
 use super::{Server, key, v1};
 use crate::fake::FakeNode;
 use crate::limits::Limits;
+use bytes::Bytes;
+use futures::{StreamExt, future, stream};
 use proto::healthpb::HealthCheckRequest;
 use proto::healthpb::health_check_response::ServingStatus;
 use proto::healthpb::health_client::HealthClient;
@@ -14,7 +16,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::codec::CompressionEncoding;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status};
+use tower_service::Service as _;
 
 fn put() -> RawPutRequest {
     RawPutRequest {
@@ -184,6 +187,61 @@ async fn silent_connections_give_their_places_back() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_not_completed_ends_its_request() {
+    let limits = Limits {
+        message_timeout: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let server = Server::start(FakeNode::v1(), limits).await;
+    let channel = tonic::transport::Endpoint::from_shared(server.url());
+    let mut channel = channel.unwrap().connect().await.unwrap();
+    // The header says 100 bytes; 10 come, and nothing more.
+    let begin = Bytes::from([&[0, 0, 0, 0, 100][..], &[1; 10]].concat());
+    let begin = stream::iter([Ok::<_, Status>(begin)]);
+    let body = axum::body::Body::from_stream(begin.chain(stream::pending()));
+    let request = http::Request::post(format!("{}/tikvpb.Tikv/RawPut", server.url()))
+        .header("content-type", "application/grpc")
+        .body(tonic::body::Body::new(body))
+        .unwrap();
+    future::poll_fn(|cx| channel.poll_ready(cx)).await.unwrap();
+    let response = channel.call(request).await.unwrap();
+    let status = &response.headers()["grpc-status"];
+    assert_eq!(Code::from_bytes(status.as_bytes()), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn answers_count_until_they_are_sent() {
+    let limits = Limits {
+        answer_bytes_max: 100_000,
+        ..Limits::default()
+    };
+    let server = Server::start(FakeNode::v1(), limits).await;
+    let mut client = TikvClient::connect(server.url()).await.unwrap();
+    let value = Bytes::from(vec![7; 60_000]);
+    let large = RawPutRequest {
+        value: value.clone(),
+        ..put()
+    };
+    client.raw_put(large).await.unwrap();
+    let get = RawGetRequest {
+        context: v1(),
+        key: key("k"),
+        ..Default::default()
+    };
+    for _ in 0..5 {
+        assert_eq!(
+            client
+                .raw_get(get.clone())
+                .await
+                .unwrap()
+                .into_inner()
+                .value,
+            value
+        );
+    }
+}
+
+#[tokio::test]
 async fn nonsense_on_the_port_hurts_nobody_else() {
     let server = Server::start(FakeNode::v1(), Limits::default()).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -231,7 +289,7 @@ async fn a_slow_request_does_not_hold_up_others_on_its_connection() {
         request_ids: vec![1],
     };
     let began = std::time::Instant::now();
-    let commands = client.batch_commands(futures::stream::iter([slow])).await;
+    let commands = client.batch_commands(stream::iter([slow])).await;
     let mut commands = commands.unwrap().into_inner();
     let mut slow_answer = Box::pin(commands.message());
     let puts = (0..100).map(|_| {
@@ -242,7 +300,7 @@ async fn a_slow_request_does_not_hold_up_others_on_its_connection() {
         result.unwrap();
     }
     assert!(futures::poll!(&mut slow_answer).is_pending());
-    assert!(began.elapsed() < std::time::Duration::from_secs(9));
+    assert!(began.elapsed() < Duration::from_secs(9));
 }
 
 #[tokio::test]
@@ -254,13 +312,13 @@ async fn a_stop_ends_streams_and_tells_those_who_watch() {
     let first = watch.message().await.unwrap().unwrap();
     assert_eq!(first.status, ServingStatus::Serving as i32);
     let mut tikv = TikvClient::connect(server.url()).await.unwrap();
-    let requests = futures::stream::pending::<BatchCommandsRequest>();
+    let requests = stream::pending::<BatchCommandsRequest>();
     let commands = tikv.batch_commands(requests).await.unwrap();
     let mut commands = commands.into_inner();
     // The drain is far longer than this test may take: it ends because the streams do.
     let began = std::time::Instant::now();
     server.stop().await;
-    assert!(began.elapsed() < std::time::Duration::from_secs(10));
+    assert!(began.elapsed() < Duration::from_secs(10));
     let last = watch.message().await.unwrap().unwrap();
     assert_eq!(last.status, ServingStatus::NotServing as i32);
     assert!(commands.message().await.unwrap().is_none());

@@ -5,6 +5,7 @@ use crate::checksum::crc64;
 use crate::fake::FakeNode;
 use crate::limits::Limits;
 use bytes::Bytes;
+use futures::FutureExt;
 use proto::kvrpcpb::*;
 use raftstore::RequestError;
 use types::{KeyRange, RegionId, raw_value};
@@ -474,6 +475,74 @@ async fn a_read_over_its_budget_is_an_error_and_never_a_short_page() {
     };
     let response = raw.batch_get(request).await;
     assert!(response.pairs.is_empty() && response.region_error.unwrap().server_is_busy.is_some());
+}
+
+#[tokio::test]
+async fn a_scan_hears_at_once_that_it_must_ask_another_store() {
+    let node = alphabet();
+    let limits = Limits {
+        reads_concurrent_max: 0,
+        read_ms_max: 60_000,
+        ..Limits::default()
+    };
+    let raw = raw_within(&node, limits);
+    node.refuse(RequestError::NotLeader {
+        region_id: RegionId(2),
+        leader: None,
+    });
+    let answer = raw.scan(scan("a", "z", 1)).now_or_never();
+    let error = answer.expect("it does not wait").region_error.unwrap();
+    assert!(error.not_leader.is_some());
+}
+
+#[tokio::test]
+async fn a_scan_waits_for_its_turn_no_longer_than_it_may_run() {
+    let limits = Limits {
+        reads_concurrent_max: 0,
+        read_ms_max: 20,
+        ..Limits::default()
+    };
+    let raw = raw_within(&alphabet(), limits);
+    let error = raw.scan(scan("a", "z", 1)).await.region_error.unwrap();
+    assert!(error.server_is_busy.is_some());
+}
+
+#[tokio::test]
+async fn time_runs_over_ranges_and_keys_that_hold_nothing() {
+    let limits = Limits {
+        read_ms_max: 0,
+        ..Limits::default()
+    };
+    let raw = raw_within(&alphabet(), limits);
+    let empty = proto::kvrpcpb::KeyRange {
+        start_key: key("n0"),
+        end_key: key("n1"),
+    };
+    let ranges = RawBatchScanRequest {
+        context: v1(),
+        ranges: vec![empty.clone(); 1_000],
+        each_limit: 1,
+        ..Default::default()
+    };
+    let sum = RawChecksumRequest {
+        context: v1(),
+        ranges: vec![empty; 1_000],
+        ..Default::default()
+    };
+    let missing = RawBatchGetRequest {
+        context: v1(),
+        keys: vec![key("none"); 1_000],
+        ..Default::default()
+    };
+    let errors = [
+        raw.batch_scan(ranges).await.region_error,
+        raw.checksum(sum).await.region_error,
+        raw.batch_get(missing).await.region_error,
+    ];
+    for error in errors {
+        let reason = error.unwrap().server_is_busy.unwrap().reason;
+        assert!(reason.starts_with(proto::READ_OVER_BUDGET), "{reason}");
+    }
 }
 
 #[tokio::test]
