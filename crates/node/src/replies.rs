@@ -5,11 +5,14 @@
 //! the requests in flight.
 //!
 //! **Invariants.** An id is used once. The first answer counts; later ones find nobody.
+//!
+//! **Cost.** A request takes the lock of one shard twice: when it is registered and when it is answered.
 
 use crate::ports::Replies;
 use parking_lot::Mutex;
 use raftstore::{Reply, RequestError};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
@@ -19,11 +22,34 @@ type Answer = Result<Reply, RequestError>;
 
 const SHARDS: usize = 16;
 
+type Shard = HashMap<u64, oneshot::Sender<Answer>, BuildHasherDefault<IdHasher>>;
+
+/// Spreads ids, which are given out here one after the other: nobody chooses them to collide.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes
+            .iter()
+            .for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // The fractional part of the golden ratio: neighbours end up far apart (Knuth, 6.4).
+        self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 /// The table of one node.
 #[derive(Default)]
 pub(crate) struct ReplyTable {
     last_id: AtomicU64,
-    shards: [Mutex<HashMap<u64, oneshot::Sender<Answer>>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
 }
 
 /// An answer to come. Dropping it withdraws the wish for it, not the request.
@@ -31,6 +57,8 @@ pub(crate) struct Pending {
     table: Arc<ReplyTable>,
     id: RequestId,
     receiver: oneshot::Receiver<Answer>,
+    /// Whether the table may still hold the sender.
+    is_open: bool,
 }
 
 impl ReplyTable {
@@ -43,10 +71,11 @@ impl ReplyTable {
             table: Arc::clone(self),
             id,
             receiver,
+            is_open: true,
         }
     }
 
-    fn shard(&self, id: RequestId) -> &Mutex<HashMap<u64, oneshot::Sender<Answer>>> {
+    fn shard(&self, id: RequestId) -> &Mutex<Shard> {
         &self.shards[id.get() as usize % SHARDS]
     }
 }
@@ -69,13 +98,17 @@ impl Pending {
     /// The answer.
     pub(crate) async fn answer(mut self) -> Answer {
         let received = (&mut self.receiver).await;
+        // Whoever answered took the sender out.
+        self.is_open = false;
         received.unwrap_or(Err(RequestError::Stopping))
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.table.shard(self.id).lock().remove(&self.id.get());
+        if self.is_open {
+            self.table.shard(self.id).lock().remove(&self.id.get());
+        }
     }
 }
 
@@ -92,6 +125,7 @@ mod tests {
         table.complete(first.id(), Err(RequestError::Stopping));
         assert_eq!(second.answer().await, Err(RequestError::StaleCommand));
         assert_eq!(first.answer().await, Err(RequestError::Stopping));
+        assert!(table.shards.iter().all(|shard| shard.lock().is_empty()));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!
 //! **Not here.** What the fields mean.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use thiserror::Error;
 
 /// Why bytes could not be decoded. Such bytes came from our own log or state, so whoever meets
@@ -61,7 +61,7 @@ impl Reader {
 
     pub(crate) fn byte(&mut self) -> Result<u8, DecodeError> {
         let byte = *self.rest.first().ok_or(DecodeError::Truncated)?;
-        let _ = self.rest.split_to(1);
+        self.rest.advance(1);
         Ok(byte)
     }
 
@@ -75,7 +75,7 @@ impl Reader {
             }
             value |= bits << shift;
             if byte & 0x80 == 0 {
-                let _ = self.rest.split_to(at + 1);
+                self.rest.advance(at + 1);
                 return Ok(value);
             }
         }

@@ -122,6 +122,7 @@ impl BatchEncoder {
 
     pub(crate) fn push(&mut self, command: &Command) {
         let out = &mut self.data;
+        out.reserve(command.size_bytes());
         match command {
             Command::Write(mutations) => {
                 out.push(TAG_WRITE);
@@ -195,6 +196,21 @@ fn cf_of(number: u8) -> Result<Cf, DecodeError> {
     }
 }
 
+/// A command as an entry has it. A write's mutations are read one by one: gathered, they would cost an
+/// allocation for each command of each replica.
+#[derive(Debug)]
+pub(crate) enum Logged {
+    /// So many mutations follow, to be taken with [`BatchReader::mutation`] before the next command.
+    Write { mutations: u64 },
+    /// As [`Command::CompareAndSwap`].
+    CompareAndSwap {
+        key: Bytes,
+        expected: Option<Bytes>,
+        value: Bytes,
+        now_ms: u64,
+    },
+}
+
 /// Reads the commands of one entry, one after the other.
 pub(crate) struct BatchReader {
     epoch: Epoch,
@@ -242,12 +258,15 @@ impl BatchReader {
         self.reads
     }
 
-    pub(crate) fn next(&mut self) -> Result<Option<Command>, DecodeError> {
+    /// The next command.
+    pub(crate) fn next(&mut self) -> Result<Option<Logged>, DecodeError> {
         if self.reader.is_empty() {
             return Ok(None);
         }
         match self.reader.byte()? {
-            TAG_WRITE => self.read_write().map(Some),
+            TAG_WRITE => Ok(Some(Logged::Write {
+                mutations: self.reader.varint()?,
+            })),
             TAG_COMPARE_AND_SWAP => self.read_compare_and_swap().map(Some),
             other => Err(DecodeError::Unknown {
                 what: "command",
@@ -256,16 +275,8 @@ impl BatchReader {
         }
     }
 
-    fn read_write(&mut self) -> Result<Command, DecodeError> {
-        let count = self.reader.varint()?;
-        let mut mutations = Vec::new();
-        for _ in 0..count {
-            mutations.push(self.read_mutation()?);
-        }
-        Ok(Command::Write(mutations))
-    }
-
-    fn read_mutation(&mut self) -> Result<Mutation, DecodeError> {
+    /// The next of the mutations that [`Logged::Write`] announced.
+    pub(crate) fn mutation(&mut self) -> Result<Mutation, DecodeError> {
         let tag = self.reader.byte()?;
         let cf = cf_of(tag >> 4)?;
         let first = self.reader.bytes()?;
@@ -288,13 +299,24 @@ impl BatchReader {
         }
     }
 
-    fn read_compare_and_swap(&mut self) -> Result<Command, DecodeError> {
+    /// Passes over what belongs to a command that is not executed.
+    pub(crate) fn skip(&mut self, command: &Logged) -> Result<(), DecodeError> {
+        match command {
+            Logged::Write { mutations } => (0..*mutations).try_for_each(|_| {
+                self.mutation()?;
+                Ok(())
+            }),
+            Logged::CompareAndSwap { .. } => Ok(()),
+        }
+    }
+
+    fn read_compare_and_swap(&mut self) -> Result<Logged, DecodeError> {
         let key = self.reader.bytes()?;
         let expected = match self.reader.byte()? {
             0 => None,
             _ => Some(self.reader.bytes()?),
         };
-        Ok(Command::CompareAndSwap {
+        Ok(Logged::CompareAndSwap {
             key,
             expected,
             value: self.reader.bytes()?,
@@ -387,8 +409,24 @@ mod tests {
     fn read_all(data: Bytes) -> Result<Vec<Command>, DecodeError> {
         let mut reader = BatchReader::open(data)?;
         let mut commands = Vec::new();
-        while let Some(command) = reader.next()? {
-            commands.push(command);
+        while let Some(logged) = reader.next()? {
+            commands.push(match logged {
+                Logged::Write { mutations } => {
+                    let all = (0..mutations).map(|_| reader.mutation());
+                    Command::Write(all.collect::<Result<_, _>>()?)
+                }
+                Logged::CompareAndSwap {
+                    key,
+                    expected,
+                    value,
+                    now_ms,
+                } => Command::CompareAndSwap {
+                    key,
+                    expected,
+                    value,
+                    now_ms,
+                },
+            });
         }
         Ok(commands)
     }

@@ -8,6 +8,7 @@
 //! wire (`server`), which before anything is decoded here bounds the body's size and refuses groups:
 //! rust-protobuf 2 follows nested groups without a limit (RUSTSEC-2024-0437).
 
+use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
 use thiserror::Error;
@@ -44,6 +45,10 @@ pub enum MessageError {
 /// numbers would be found out at a campaign, again after every restart.
 const NUMBER_MAX: u64 = u64::MAX / 4;
 
+/// A slice keeps all of the buffer it came in, which may be that of a whole batch of messages, for as
+/// long as the entry is cached: what is smaller than this is copied out.
+const SLICE_BYTES_MIN: usize = 64 << 10;
+
 impl RaftMessage {
     /// Raft's message as bytes, without the envelope.
     pub fn encode_body(&self) -> Vec<u8> {
@@ -52,15 +57,21 @@ impl RaftMessage {
             .expect("a Raft message in memory always encodes")
     }
 
-    /// Decodes and checks a message from the network.
+    /// Decodes and checks a message from the network. Large entries are slices of `body`.
     pub fn decode_body(
         region_id: RegionId,
         from: Peer,
         to: Peer,
         epoch: Epoch,
-        body: &[u8],
+        body: &Bytes,
     ) -> Result<Self, MessageError> {
-        let message = Message::parse_from_bytes(body).map_err(MessageError::Malformed)?;
+        let mut message =
+            Message::parse_from_carllerche_bytes(body).map_err(MessageError::Malformed)?;
+        for entry in message.mut_entries() {
+            if entry.data.len() < SLICE_BYTES_MIN {
+                entry.data = Bytes::copy_from_slice(&entry.data);
+            }
+        }
         let message = Self {
             region_id,
             from,
@@ -178,7 +189,7 @@ mod tests {
             message.from,
             message.to,
             message.epoch,
-            &message.encode_body(),
+            &message.encode_body().into(),
         )
     }
 
@@ -186,6 +197,22 @@ mod tests {
     fn a_correct_append_reads_back() {
         let message = append(&[(11, 5), (12, 7)]);
         assert_eq!(round_trip(&message).unwrap(), message);
+    }
+
+    #[test]
+    fn only_a_large_entry_keeps_the_buffer_that_it_came_in() {
+        let mut message = append(&[(11, 5), (12, 5)]);
+        for (entry, len) in message.message.mut_entries().iter_mut().zip([1, 1 << 20]) {
+            entry.data = vec![7; len].into();
+        }
+        let body = Bytes::from(message.encode_body());
+        let (from, to) = (message.from, message.to);
+        let found = RaftMessage::decode_body(message.region_id, from, to, message.epoch, &body);
+        let found = found.unwrap();
+        assert_eq!(found, message);
+        let inside = |entry: &Entry| body.as_ptr_range().contains(&entry.data.as_ptr());
+        let inside: Vec<_> = found.message.get_entries().iter().map(inside).collect();
+        assert_eq!(inside, [false, true]);
     }
 
     #[test]
@@ -216,8 +243,9 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_message_are_refused() {
+        let body = Bytes::from_static(&[0xff; 16]);
         let result =
-            RaftMessage::decode_body(RegionId(2), peer(1), peer(2), Epoch::default(), &[0xff; 16]);
+            RaftMessage::decode_body(RegionId(2), peer(1), peer(2), Epoch::default(), &body);
         assert!(matches!(result, Err(MessageError::Malformed(_))));
     }
 }

@@ -10,6 +10,7 @@ use crate::ports::Answer;
 use crate::trace::digest;
 use crate::world::{Closing, Envelope, Event, STORES, World};
 use batch_system::SendError;
+use bytes::Bytes;
 use engine::{Cf, KvEngine, KvSnapshot};
 use node::{Delivery, PeerMessage};
 use raftstore::peer::Input;
@@ -30,7 +31,7 @@ impl World {
         let checked = self.raft.sent(&message);
         self.check(checked);
         let target = message.to.store_id.get() as usize - 1;
-        let body = message.encode_body();
+        let body = Bytes::from(message.encode_body());
         let arrivals = match self.is_swallowed(message.region_id) {
             true => Vec::new(),
             false => self.network.arrivals(self.now_us, (store, target)),

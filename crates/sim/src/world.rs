@@ -16,6 +16,7 @@ use crate::report::{Report, Violation};
 use crate::rng::Rng;
 use crate::store::SimStore;
 use crate::trace::Trace;
+use bytes::Bytes;
 use node::Members;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -89,7 +90,7 @@ pub(crate) struct Envelope {
     pub(crate) from: Peer,
     pub(crate) to: Peer,
     pub(crate) epoch: Epoch,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Bytes,
 }
 
 /// How far the last client of a Region has come, once the faults are over.

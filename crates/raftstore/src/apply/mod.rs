@@ -14,7 +14,7 @@
 //! membership and shape (no replica proposes them yet) are refused as an error.
 
 use crate::codec::DecodeError;
-use crate::command::{BatchReader, Command, Mutation, Outcome};
+use crate::command::{BatchReader, Logged, Mutation, Outcome};
 use crate::effect::{ApplyEntry, Reply};
 use crate::error::RequestError;
 use crate::state::encode_apply_state;
@@ -175,10 +175,18 @@ impl Applier {
         let mut requests = requests.into_iter();
         while let Some(command) = reader.next().map_err(unreadable)? {
             let result = match is_current {
-                true => Ok(Reply::Command(self.execute(index, command, store)?)),
-                false => Err(RequestError::EpochNotMatch {
-                    current: vec![self.region.clone()],
-                }),
+                true => Ok(Reply::Command(self.execute(
+                    index,
+                    command,
+                    &mut reader,
+                    store,
+                )?)),
+                false => {
+                    reader.skip(&command).map_err(unreadable)?;
+                    Err(RequestError::EpochNotMatch {
+                        current: vec![self.region.clone()],
+                    })
+                }
             };
             if let Some(request) = requests.next() {
                 answers.push((request, result));
@@ -203,17 +211,21 @@ impl Applier {
     fn execute(
         &mut self,
         index: u64,
-        command: Command,
+        command: Logged,
+        reader: &mut BatchReader,
         store: &mut impl ApplyStore,
     ) -> Result<Outcome, ApplyError> {
         match command {
-            Command::Write(mutations) => {
-                for mutation in &mutations {
-                    self.mutate(mutation, store);
+            Logged::Write { mutations } => {
+                for _ in 0..mutations {
+                    let mutation = reader.mutation();
+                    let mutation =
+                        mutation.map_err(|source| ApplyError::Entry { index, source })?;
+                    self.mutate(&mutation, store);
                 }
                 Ok(Outcome::Written)
             }
-            Command::CompareAndSwap {
+            Logged::CompareAndSwap {
                 key,
                 expected,
                 value,

@@ -1,7 +1,7 @@
 //! What entries do to the state, over a map instead of an engine.
 
 use super::*;
-use crate::command::BatchEncoder;
+use crate::command::{BatchEncoder, Command};
 use crate::state::decode_apply_state;
 use std::collections::BTreeMap;
 use types::{Epoch, KeyRange, RegionId, raw_value};

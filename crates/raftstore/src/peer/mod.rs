@@ -341,12 +341,12 @@ impl Peer {
     ) {
         let checked = self
             .check(context)
-            .and_then(|()| self.check_command(command));
+            .and_then(|()| self.check_command(command, size as u64));
         if let Err(error) = checked {
             out.push(Effect::Reply(request, Err(error)));
             return;
-        }
         let size = command.size_bytes();
+        }
         if self.proposals.batch_bytes() + size > self.options.append_bytes_max as usize {
             self.flush_batch(out);
         }
@@ -385,8 +385,7 @@ impl Peer {
         Ok(())
     }
 
-    fn check_command(&self, command: &Command) -> Result<(), RequestError> {
-        let bytes = command.size_bytes() as u64;
+    fn check_command(&self, command: &Command, bytes: u64) -> Result<(), RequestError> {
         if bytes > self.options.entry_bytes_max {
             return Err(RequestError::EntryTooLarge {
                 region_id: self.region.id,

@@ -26,7 +26,7 @@ fn decoded(message: &RaftMessage) -> Result<RaftMessage, MessageError> {
         message.from,
         message.to,
         message.epoch,
-        &message.encode_body(),
+        &message.encode_body().into(),
     )
 }
 
@@ -125,6 +125,27 @@ fn a_vote_counts_only_where_it_was_asked_for() {
     net.release_disk(1);
     assert_eq!(outcome(&mut net, vote), "taken");
     assert!(net.replicas[1].peer.is_leader());
+}
+
+#[test]
+fn a_leader_hears_of_no_second_leader_and_of_nothing_that_it_does_not_have() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(1);
+    net.settle();
+    let term = net.replicas[1].peer.term();
+    let last = FIRST_INDEX + net.replicas[1].log.len() as u64;
+    let acknowledged = |index| Message {
+        index,
+        ..message(MessageType::MsgAppendResponse, term)
+    };
+    for (message, expected) in [
+        (acknowledged(last), "taken"),
+        (acknowledged(last + 1), "refused"),
+        (heartbeat(term, last), "refused"),
+    ] {
+        let message = forged(&net, 0, 1, message);
+        assert_eq!(outcome(&mut net, message.clone()), expected, "{message:?}");
+    }
 }
 
 /// What can happen in a cluster that somebody speaks nonsense to.
