@@ -6,6 +6,8 @@ use batch_system::{Fsm, Message, Router};
 use raftstore::apply::Applier;
 use raftstore::store::{self, Store};
 use raftstore::{ApplyTask, Peer, peer};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A Peer as an actor. Its address is the Region's id.
 pub struct PeerFsm {
@@ -13,16 +15,8 @@ pub struct PeerFsm {
     pub peer: Peer,
     /// What of its cache is counted in [`Memory`](crate::Memory).
     pub(crate) counted_bytes: usize,
-}
-
-impl PeerFsm {
-    /// The Peer as an actor.
-    pub fn new(peer: Peer) -> Self {
-        Self {
-            peer,
-            counted_bytes: 0,
-        }
-    }
+    /// Its applier's.
+    pub(crate) mark: Arc<AppliedMark>,
 }
 
 /// A Peer's input as a message.
@@ -37,7 +31,51 @@ pub struct StoreFsm(pub Store);
 pub struct StoreMessage(pub store::Input);
 
 /// An applier as an actor. Its address is the Region's id.
-pub struct ApplyFsm(pub Applier);
+pub struct ApplyFsm {
+    pub(crate) applier: Applier,
+    pub(crate) mark: Arc<AppliedMark>,
+}
+
+/// A replica as two actors.
+pub fn actors(peer: Peer, applier: Applier) -> (Box<PeerFsm>, Box<ApplyFsm>) {
+    let mark = Arc::new(AppliedMark::default());
+    let peer = PeerFsm {
+        peer,
+        counted_bytes: 0,
+        mark: Arc::clone(&mark),
+    };
+    (Box::new(peer), Box::new(ApplyFsm { applier, mark }))
+}
+
+/// How far an applier has come, for its Peer to look up: to wake the Peer for every round of its
+/// applier would cost it a round of its own, and mostly for nothing.
+///
+/// **Why nothing is missed.** The applier first advances the index and then asks whether somebody
+/// waits; the Peer first says that it waits and then looks at the index. One of them sees the other.
+#[derive(Default)]
+pub(crate) struct AppliedMark {
+    index: AtomicU64,
+    is_awaited: AtomicBool,
+}
+
+impl AppliedMark {
+    /// The applier has come so far. True if the Peer has to be told.
+    pub(crate) fn advance(&self, index: u64) -> bool {
+        self.index.store(index, Ordering::SeqCst);
+        self.is_awaited.load(Ordering::SeqCst)
+    }
+
+    /// Whether the Peer is to be told of what comes after this call; returns what has come before.
+    pub(crate) fn set_awaited(&self, is_awaited: bool) -> u64 {
+        self.is_awaited.store(is_awaited, Ordering::SeqCst);
+        self.index()
+    }
+
+    /// How far the applier has come in this life; zero if it has done nothing yet.
+    pub(crate) fn index(&self) -> u64 {
+        self.index.load(Ordering::SeqCst)
+    }
+}
 
 /// Entries to be applied.
 #[derive(Debug)]
@@ -113,3 +151,19 @@ impl Fsm for NoControl {
 }
 
 impl Message for NoMessage {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_waits_is_told_or_has_seen_it_already() {
+        let mark = AppliedMark::default();
+        assert!(!mark.advance(6), "nobody waits");
+        assert_eq!(mark.set_awaited(true), 6);
+        assert!(mark.advance(7));
+        mark.set_awaited(false);
+        assert!(!mark.advance(8));
+        assert_eq!(mark.index(), 8);
+    }
+}

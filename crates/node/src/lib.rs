@@ -30,7 +30,7 @@ mod snapshot;
 
 pub use error::StartError;
 pub use fsm::{ApplyFsm, ApplyMessage, ApplyRouter, NoControl, PeerFsm, PeerMessage, PeerRouter};
-pub use fsm::{StoreFsm, StoreMessage};
+pub use fsm::{StoreFsm, StoreMessage, actors};
 pub use handle::{Delivery, NodeHandle, deliver};
 pub use handler::{ApplyHandler, PeerHandler};
 pub use identity::{Identity, Member, Members, MembersError};

@@ -9,6 +9,7 @@
 
 use crate::error::StartError;
 use crate::fsm::{ApplyFsm, ApplyMessage, NoControl, PeerFsm, PeerMessage, StoreFsm, StoreMessage};
+use crate::fsm::actors;
 use crate::handle::{Inner, NodeHandle};
 use crate::handler::{ApplyHandler, PeerHandler};
 use crate::identity::{Identity, Members};
@@ -224,11 +225,10 @@ impl<K: KvEngine> Node<K> {
 fn register(ports: &Ports, recovered: Recovered) {
     for (peer, applier) in recovered.replicas {
         let address = peer.region().id.get();
-        let registered = ports
-            .appliers
-            .register(address, Box::new(ApplyFsm(applier)));
+        let (peer, applier) = actors(peer, applier);
+        let registered = ports.appliers.register(address, applier);
         assert!(registered.is_ok(), "Region {address} is registered once");
-        let registered = ports.peers.register(address, Box::new(PeerFsm::new(peer)));
+        let registered = ports.peers.register(address, peer);
         assert!(registered.is_ok(), "Region {address} is registered once");
     }
 }

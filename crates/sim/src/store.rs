@@ -19,7 +19,7 @@ use batch_system::{
 use engine::mem::Disk;
 use node::{
     ApplyFsm, ApplyHandler, DiskRoom, Identity, Leaders, Memory, NoControl, PeerFsm, PeerHandler,
-    PeerRouter, Ports, StartError, StoreFsm, bootstrap, recover,
+    PeerRouter, Ports, StartError, StoreFsm, actors, bootstrap, recover,
 };
 use raftstore::peer::PeerOptions;
 use raftstore::store::Store;
@@ -186,14 +186,9 @@ impl Life {
         };
         for (peer, applier) in recovered.replicas {
             let address = peer.region().id.get();
-            let applier = Box::new(ApplyFsm(applier));
+            let (peer, applier) = actors(peer, applier);
             assert!(ports.appliers.register(address, applier).is_ok());
-            assert!(
-                ports
-                    .peers
-                    .register(address, Box::new(PeerFsm::new(peer)))
-                    .is_ok()
-            );
+            assert!(ports.peers.register(address, peer).is_ok());
         }
         let router = ports.peers.clone();
         let apply_handler = ApplyHandler::new(kv.clone(), ports.clone());

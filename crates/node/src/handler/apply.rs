@@ -7,7 +7,7 @@
 //! **Invariants.** A reply leaves after the write it speaks of can be read. One that follows a
 //! failed write does not leave at all: the handler panics.
 
-use crate::fsm::{ApplyFsm, ApplyMessage, NoControl, NoMessage, PeerMessage};
+use crate::fsm::{AppliedMark, ApplyFsm, ApplyMessage, NoControl, NoMessage, PeerMessage};
 use crate::ports::Ports;
 use crate::room::{DiskRoom, Insisted};
 use batch_system::{Batch, Handler, Inbox, RoundInfo};
@@ -17,13 +17,14 @@ use raftstore::RequestError;
 use raftstore::apply::{Answer, ApplyStore};
 use raftstore::peer::Input;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One poller's handler.
 pub struct ApplyHandler<K: KvEngine> {
     round: Round<K>,
     answers: Vec<Answer>,
     /// Regions of the round and the index each has come to.
-    applied: Vec<(u64, u64)>,
+    applied: Vec<(u64, u64, Arc<AppliedMark>)>,
     /// What the round applies, as it was counted.
     taken_bytes: usize,
     ports: Ports,
@@ -65,7 +66,7 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
     fn handle_control(&mut self, _control: &mut NoControl, _inbox: &mut Inbox<'_, NoMessage>) {}
 
     fn handle_normal(&mut self, fsm: &mut ApplyFsm, inbox: &mut Inbox<'_, ApplyMessage>) {
-        let applier = &mut fsm.0;
+        let applier = &mut fsm.applier;
         while let Some(ApplyMessage(task)) = inbox.pop() {
             let region = task.region_id;
             self.taken_bytes += task.size_bytes();
@@ -77,7 +78,8 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
         }
         applier.finish_round(&mut self.round);
         let index = applier.state().applied_index;
-        self.applied.push((applier.region().id.get(), index));
+        let mark = Arc::clone(&fsm.mark);
+        self.applied.push((applier.region().id.get(), index, mark));
     }
 
     fn end(&mut self, _batch: &mut Batch<'_, ApplyFsm>) {
@@ -95,9 +97,11 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
         for (request, result) in self.answers.drain(..) {
             self.ports.replies.complete(request, result);
         }
-        for (region, index) in self.applied.drain(..) {
-            let message = PeerMessage(Input::Applied { index });
-            let _ = self.ports.peers.force_send(region, message);
+        for (region, index, mark) in self.applied.drain(..) {
+            if mark.advance(index) {
+                let message = PeerMessage(Input::Applied { index });
+                let _ = self.ports.peers.force_send(region, message);
+            }
         }
     }
 }

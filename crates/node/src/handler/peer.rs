@@ -47,6 +47,18 @@ impl<L: RaftLog> PeerHandler<L> {
         }
     }
 
+    fn finish_round(&mut self, position: usize, fsm: &mut PeerFsm) {
+        fsm.peer.finish_round(&mut self.effects);
+        self.perform(position);
+        let awaits_applied = fsm.peer.awaits_applied();
+        let index = fsm.mark.set_awaited(awaits_applied);
+        if awaits_applied && index > fsm.peer.applied_index() {
+            let region = fsm.peer.region().id.get();
+            let message = PeerMessage(Input::Applied { index });
+            let _ = self.ports.peers.force_send(region, message);
+        }
+    }
+
     fn perform(&mut self, position: usize) {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
@@ -192,11 +204,12 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
     fn handle_normal(&mut self, fsm: &mut PeerFsm, inbox: &mut Inbox<'_, PeerMessage>) {
         let peer = &mut fsm.peer;
         peer.set_apply_behind(is_over(&self.ports.memory.unapplied));
+        let index = fsm.mark.index();
+        peer.step(Input::Applied { index }, &mut self.effects);
         while let Some(PeerMessage(input)) = inbox.pop() {
             peer.step(input, &mut self.effects);
         }
-        peer.finish_round(&mut self.effects);
-        self.perform(self.handled);
+        self.finish_round(self.handled, fsm);
         self.handled += 1;
         self.count_cache(fsm);
     }
@@ -215,10 +228,9 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
                 let (_, fsm) = batch
                     .at_mut(position)
                     .expect("it was handled in this round");
-                let peer = &mut fsm.peer;
-                peer.step(Input::Persisted { number }, &mut self.effects);
-                peer.finish_round(&mut self.effects);
-                self.perform(position);
+                let persisted = Input::Persisted { number };
+                fsm.peer.step(persisted, &mut self.effects);
+                self.finish_round(position, fsm);
             }
             self.written = writes;
             self.ports.transport.flush();

@@ -127,7 +127,7 @@ pub enum Input {
         /// From [`LogWrite`](crate::LogWrite).
         number: u64,
     },
-    /// The applier's work up to this index is visible in the key-value engine.
+    /// The applier's work up to this index is visible in the key-value engine. It may be told again.
     Applied {
         /// The last applied index.
         index: u64,
@@ -256,6 +256,12 @@ impl Peer {
         self.applied_index
     }
 
+    /// Whether this replica has something to do as soon as the applier comes further. Otherwise it is
+    /// enough that it hears of it with its next input.
+    pub fn awaits_applied(&self) -> bool {
+        self.reads.await_applied() || self.cached_bytes() > self.options.cache_bytes_max
+    }
+
     /// Bytes of log entries that this replica holds in memory.
     pub fn cached_bytes(&self) -> usize {
         self.raw.store().bytes()
@@ -339,13 +345,13 @@ impl Peer {
         command: &Command,
         out: &mut Vec<Effect>,
     ) {
+        let size = command.size_bytes();
         let checked = self
             .check(context)
             .and_then(|()| self.check_command(command, size as u64));
         if let Err(error) = checked {
             out.push(Effect::Reply(request, Err(error)));
             return;
-        let size = command.size_bytes();
         }
         if self.proposals.batch_bytes() + size > self.options.append_bytes_max as usize {
             self.flush_batch(out);
@@ -462,7 +468,9 @@ impl Peer {
     }
 
     fn applied(&mut self, index: u64, out: &mut Vec<Effect>) {
-        assert!(index >= self.applied_index, "the applier went back");
+        if index <= self.applied_index {
+            return;
+        }
         self.applied_index = index;
         self.raw.advance_apply_to(index);
         self.reads.applied(index, &self.region, out);

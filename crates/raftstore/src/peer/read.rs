@@ -58,6 +58,11 @@ impl Reads {
         }
     }
 
+    /// Whether a read waits for nothing but its index.
+    pub(super) fn await_applied(&self) -> bool {
+        !self.confirmed.is_empty()
+    }
+
     /// Answers the reads whose index is applied.
     pub(super) fn applied(
         &mut self,
@@ -115,8 +120,10 @@ mod tests {
         reads.confirmed(&context, 101);
         reads.applied(100, &Arc::default(), &mut out);
         assert!(out.is_empty(), "101 is not applied yet");
+        assert!(reads.await_applied());
         reads.applied(101, &Arc::default(), &mut out);
         assert_eq!(ready(&out), [1, 2]);
+        assert!(!reads.await_applied());
     }
 
     #[test]
