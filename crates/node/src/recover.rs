@@ -6,7 +6,7 @@
 //!
 //! **Invariants.** A store whose Raft log has lost what it promised does not start: every Region of
 //! the key-value state has its hard state, its log reaches to its applied index, and a directory
-//! without an ident has no log entries.
+//! without an ident has no log entries and no vote.
 //!
 //! **Not here.** Damage inside a file: the engines find it when they open.
 
@@ -105,14 +105,14 @@ fn refuse_orphaned_log<L: RaftLog>(log: &L) -> Result<(), StartError> {
         .regions()
         .map_err(StartError::engine("listing the Raft logs"))?;
     for region in regions {
-        let bounds = log
-            .bounds(region)
-            .map_err(StartError::engine("reading a Raft log"))?;
-        if bounds.is_some() {
-            return Err(StartError::Inconsistent {
-                region,
-                what: "there is a Raft log, but no key-value data".to_owned(),
-            });
+        let failed = || StartError::engine("reading a Raft log");
+        let bounds = log.bounds(region).map_err(failed())?;
+        let hard_state = log.hard_state(region).map_err(failed())?;
+        // What a bootstrap that was cut short has written; a vote would be forgotten with it.
+        let is_first = hard_state.is_none_or(|state| state == first_hard_state());
+        if bounds.is_some() || !is_first {
+            let what = "there is a Raft log, but no key-value data";
+            return Err(inconsistent(region, what));
         }
     }
     Ok(())
@@ -345,6 +345,28 @@ mod tests {
             matches!(result, Err(StartError::Inconsistent { .. })),
             "an orphaned log"
         );
+    }
+
+    #[test]
+    fn a_vote_without_key_value_data_is_not_overwritten() {
+        let disk = Disk::new();
+        let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
+        let a = identity("a", ApiVersion::V1);
+        let mut batch = log.batch();
+        batch.put_hard_state(DATA, &first_hard_state());
+        log.write(&mut batch, Durability::Synced).unwrap();
+        bootstrap(&kv, &log, &a, 4).expect("a bootstrap that was cut short is done again");
+        let vote = HardState {
+            term: 6,
+            vote: PeerId(22),
+            commit: 5,
+        };
+        batch.put_hard_state(DATA, &vote);
+        log.write(&mut batch, Durability::Synced).unwrap();
+        let empty_kv = disk.open_kv("other").unwrap();
+        let result = bootstrap(&empty_kv, &log, &a, 4);
+        assert!(matches!(result, Err(StartError::Inconsistent { .. })));
+        assert_eq!(log.hard_state(DATA).unwrap(), Some(vote));
     }
 
     #[test]
