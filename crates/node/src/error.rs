@@ -1,5 +1,6 @@
 //! Why a node does not start. Each message says what to do about it.
 
+use crate::identity::MembersError;
 use thiserror::Error;
 use types::{ClusterId, RegionId, StoreId};
 
@@ -15,27 +16,49 @@ pub enum StartError {
         #[source]
         source: engine::Error,
     },
-    /// The directory belongs to another cluster.
+    /// The list of first members is refused.
+    #[error(transparent)]
+    Members(#[from] MembersError),
+    /// The directory belongs to another member of its cluster.
     #[error(
-        "the data directory belongs to cluster {found}, but this node is configured for cluster \
-         {expected}: point it to the right directory, or correct the list of first members"
+        "the data directory belongs to member {found:?} (store {store} of cluster {cluster}), but \
+         this node is configured as {configured:?}: point it to its own directory, or set its name \
+         back to {found:?}"
     )]
-    ForeignCluster {
+    ForeignName {
         /// As configured.
-        expected: ClusterId,
+        configured: String,
         /// As found.
-        found: ClusterId,
+        found: String,
+        /// The directory's store.
+        store: StoreId,
+        /// The directory's cluster.
+        cluster: ClusterId,
     },
-    /// The directory belongs to another store of the cluster.
+    /// The list has members that the directory's cluster was not founded with.
     #[error(
-        "the data directory belongs to store {found}, but this node is configured as store \
-         {expected}: two nodes have exchanged their directories or names"
+        "the data directory belongs to cluster {cluster} with the first members {known}, but the \
+         list of first members has {names}, too: point this node to its own directory, or set the \
+         list back; members can't be added yet"
     )]
-    ForeignStore {
-        /// As configured.
-        expected: StoreId,
-        /// As found.
-        found: StoreId,
+    UnknownMembers {
+        /// Those that only the list has.
+        names: String,
+        /// Those of the directory.
+        known: String,
+        /// The directory's cluster.
+        cluster: ClusterId,
+    },
+    /// The list lacks members that the directory's cluster was founded with.
+    #[error(
+        "the data directory belongs to cluster {cluster}, and the list of first members lacks its \
+         members {names}: add them, with the addresses that they have today"
+    )]
+    UnlistedMembers {
+        /// Those that only the directory has.
+        names: String,
+        /// The directory's cluster.
+        cluster: ClusterId,
     },
     /// The API version is fixed when a cluster is bootstrapped.
     #[error(
@@ -50,9 +73,11 @@ pub enum StartError {
     },
     /// The Raft log or the key-value data is not what the other one needs.
     #[error(
-        "Region {region}: {what}. Part of this store's data is lost; starting would break promises \
-         that it made. Remove the whole data directory and let the store be filled anew from the \
-         other replicas"
+        "Region {region}: {what}. Part of this store's data is lost or not mounted, and starting \
+         without it would break promises that it made. Bring back the directory as it was when the \
+         node stopped; if it is lost, leave this node down: the others serve as long as they are a \
+         majority. Do not empty the directory and start again, and do not use an older copy: a store \
+         that forgot its votes can lose acknowledged writes"
     )]
     Inconsistent {
         /// The Region.

@@ -17,6 +17,7 @@ mod error;
 mod fsm;
 mod handle;
 mod handler;
+mod ident;
 mod identity;
 mod leaders;
 mod memory;
@@ -33,7 +34,9 @@ pub use fsm::{ApplyFsm, ApplyMessage, ApplyRouter, NoControl, PeerFsm, PeerMessa
 pub use fsm::{StoreFsm, StoreMessage, actors};
 pub use handle::{Delivery, NodeHandle, deliver};
 pub use handler::{ApplyHandler, PeerHandler};
-pub use identity::{Identity, Member, Members, MembersError};
+pub use ident::{Configured, Identified, identify};
+pub use identity::{DEFAULT_TOKEN, Identity, Member, Members, MembersError};
+pub use identity::{is_address, is_member_name};
 pub use leaders::Leaders;
 pub use memory::Memory;
 pub use node::{Node, NodeOptions, Parts};

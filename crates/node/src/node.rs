@@ -1,18 +1,18 @@
 //! The node put together: two batch systems, the ticker, the placement host.
 //!
-//! **Start.** The caller opens the engines; [`Node::start`] bootstraps or checks the directory, reads
-//! every replica, and starts the actors. **Stop** goes in reverse: no more ticks, the Peers answer
-//! everybody, the appliers end, the engines are synced.
+//! **Start.** The caller opens the engines and finds out whose directory it is ([`crate::identify`]);
+//! [`Node::start`] bootstraps a new one, reads every replica, and starts the actors. **Stop** goes in
+//! reverse: no more ticks, the Peers answer everybody, the appliers end, the engines are synced.
 //!
-//! **Invariants.** When [`Node::stop`] returns, no thread of the node is left, every request that was
-//! accepted has its answer, and everything applied is durable.
+//! **Invariants.** When [`Node::stop`] returns, no thread and no task of the node is left, every
+//! request that was accepted has its answer, and everything applied is durable.
 
 use crate::error::StartError;
-use crate::fsm::{ApplyFsm, ApplyMessage, NoControl, PeerFsm, PeerMessage, StoreFsm, StoreMessage};
 use crate::fsm::actors;
+use crate::fsm::{ApplyFsm, ApplyMessage, NoControl, PeerFsm, PeerMessage, StoreFsm, StoreMessage};
 use crate::handle::{Inner, NodeHandle};
 use crate::handler::{ApplyHandler, PeerHandler};
-use crate::identity::{Identity, Members};
+use crate::ident::Identified;
 use crate::leaders::Leaders;
 use crate::memory::Memory;
 use crate::placement_host::{self, Host};
@@ -30,6 +30,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use types::RequestId;
 
 /// Sizes, bounds and intervals of a node.
@@ -83,10 +84,8 @@ impl Default for NodeOptions {
 
 /// What a node is made of.
 pub struct Parts<K, L> {
-    /// Who it is.
-    pub identity: Identity,
-    /// The cluster's first members.
-    pub members: Members,
+    /// Who it is, as its directory says.
+    pub identified: Identified,
     /// The opened key-value engine.
     pub kv: K,
     /// The opened Raft log.
@@ -110,7 +109,8 @@ pub struct Node<K: KvEngine> {
     appliers: ThreadDriver<ApplyFsm, NoControl>,
     replies: Arc<ReplyTable>,
     ticker: Ticker,
-    host: tokio::task::JoinHandle<()>,
+    /// The placement host; nothing else.
+    host: JoinSet<()>,
     sync: Box<dyn FnOnce() -> engine::Result<()> + Send + Sync>,
 }
 
@@ -118,17 +118,17 @@ impl<K: KvEngine> Node<K> {
     /// Starts a node.
     ///
     /// # Errors
-    /// The directory is somebody else's or damaged, or a thread can't be started.
+    /// The directory is damaged, or a thread can't be started.
     pub fn start<L: RaftLog>(parts: Parts<K, L>) -> Result<Self, StartError> {
         let Parts {
-            identity,
-            members,
+            identified,
             kv,
             log,
             options,
             ..
         } = parts;
-        bootstrap(&kv, &log, &identity, members.len())?;
+        bootstrap(&kv, &log, &identified)?;
+        let identity = identified.identity;
         let recovered = recover(&kv, &log, &identity, &options.peer)?;
         let regions = recovered.replicas.iter();
         let regions = regions.map(|(peer, _)| peer.region().clone()).collect();
@@ -172,9 +172,6 @@ impl<K: KvEngine> Node<K> {
             room: ports.room.clone(),
             placement,
         });
-        let host = Host::new(handle.clone(), parts.placement);
-        let host = parts.runtime.spawn(host.run(inbox));
-
         let (engine, to_appliers) = (kv.clone(), ports.clone());
         let appliers = ThreadDriver::spawn("apply", appliers, move |_| {
             ApplyHandler::new(engine.clone(), to_appliers.clone())
@@ -184,6 +181,10 @@ impl<K: KvEngine> Node<K> {
             PeerHandler::new(raft_log.clone(), to_peers.clone())
         })?;
         let ticker = Ticker::start(peers.router(), options.tick)?;
+        // Last: a start that has failed leaves no task behind.
+        let mut host = JoinSet::new();
+        let placement_host = Host::new(handle.clone(), parts.placement);
+        host.spawn_on(placement_host.run(inbox), &parts.runtime);
         Ok(Self {
             handle,
             peers,
@@ -200,12 +201,24 @@ impl<K: KvEngine> Node<K> {
         self.handle.clone()
     }
 
-    /// Stops the node. Blocks until all of its threads have ended.
+    /// Ready when the placement host has ended, which it does by a panic only: the node has to stop.
+    pub async fn host_ended(&mut self) {
+        if self.host.join_next().await.is_none() {
+            std::future::pending().await
+        }
+    }
+
+    /// Stops the node. Ready when all of its threads and tasks have ended.
     ///
     /// # Errors
     /// The last sync failed; what was acknowledged is in the synced Raft log all the same.
-    pub fn stop(self) -> engine::Result<()> {
-        self.host.abort();
+    pub async fn stop(mut self) -> engine::Result<()> {
+        self.host.shutdown().await;
+        let stopped = tokio::task::spawn_blocking(move || self.stop_threads()).await;
+        stopped.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    fn stop_threads(self) -> engine::Result<()> {
         self.ticker.stop();
         self.handle.stop_writing_to_a_full_disk();
         let mut effects = Vec::new();

@@ -11,7 +11,8 @@
 //! **Not here.** Damage inside a file: the engines find it when they open.
 
 use crate::error::StartError;
-use crate::identity::{Ident, Identity};
+use crate::ident::{Ident, Identified};
+use crate::identity::Identity;
 use bytes::Bytes;
 use engine::{Cf, Durability, KvBatch, KvEngine, KvIterator, KvSnapshot, RaftLog, RaftLogBatch};
 use raftstore::apply::Applier;
@@ -30,22 +31,21 @@ pub struct Recovered {
 /// to one that is this store's already.
 ///
 /// # Errors
-/// The directory belongs to somebody else, or has lost a part.
+/// There are Raft logs without the data that they belong to.
 pub fn bootstrap<K: KvEngine, L: RaftLog>(
     kv: &K,
     log: &L,
-    identity: &Identity,
-    members: usize,
+    identified: &Identified,
 ) -> Result<(), StartError> {
-    let found = kv
-        .get(Cf::Raft, keys::STORE_IDENT_KEY)
-        .map_err(StartError::engine("reading the store's ident"))?;
-    if let Some(record) = found {
-        return check_ident(&record, identity);
+    if !identified.is_new {
+        return Ok(());
     }
+    let Identified {
+        identity, members, ..
+    } = identified;
     refuse_orphaned_log(log)?;
     let here = |region: &Region| region.peer_on(identity.store_id).is_some();
-    let regions: Vec<_> = first_regions(members, identity.api_version)
+    let regions: Vec<_> = first_regions(members.len(), identity.api_version)
         .into_iter()
         .filter(here)
         .collect();
@@ -60,7 +60,7 @@ pub fn bootstrap<K: KvEngine, L: RaftLog>(
         let applied = state::encode_apply_state(&first_apply_state());
         batch.put(Cf::Raft, &apply_key, &applied);
     }
-    let ident = Ident::of(identity).encode();
+    let ident = Ident::of(identified).encode();
     batch.put(Cf::Raft, keys::STORE_IDENT_KEY, &ident);
     log.write(&mut logs, Durability::Synced)
         .map_err(StartError::engine("writing the first Raft states"))?;
@@ -72,31 +72,6 @@ pub fn bootstrap<K: KvEngine, L: RaftLog>(
         regions = regions.len(),
         "bootstrapped"
     );
-    Ok(())
-}
-
-fn check_ident(record: &Bytes, identity: &Identity) -> Result<(), StartError> {
-    let found = Ident::decode(record).ok_or_else(|| StartError::Damaged {
-        what: "the store's ident can't be read".to_owned(),
-    })?;
-    if found.cluster_id != identity.cluster_id {
-        return Err(StartError::ForeignCluster {
-            expected: identity.cluster_id,
-            found: found.cluster_id,
-        });
-    }
-    if found.store_id != identity.store_id {
-        return Err(StartError::ForeignStore {
-            expected: identity.store_id,
-            found: found.store_id,
-        });
-    }
-    if found.api_version != identity.api_version {
-        return Err(StartError::ForeignApiVersion {
-            expected: identity.api_version.number(),
-            found: found.api_version.number(),
-        });
-    }
     Ok(())
 }
 
@@ -261,17 +236,26 @@ fn term_runs<L: RaftLog>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ident::{Configured, identify};
     use crate::identity::Members;
-    use engine::mem::Disk;
+    use engine::mem::{Disk, MemKv, MemLog};
     use types::{ApiVersion, HardState, LogEntry, PeerId};
 
     const DATA: RegionId = RegionId::FIRST_DATA;
 
-    fn identity(name: &str, api: ApiVersion) -> Identity {
-        Members::parse("a=h:1,b=h:2,c=h:3,d=h:4")
-            .unwrap()
-            .identify(name, api)
-            .unwrap()
+    /// Who opens this directory, with four members.
+    fn opened_by(name: &str, kv: &MemKv) -> Identified {
+        let configured = Configured {
+            name: name.to_owned(),
+            members: Members::parse("a=h:1,b=h:2,c=h:3,d=h:4").unwrap(),
+            api_version: ApiVersion::V1,
+            token: String::new(),
+        };
+        identify(kv, &configured).unwrap()
+    }
+
+    fn recovered(kv: &MemKv, log: &MemLog, who: &Identified) -> Result<Recovered, StartError> {
+        recover(kv, log, &who.identity, &PeerOptions::default())
     }
 
     fn entry(index: u64, term: u64) -> LogEntry {
@@ -286,10 +270,11 @@ mod tests {
     fn a_new_directory_gets_this_stores_share_and_keeps_it() {
         let disk = Disk::new();
         let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
-        let a = identity("a", ApiVersion::V1);
-        for _ in 0..2 {
-            bootstrap(&kv, &log, &a, 4).unwrap();
-            let found = recover(&kv, &log, &a, &PeerOptions::default()).unwrap();
+        for is_new in [true, false] {
+            let a = opened_by("a", &kv);
+            assert_eq!(a.is_new, is_new);
+            bootstrap(&kv, &log, &a).unwrap();
+            let found = recovered(&kv, &log, &a).unwrap();
             let ids: Vec<_> = found
                 .replicas
                 .iter()
@@ -303,35 +288,20 @@ mod tests {
     fn a_fourth_member_starts_empty() {
         let disk = Disk::new();
         let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
-        let d = identity("d", ApiVersion::V1);
-        bootstrap(&kv, &log, &d, 4).unwrap();
-        let found = recover(&kv, &log, &d, &PeerOptions::default()).unwrap();
+        let d = opened_by("d", &kv);
+        bootstrap(&kv, &log, &d).unwrap();
+        let found = recovered(&kv, &log, &d).unwrap();
         assert!(found.replicas.is_empty());
-    }
-
-    #[test]
-    fn a_directory_of_somebody_else_is_refused() {
-        let disk = Disk::new();
-        let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
-        bootstrap(&kv, &log, &identity("a", ApiVersion::V1), 4).unwrap();
-        let again = |identity: &Identity| bootstrap(&kv, &log, identity, 4).unwrap_err();
-        let mut foreign = identity("a", ApiVersion::V1);
-        foreign.cluster_id.0 += 1;
-        assert!(matches!(again(&foreign), StartError::ForeignCluster { .. }));
-        let b = identity("b", ApiVersion::V1);
-        assert!(matches!(again(&b), StartError::ForeignStore { .. }));
-        let v2 = identity("a", ApiVersion::V2);
-        assert!(matches!(again(&v2), StartError::ForeignApiVersion { .. }));
     }
 
     #[test]
     fn a_store_that_lost_a_part_does_not_start() {
         let disk = Disk::new();
         let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
-        let a = identity("a", ApiVersion::V1);
-        bootstrap(&kv, &log, &a, 4).unwrap();
+        let a = opened_by("a", &kv);
+        bootstrap(&kv, &log, &a).unwrap();
         let empty_log = disk.open_log("other").unwrap();
-        let result = recover(&kv, &empty_log, &a, &PeerOptions::default());
+        let result = recovered(&kv, &empty_log, &a);
         assert!(
             matches!(result, Err(StartError::Inconsistent { .. })),
             "no hard state"
@@ -340,7 +310,7 @@ mod tests {
         batch.append(DATA, &[entry(6, 6)]);
         log.write(&mut batch, Durability::Synced).unwrap();
         let empty_kv = disk.open_kv("other").unwrap();
-        let result = bootstrap(&empty_kv, &log, &a, 4);
+        let result = bootstrap(&empty_kv, &log, &a);
         assert!(
             matches!(result, Err(StartError::Inconsistent { .. })),
             "an orphaned log"
@@ -351,11 +321,11 @@ mod tests {
     fn a_vote_without_key_value_data_is_not_overwritten() {
         let disk = Disk::new();
         let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
-        let a = identity("a", ApiVersion::V1);
+        let a = opened_by("a", &kv);
         let mut batch = log.batch();
         batch.put_hard_state(DATA, &first_hard_state());
         log.write(&mut batch, Durability::Synced).unwrap();
-        bootstrap(&kv, &log, &a, 4).expect("a bootstrap that was cut short is done again");
+        bootstrap(&kv, &log, &a).expect("a bootstrap that was cut short is done again");
         let vote = HardState {
             term: 6,
             vote: PeerId(22),
@@ -364,7 +334,7 @@ mod tests {
         batch.put_hard_state(DATA, &vote);
         log.write(&mut batch, Durability::Synced).unwrap();
         let empty_kv = disk.open_kv("other").unwrap();
-        let result = bootstrap(&empty_kv, &log, &a, 4);
+        let result = bootstrap(&empty_kv, &log, &a);
         assert!(matches!(result, Err(StartError::Inconsistent { .. })));
         assert_eq!(log.hard_state(DATA).unwrap(), Some(vote));
     }
@@ -373,8 +343,8 @@ mod tests {
     fn a_log_shorter_than_what_was_promised_is_refused() {
         let disk = Disk::new();
         let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
-        let a = identity("a", ApiVersion::V1);
-        bootstrap(&kv, &log, &a, 4).unwrap();
+        let a = opened_by("a", &kv);
+        bootstrap(&kv, &log, &a).unwrap();
         let mut batch = log.batch();
         let hard_state = HardState {
             term: 6,
@@ -383,7 +353,7 @@ mod tests {
         };
         batch.put_hard_state(DATA, &hard_state);
         log.write(&mut batch, Durability::Synced).unwrap();
-        let result = recover(&kv, &log, &a, &PeerOptions::default());
+        let result = recovered(&kv, &log, &a);
         assert!(matches!(result, Err(StartError::Inconsistent { .. })));
     }
 

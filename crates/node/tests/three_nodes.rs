@@ -5,7 +5,9 @@
 use bytes::Bytes;
 use engine::mem::{Disk, MemKv};
 use engine::{Cf, KvIterator};
-use node::{Members, Node, NodeHandle, NodeOptions, Parts, PlacementLink, Transport};
+use node::{
+    Configured, Members, Node, NodeHandle, NodeOptions, Parts, PlacementLink, Transport, identify,
+};
 use placement::{Bootstrap, RegionHeartbeat, Request, Response, Store, StoreStats};
 use raftstore::bootstrap::first_regions;
 use raftstore::{Command, Mutation, Outcome, RaftMessage, RequestContext, RequestError};
@@ -55,18 +57,27 @@ impl Cluster {
             });
             let mut options = NodeOptions {
                 tick: Duration::from_millis(10),
+                disk_full_pause: Duration::from_millis(5),
                 ..NodeOptions::default()
             };
             options.peer.seed = member.store_id.get();
-            let node = Node::start(Parts {
-                identity: members.identify(&member.name, ApiVersion::V1).unwrap(),
+            let kv = disk.open_kv("kv").unwrap();
+            let configured = Configured {
+                name: member.name.clone(),
                 members: members.clone(),
-                kv: disk.open_kv("kv").unwrap(),
+                api_version: ApiVersion::V1,
+                token: String::new(),
+            };
+            let identified = identify(&kv, &configured).unwrap();
+            let cluster_id = identified.identity.cluster_id;
+            let node = Node::start(Parts {
+                identified,
+                kv,
                 log: disk.open_log("log").unwrap(),
                 transport: Arc::new(DirectTransport(Arc::clone(&handles))),
                 link: Arc::new(NoLink),
                 placement: placement::Config::new(Bootstrap {
-                    cluster_id: members.cluster_id(),
+                    cluster_id,
                     stores: stores.collect(),
                     regions: first_regions(3, ApiVersion::V1),
                 }),
@@ -82,9 +93,9 @@ impl Cluster {
         Self { nodes, handles }
     }
 
-    fn stop(self) {
+    async fn stop(self) {
         for node in self.nodes {
-            node.stop().unwrap();
+            node.stop().await.unwrap();
         }
     }
 
@@ -99,7 +110,12 @@ impl Cluster {
             for handle in self.handles() {
                 match handle.write(data_region(), command.clone()).await {
                     Ok(outcome) => return outcome,
-                    Err(RequestError::NotLeader { .. } | RequestError::StaleCommand) => {}
+                    Err(
+                        RequestError::NotLeader { .. }
+                        | RequestError::StaleCommand
+                        | RequestError::Undetermined
+                        | RequestError::DiskFull,
+                    ) => {}
                     Err(error) => panic!("unexpected {error}"),
                 }
             }
@@ -182,11 +198,11 @@ async fn concurrent_writes_are_all_read_back_and_survive_a_restart_of_all_nodes(
     let before = cluster.scan().await;
     assert_eq!(before.len(), 800);
     assert!(before.iter().all(|(key, value)| key == value));
-    Arc::into_inner(cluster).unwrap().stop();
+    Arc::into_inner(cluster).unwrap().stop().await;
 
     let cluster = Cluster::start(&disks);
     assert_eq!(cluster.scan().await, before);
-    cluster.stop();
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -217,6 +233,54 @@ async fn the_placement_driver_serves_where_its_region_leads_and_goes_on_after_a_
             Response::Region(Some(route)) => assert_eq!(route.region.id, RegionId::FIRST_DATA),
             other => panic!("unexpected {other:?}"),
         }
-        cluster.stop();
+        cluster.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_disks_refuse_writes_stop_nobody_and_are_forgotten_once_there_is_room() {
+    let disks = [Disk::new(), Disk::new(), Disk::new()];
+    let cluster = Arc::new(Cluster::start(&disks));
+    cluster.write(put("before".to_owned())).await;
+    disks.iter().for_each(|disk| disk.set_full(true));
+    let hanging = tokio::spawn({
+        let cluster = Arc::clone(&cluster);
+        async move { cluster.write(put("hanging".to_owned())).await }
+    });
+    let start = Instant::now();
+    loop {
+        let writes = cluster.handles().map(async |handle| {
+            let write = handle.write(data_region(), put("refused".to_owned()));
+            tokio::time::timeout(Duration::from_millis(50), write).await
+        });
+        let results = futures::future::join_all(writes).await;
+        if results.iter().any(|result| matches!(result, Ok(Err(RequestError::DiskFull)))) {
+            break;
+        }
+        assert!(start.elapsed() < DEADLINE, "nobody says that the disk is full");
+    }
+    disks.iter().for_each(|disk| disk.set_full(false));
+    hanging.await.unwrap();
+    let found = cluster.scan().await;
+    assert!(found.iter().any(|(key, _)| key == b"hanging"));
+    Arc::into_inner(cluster).unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_disk_is_full_stops_when_it_is_asked_to() {
+    let disks = [Disk::new(), Disk::new(), Disk::new()];
+    let cluster = Cluster::start(&disks);
+    cluster.write(put("before".to_owned())).await;
+    disks.iter().for_each(|disk| disk.set_full(true));
+    for handle in cluster.handles() {
+        let write = handle.write(data_region(), put("given up".to_owned()));
+        let _ = tokio::time::timeout(Duration::from_millis(50), write).await;
+    }
+    cluster.stop().await;
+    disks.iter().for_each(|disk| disk.set_full(false));
+    let cluster = Cluster::start(&disks);
+    cluster.write(put("after".to_owned())).await;
+    let found = cluster.scan().await;
+    assert!(found.iter().any(|(key, _)| key == b"before"));
+    cluster.stop().await;
 }

@@ -8,7 +8,7 @@
 use crate::backend::{Backend, Direction, ReadView, Visit};
 use crate::error::Failure;
 use bytes::Bytes;
-use node::{Identity, Members};
+use node::{DEFAULT_TOKEN, Identity, Members};
 use parking_lot::Mutex;
 use placement::{Bootstrap, Config, Effect, Input, Now, Placement};
 use raftstore::{Command, Mutation, Outcome, RaftMessage, RequestContext, RequestError};
@@ -73,7 +73,7 @@ impl FakeNode {
     pub(crate) fn in_cluster(list: &str, api_version: ApiVersion, range: KeyRange) -> Self {
         let members = Members::parse(list).expect("a good list");
         let identity = members
-            .identify("n1", api_version)
+            .identify("n1", api_version, DEFAULT_TOKEN)
             .expect("n1 is in the list");
         let peer = Peer {
             id: PeerId(11),

@@ -1,8 +1,8 @@
 //! A simulated store: the production handlers on two deterministic drivers, over a disk that
 //! outlives its lives.
 //!
-//! **Invariants.** A life begins with bootstrap and recovery, as a process does, and ends by a
-//! shutdown that answers nobody. What a life has in memory is gone with it.
+//! **Invariants.** A life begins with identification, bootstrap and recovery, as a process does, and
+//! ends by a shutdown that answers nobody. What a life has in memory is gone with it.
 //!
 //! **Not here.** When things happen (`world`).
 
@@ -18,8 +18,8 @@ use batch_system::{
 };
 use engine::mem::Disk;
 use node::{
-    ApplyFsm, ApplyHandler, DiskRoom, Identity, Leaders, Memory, NoControl, PeerFsm, PeerHandler,
-    PeerRouter, Ports, StartError, StoreFsm, actors, bootstrap, recover,
+    ApplyFsm, ApplyHandler, Configured, DiskRoom, Leaders, Memory, NoControl, PeerFsm, PeerHandler,
+    PeerRouter, Ports, StartError, StoreFsm, actors, bootstrap, identify, recover,
 };
 use raftstore::peer::PeerOptions;
 use raftstore::store::Store;
@@ -37,8 +37,7 @@ pub(crate) const MAILBOX_BYTES_MAX: usize = 64 << 10;
 /// What stays when a life ends.
 pub(crate) struct SimStore {
     pub(crate) disk: Disk,
-    identity: Identity,
-    members: usize,
+    configured: Configured,
     pub(crate) life: Option<Life>,
     /// Counts lives; events for another life are void.
     pub(crate) life_number: u64,
@@ -111,11 +110,10 @@ impl LifeOptions {
 }
 
 impl SimStore {
-    pub(crate) fn new(identity: Identity, members: usize, tick_us: u64) -> Self {
+    pub(crate) fn new(configured: Configured, tick_us: u64) -> Self {
         Self {
             disk: Disk::new(),
-            identity,
-            members,
+            configured,
             life: None,
             life_number: 0,
             paused_until_us: 0,
@@ -164,12 +162,13 @@ impl Life {
         let log = store.disk.open_log("log").map_err(failed("opening"))?;
         let kv = SimKv::new(kv, Arc::clone(&control));
         let log = SimLog::new(log, Arc::clone(&control));
-        bootstrap(&kv, &log, &store.identity, store.members)?;
-        let recovered = recover(&kv, &log, &store.identity, &options.peer)?;
+        let identified = identify(&kv, &store.configured)?;
+        bootstrap(&kv, &log, &identified)?;
+        let recovered = recover(&kv, &log, &identified.identity, &options.peer)?;
         let found = recovered.replicas.iter();
         let regions: Vec<Region> = found.map(|(peer, _)| peer.region().clone()).collect();
 
-        let state = Store::new(store.identity.store_id, regions.clone(), REPORT_TICKS);
+        let state = Store::new(identified.identity.store_id, regions.clone(), REPORT_TICKS);
         let peers = system(&options.pool, StoreFsm(state), MAILBOX_BYTES_MAX, outbox)?;
         let appliers = system(&options.pool, NoControl, usize::MAX, outbox)?;
         let sim_ports = Arc::new(SimPorts(Arc::clone(outbox)));

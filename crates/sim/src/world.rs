@@ -17,7 +17,7 @@ use crate::rng::Rng;
 use crate::store::SimStore;
 use crate::trace::Trace;
 use bytes::Bytes;
-use node::Members;
+use node::{Configured, DEFAULT_TOKEN, Members};
 use std::collections::BTreeMap;
 use std::fmt;
 use types::{ApiVersion, Epoch, Peer, PeerId, RegionId, RequestId};
@@ -132,10 +132,15 @@ impl World {
         let api = rng.pick(&[ApiVersion::V1, ApiVersion::V2]);
         let members = Members::parse(MEMBERS).expect("a list of members");
         let mut clock = |name: &str| {
-            let identity = members.identify(name, api).expect("a member");
+            let configured = Configured {
+                name: name.to_owned(),
+                members: members.clone(),
+                api_version: api,
+                token: DEFAULT_TOKEN.to_owned(),
+            };
             let drift = rng.below(2 * plan.drift_ppm + 1);
             let tick_us = TICK_US * (1_000_000 + drift - plan.drift_ppm) / 1_000_000;
-            SimStore::new(identity, STORES, tick_us)
+            SimStore::new(configured, tick_us)
         };
         let stores = ["a", "b", "c"].map(&mut clock).into();
         Self {

@@ -5,7 +5,7 @@ use crate::backend::Backend;
 use crate::fake::FakeNode;
 use crate::limits::Limits;
 use crate::{LinkNode, PdLink};
-use node::PlacementLink;
+use node::{DEFAULT_TOKEN, PlacementLink};
 use placement::{RegionHeartbeat, Request, Response, Store, StoreStats};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,7 +43,9 @@ impl Cluster {
 
     fn link(&self) -> PdLink {
         let members = self.nodes[0].members();
-        let identity = members.identify("n2", ApiVersion::V1).unwrap();
+        let identity = members
+            .identify("n2", ApiVersion::V1, DEFAULT_TOKEN)
+            .unwrap();
         let store = Store {
             id: StoreId(2),
             address: identity.address.clone(),

@@ -1,6 +1,7 @@
 //! `pdpb.PD` and `keyspacepb.Keyspace` over a port, with the real placement driver behind them.
 
 use super::{Server, key};
+use crate::backend::Backend;
 use crate::fake::FakeNode;
 use crate::limits::Limits;
 use futures::stream;
@@ -14,7 +15,7 @@ use tonic::transport::Channel;
 async fn start(node: &FakeNode) -> (Server, PdClient<Channel>, Option<RequestHeader>) {
     let server = Server::start(node.clone(), Limits::default()).await;
     let client = PdClient::connect(server.url()).await.unwrap();
-    let cluster_id = node.members().cluster_id().get();
+    let cluster_id = node.identity().cluster_id.get();
     (
         server,
         client,
@@ -362,7 +363,7 @@ async fn the_default_keyspace_is_found_and_others_are_not() {
     let node = FakeNode::v2();
     let (server, _, _) = start(&node).await;
     let header = Some(RequestHeader {
-        cluster_id: node.members().cluster_id().get(),
+        cluster_id: node.identity().cluster_id.get(),
         sender_id: 0,
     });
     let mut client = KeyspaceClient::connect(server.url()).await.unwrap();

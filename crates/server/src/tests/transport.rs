@@ -5,7 +5,7 @@ use crate::address::Addresses;
 use crate::fake::FakeNode;
 use crate::limits::Limits;
 use crate::transport::{GrpcTransport, TransportOptions};
-use node::{Members, Transport};
+use node::{DEFAULT_TOKEN, Members, Transport};
 use parking_lot::Mutex;
 use proto::kvrpcpb::{RawGetRequest, RawPutRequest};
 use proto::tikvpb::tikv_client::TikvClient;
@@ -50,7 +50,9 @@ fn message(index: u64) -> RaftMessage {
 }
 
 fn transport(members: &Members, addresses: Arc<Moving>) -> GrpcTransport {
-    let identity = members.identify("n2", ApiVersion::V1).unwrap();
+    let identity = members
+        .identify("n2", ApiVersion::V1, DEFAULT_TOKEN)
+        .unwrap();
     GrpcTransport::new(
         identity,
         addresses,
