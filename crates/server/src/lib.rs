@@ -1,8 +1,9 @@
 //! A node's face to the network: gRPC services, HTTP routes, the transport between stores, and the
 //! link to the placement driver.
 //!
-//! **How the parts meet.** The binary makes a [`GrpcTransport`] and a [`PdLink`], starts the node with
-//! them, tells both about the node ([`GrpcTransport::on_unreachable`], [`PdLink::run`]), and runs
+//! **How the parts meet.** The binary shows the start on a status port ([`serve_status`]), asks whether
+//! a new store may begin ([`check_newcomer`]), makes a [`GrpcTransport`] and a [`PdLink`], starts the
+//! node with them, tells both about the node ([`GrpcTransport::on_unreachable`], [`PdLink::run`]), and runs
 //! [`serve`] on the node's port until it shall stop.
 //!
 //! **Invariants.** Whatever comes over the wire ends as a typed error at worst; nothing here panics on
@@ -23,8 +24,10 @@ mod fake;
 mod http;
 pub mod limits;
 mod listener;
+mod newcomer;
 mod placement_link;
 mod service;
+mod status;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -33,7 +36,9 @@ mod wire;
 
 pub use address::Addresses;
 pub use limits::Limits;
+pub use newcomer::{NewcomerError, check_newcomer};
 pub use placement_link::{LinkNode, PdLink};
+pub use status::{NodeStatus, Stage, serve_status};
 pub use transport::{GrpcTransport, OnUnreachable, TransportOptions};
 
 use engine::KvEngine;

@@ -2,6 +2,7 @@
 
 mod batch_commands;
 mod link;
+mod newcomer;
 mod pd;
 mod port;
 mod raw;
