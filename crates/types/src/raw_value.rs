@@ -34,7 +34,10 @@ pub const fn expiry_of_ttl(ttl_s: u64, now_s: u64) -> Option<u64> {
 
 /// Appends the stored form of a value to `out`; `expires_at_s` is in seconds since the Unix epoch.
 pub fn encode_into(user_value: &[u8], expires_at_s: Option<u64>, out: &mut Vec<u8>) {
-    out.reserve(HEADER_BYTES_MAX + user_value.len());
+    let header_bytes = expires_at_s.map_or(1, |_| HEADER_BYTES_MAX);
+    // No more than is needed: a buffer that is exactly full becomes `Bytes` without another
+    // allocation.
+    out.reserve(header_bytes + user_value.len());
     match expires_at_s {
         None => out.push(0),
         Some(expiry) => {

@@ -10,7 +10,8 @@
 //! queued when a connection breaks is dropped as well: it would be stale.
 //!
 //! **Invariants.** No call blocks or waits for the network. A queue is bounded in messages and in
-//! bytes. Messages to one store stay in order as long as its connection lives.
+//! bytes. Appends to one store stay in order as long as its connection lives; what is small overtakes
+//! them (see `queue`).
 //!
 //! **Not here.** Receiving (`service::raft`), and large snapshots.
 
@@ -24,7 +25,7 @@ use parking_lot::RwLock;
 use proto::tikvpb::tikv_client::TikvClient;
 use queue::Queue;
 use raftstore::RaftMessage;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -64,9 +65,12 @@ pub type OnUnreachable = Box<dyn Fn(RegionId, PeerId) + Send + Sync>;
 pub struct GrpcTransport {
     shared: Arc<Shared>,
     /// `None` once it has stopped.
-    links: RwLock<Option<HashMap<StoreId, Link>>>,
+    links: RwLock<Option<Links>>,
     runtime: Handle,
 }
+
+/// By store, of which there are few: a tree is quicker to ask than a hash.
+type Links = BTreeMap<StoreId, Link>;
 
 struct Shared {
     identity: Identity,
@@ -98,7 +102,7 @@ impl GrpcTransport {
         };
         Self {
             shared: Arc::new(shared),
-            links: RwLock::new(Some(HashMap::new())),
+            links: RwLock::new(Some(Links::new())),
             runtime,
         }
     }
@@ -118,13 +122,13 @@ impl GrpcTransport {
         }
     }
 
-    /// The queue of a store; `None` when the transport has stopped.
-    fn queue(&self, store: StoreId) -> Option<Arc<Queue>> {
-        if let Some(link) = self.links.read().as_ref()?.get(&store) {
-            return Some(Arc::clone(&link.queue));
-        }
+    /// Adds the link to a store, unless the transport has stopped.
+    fn link(&self, store: StoreId) {
         let mut links = self.links.write();
-        let link = links.as_mut()?.entry(store).or_insert_with(|| {
+        let Some(links) = links.as_mut() else {
+            return;
+        };
+        links.entry(store).or_insert_with(|| {
             let queue = Arc::new(Queue::new(&self.shared.options));
             let connection = connect(Arc::clone(&self.shared), store, Arc::clone(&queue));
             Link {
@@ -132,22 +136,31 @@ impl GrpcTransport {
                 task: self.runtime.spawn(connection),
             }
         });
-        Some(Arc::clone(&link.queue))
     }
 }
 
 impl Transport for GrpcTransport {
     fn send(&self, message: RaftMessage) {
-        let Some(queue) = self.queue(message.to.store_id) else {
+        let store = message.to.store_id;
+        let mut links = self.links.read();
+        if links
+            .as_ref()
+            .is_some_and(|links| !links.contains_key(&store))
+        {
+            drop(links);
+            self.link(store);
+            links = self.links.read();
+        }
+        let Some(link) = links.as_ref().and_then(|links| links.get(&store)) else {
             return;
         };
-        if let Err(message) = queue.push(message) {
+        if let Err(message) = link.queue.push(message) {
             self.shared.unreachable(message.region_id, message.to.id);
         }
     }
 
     fn flush(&self) {
-        for link in self.links.read().iter().flat_map(HashMap::values) {
+        for link in self.links.read().iter().flat_map(Links::values) {
             link.queue.wake();
         }
     }
