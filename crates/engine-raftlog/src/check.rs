@@ -2,8 +2,9 @@
 //!
 //! **Not here.** Whether what is found is a crash's doing: see `verify`.
 
-use crate::record::{LogFile, Record};
+use crate::record::LogFile;
 use engine::Result;
+use engine::chain::Record;
 use engine::file::failed;
 use std::fs::File;
 use std::path::Path;
@@ -70,7 +71,7 @@ fn read(file: &mut LogFile, sequence: u64) -> std::io::Result<Verdict> {
                 at += length;
                 records += 1;
             }
-            Record::Broken(why) => {
+            Record::Broken { why, .. } => {
                 let next = file.find_record(header, at + 1)?;
                 return Ok(Verdict::Broken {
                     records,

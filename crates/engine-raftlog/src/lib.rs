@@ -30,6 +30,7 @@
 mod check;
 mod convert;
 mod disk;
+mod encode;
 mod items;
 mod log;
 #[cfg(test)]

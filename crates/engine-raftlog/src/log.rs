@@ -1,33 +1,42 @@
 //! [`RaftLogEngine`]: the log itself.
 //!
+//! **Why the first index is a value too.** raft-engine forgets a compaction together with the file that
+//! it stands in, though entries before it may live on in a rewritten file: after a restart they would
+//! be back. A value lives on until it is replaced. So each change of a log's first index puts it as a
+//! value as well, and opening compacts up to there again.
+//!
 //! **Invariants.**
 //! - Whatever would make raft-engine panic (a hole, an overwrite of what is compacted) is refused
 //!   before it gets there.
 //! - `unsynced` is set after a buffered write is in the file and before its call returns; so a sync
 //!   that finds it unset has nothing to do.
 //!
-//! **Not here.** Opening: see `open`.
+//! **Not here.** Opening: see `open`. What a batch is in raft-engine: see `encode`.
 
 use crate::RaftLogOptions;
-use crate::convert::{EntryExt, from_raft, to_raft};
+use crate::convert::{EntryExt, from_raft};
+use crate::encode::{APPLY_STATE_KEY, Encoder, FIRST_INDEX_KEY, HARD_STATE_KEY, decode_index};
 use crate::manifest::Queue;
-use crate::open::{Opened, log_queue, open, translate};
+use crate::open::{Opened, WatchedEngine, log_queue, open, translate};
 use engine::bounds::{Bounds, check_fetch};
-use engine::log_batch::{LogBatch, LogOperation, bounds_after};
-use engine::{Durability, Error, RaftLog, RaftLogBatch, Result, codec, entry_bytes};
+use engine::log_batch::LogBatch;
+use engine::{
+    Durability, ENTRY_OVERHEAD_BYTES, Error, RaftLog, RaftLogBatch, Result, codec, entry_bytes,
+};
 use parking_lot::Mutex;
+use raft::eraftpb::Entry;
 use raft_engine::{Command, LogBatch as EngineBatch};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use types::{ApplyState, HardState, LogEntry, RegionId};
 
-const HARD_STATE_KEY: &[u8] = b"h";
-const APPLY_STATE_KEY: &[u8] = b"a";
 /// raft-engine syncs only together with a write, so a sync writes this: under the id that no Region
 /// has.
 const SYNC_REGION: u64 = 0;
 const SYNC_KEY: &[u8] = b"s";
+/// How often a read is tried while compactions and purges run beside it.
+const READS_MAX: usize = 3;
 
 /// Raft logs in a directory.
 #[derive(Clone)]
@@ -41,6 +50,8 @@ pub(crate) struct Inner {
     unsynced: AtomicBool,
     /// Held through a sync, so that a second one doesn't return before the first is done.
     syncing: Mutex<()>,
+    /// As many as writers were at work at once.
+    encoders: Mutex<Vec<Encoder>>,
 }
 
 impl RaftLogEngine {
@@ -51,17 +62,38 @@ impl RaftLogEngine {
     /// offset and what to do, if anything but a torn end is missing or damaged; [`Error::Io`],
     /// [`Error::Sync`] and [`Error::DiskFull`] if the files can't be read or written.
     pub fn open(directory: &Path, options: &RaftLogOptions) -> Result<Self> {
-        Ok(Self {
+        let log = Self {
             inner: Arc::new(Inner {
                 opened: open(directory, options)?,
                 directory: directory.to_path_buf(),
                 unsynced: AtomicBool::new(false),
                 syncing: Mutex::new(()),
+                encoders: Mutex::default(),
             }),
-        })
+        };
+        log.compact_again()?;
+        Ok(log)
     }
 
-    fn engine(&self) -> &crate::open::WatchedEngine {
+    /// Drops the entries whose compaction raft-engine may have forgotten.
+    fn compact_again(&self) -> Result<()> {
+        let mut batch = EngineBatch::default();
+        for region in self.engine().raft_groups() {
+            let wanted = self.state(RegionId(region), FIRST_INDEX_KEY, decode_index)?;
+            let found = self.engine().first_index(region);
+            if let (Some(index), Some(found)) = (wanted, found)
+                && found < index
+            {
+                batch.add_command(region, Command::Compact { index });
+            }
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.write_engine(&mut batch, false)
+    }
+
+    fn engine(&self) -> &WatchedEngine {
         &self.inner.opened.engine
     }
 
@@ -101,31 +133,39 @@ impl RaftLogEngine {
         };
         decode(&value).map(Some).ok_or_else(error)
     }
-}
 
-fn translate_operations(operations: &[LogOperation]) -> raft_engine::Result<EngineBatch> {
-    let mut batch = EngineBatch::with_capacity(operations.len());
-    for operation in operations {
-        match operation {
-            LogOperation::Append(region, entries) => {
-                let entries: Vec<_> = entries.iter().map(to_raft).collect();
-                batch.add_entries::<EntryExt>(region.get(), &entries)?;
-            }
-            LogOperation::HardState(region, state) => {
-                let value = codec::encode_hard_state(state);
-                batch.put(region.get(), HARD_STATE_KEY.to_vec(), value)?;
-            }
-            LogOperation::ApplyState(region, state) => {
-                let value = codec::encode_apply_state(state);
-                batch.put(region.get(), APPLY_STATE_KEY.to_vec(), value)?;
-            }
-            LogOperation::Compact(region, up_to) => {
-                batch.add_command(region.get(), Command::Compact { index: *up_to });
-            }
-            LogOperation::Remove(region) => batch.add_command(region.get(), Command::Clean),
-        }
+    /// Encodes `batch`, of which nothing is written if that fails.
+    fn encode(&self, batch: &LogBatch, encoder: &mut Encoder) -> Result<()> {
+        let current = |region| self.current(region);
+        let walked = batch.walk(current, |operation, before, after| {
+            let encoded = encoder.add(operation, before, after);
+            encoded.map_err(|error| self.translate(error, "encode"))
+        });
+        walked.map(drop)
     }
-    Ok(batch)
+
+    /// The first entries of `[low, high)`: at least one, and more while their encodings together are
+    /// within `bytes_max`.
+    ///
+    /// The range was in the log a moment ago, but a compaction may drop it and a purge may move it
+    /// between looking up where it is and reading it there.
+    fn read(&self, region: RegionId, low: u64, high: u64, bytes_max: u64) -> Result<Vec<Entry>> {
+        let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let mut entries = Vec::new();
+        let mut failure = raft_engine::Error::EntryNotFound;
+        for _ in 0..READS_MAX {
+            check_fetch(region, self.current(region), low, high)?;
+            entries.clear();
+            let (id, engine) = (region.get(), self.engine());
+            match engine.fetch_entries_to::<EntryExt>(id, low, high, Some(limit), &mut entries) {
+                Ok(_) if !entries.is_empty() => return Ok(entries),
+                Ok(_) => {}
+                Err(error) => failure = error,
+            }
+        }
+        check_fetch(region, self.current(region), low, high)?;
+        Err(self.translate(failure, "read"))
+    }
 }
 
 impl RaftLog for RaftLogEngine {
@@ -136,21 +176,21 @@ impl RaftLog for RaftLogEngine {
     }
 
     fn write(&self, batch: &mut LogBatch, durability: Durability) -> Result<()> {
-        if batch.is_empty() {
-            return match durability {
-                Durability::Buffered => self.inner.opened.watch.check(),
-                Durability::Synced => self.sync(),
-            };
-        }
-        bounds_after(batch.operations(), |region| self.current(region))?;
-        let translated = translate_operations(batch.operations());
-        let mut translated = translated.map_err(|error| self.translate(error, "encode"))?;
-        let sync = durability == Durability::Synced;
-        self.write_engine(&mut translated, sync)?;
-        if !sync {
-            self.inner.unsynced.store(true, Ordering::SeqCst);
+        let kept = self.inner.encoders.lock().pop();
+        let mut encoder = kept.unwrap_or_default();
+        self.encode(batch, &mut encoder)?;
+        match (encoder.batch.is_empty(), durability) {
+            (true, Durability::Buffered) => self.inner.opened.watch.check()?,
+            (true, Durability::Synced) => self.sync()?,
+            (false, Durability::Buffered) => {
+                self.write_engine(&mut encoder.batch, false)?;
+                self.inner.unsynced.store(true, Ordering::SeqCst);
+            }
+            (false, Durability::Synced) => self.write_engine(&mut encoder.batch, true)?,
         }
         batch.clear();
+        encoder.entries.clear();
+        self.inner.encoders.lock().push(encoder);
         Ok(())
     }
 
@@ -174,9 +214,11 @@ impl RaftLog for RaftLogEngine {
     }
 
     fn entry(&self, region: RegionId, index: u64) -> Result<Option<LogEntry>> {
-        let entry = self.engine().get_entry::<EntryExt>(region.get(), index);
-        let entry = entry.map_err(|error| self.translate(error, "read"))?;
-        Ok(entry.map(from_raft))
+        match self.read(region, index, index.saturating_add(1), 0) {
+            Ok(entries) => Ok(entries.into_iter().next().map(from_raft)),
+            Err(Error::Compacted { .. } | Error::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn fetch(
@@ -187,26 +229,15 @@ impl RaftLog for RaftLogEngine {
         max_bytes: u64,
     ) -> Result<Vec<LogEntry>> {
         check_fetch(region, self.current(region), low, high)?;
+        // raft-engine reserves room for the whole range that it is asked for.
+        let high = high.min(low.saturating_add(max_bytes / ENTRY_OVERHEAD_BYTES + 1));
         let mut entries: Vec<LogEntry> = Vec::new();
         let mut bytes = 0;
         let mut next = low;
         // raft-engine counts encoded bytes, so one call may stop too early or go too far.
         while next < high && (bytes < max_bytes || entries.is_empty()) {
-            let limit = usize::try_from(max_bytes.saturating_sub(bytes)).unwrap_or(usize::MAX);
-            let mut fetched = Vec::new();
-            let read = self.engine().fetch_entries_to::<EntryExt>(
-                region.get(),
-                next,
-                high,
-                Some(limit),
-                &mut fetched,
-            );
-            read.map_err(|error| self.translate(error, "read"))?;
-            assert!(
-                !fetched.is_empty(),
-                "a fetch of entries that are there brought none"
-            );
-            for entry in fetched.into_iter().map(from_raft) {
+            let read = self.read(region, next, high, max_bytes.saturating_sub(bytes))?;
+            for entry in read.into_iter().map(from_raft) {
                 bytes += entry_bytes(&entry);
                 if bytes > max_bytes && !entries.is_empty() {
                     return Ok(entries);

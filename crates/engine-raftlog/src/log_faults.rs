@@ -5,6 +5,8 @@
 
 use crate::{RaftLogEngine, RaftLogOptions};
 use bytes::Bytes;
+use engine::conformance::LogPlace;
+use engine::conformance::faults::FaultyLogPlace;
 use engine::{Action, Durability, Error, RaftLog, RaftLogBatch};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -75,6 +77,32 @@ fn last(log: &RaftLogEngine) -> u64 {
     bounds.expect("there are entries").1
 }
 
+struct Place(TempDir);
+
+impl LogPlace for Place {
+    type Log = RaftLogEngine;
+
+    fn fresh() -> Self {
+        Self(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    fn open(&self) -> RaftLogEngine {
+        open(&self.0)
+    }
+}
+
+impl FaultyLogPlace for Place {
+    fn set_full(&self, log: &RaftLogEngine, full: bool) {
+        log.inner.opened.watch.disk().set_full(full);
+    }
+
+    fn fail_syncs(&self, log: &RaftLogEngine, fail: bool) {
+        log.inner.opened.watch.disk().fail_syncs(fail);
+    }
+}
+
+engine::raft_log_fault_conformance!(Place);
+
 #[test]
 fn a_failed_sync_stops_the_log_for_good() {
     let (directory, log) = fresh();
@@ -110,27 +138,6 @@ fn a_sync_of_nothing_writes_nothing() {
     let (_directory, log) = fresh();
     log.inner.opened.watch.disk().fail_syncs(true);
     log.sync().expect("there is nothing to sync");
-}
-
-#[test]
-fn a_full_disk_refuses_a_write_leaves_the_batch_and_recovers() {
-    for durability in [Durability::Buffered, Durability::Synced] {
-        let (directory, log) = fresh();
-        append(&log, 1, Durability::Buffered).expect("there is room");
-        let mut batch = log.batch();
-        batch.put_hard_state(REGION, &HardState::default());
-        log.inner.opened.watch.disk().set_full(true);
-        for _ in 0..3 {
-            let error = log.write(&mut batch, durability).expect_err("no room");
-            assert!(matches!(error, Error::DiskFull { .. }), "{error:?}");
-            assert!(!batch.is_empty());
-        }
-        log.inner.opened.watch.disk().set_full(false);
-        log.write(&mut batch, durability).expect("there is room");
-        append(&log, 2, Durability::Synced).expect("there is room");
-        drop((batch, log));
-        assert_eq!(last(&open(&directory)), 2);
-    }
 }
 
 #[test]

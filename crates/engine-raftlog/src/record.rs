@@ -17,6 +17,7 @@
 //! **Not here.** What items say: see `items`.
 
 use crate::items::entries_bytes;
+use engine::chain::{Budget, Record, content_bytes, find_chain};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -29,8 +30,6 @@ const RECORD_HEADER_BYTES: u64 = 16;
 /// The compressions that raft-engine knows.
 const UNCOMPRESSED: u64 = 0;
 const LZ4: u64 = 1;
-/// What a search for a record checks at most, as a multiple of what it searches.
-const SEARCH_FACTOR: u64 = 32;
 /// What one read takes from a file at least, if it has it.
 const READ_BYTES: usize = 256 << 10;
 
@@ -61,22 +60,6 @@ impl Header {
             signature: sequence as u32,
         }
     }
-}
-
-/// What the header of a record says. Bytes.
-struct Shape {
-    length: u64,
-    items_at: u64,
-    compression: u64,
-}
-
-/// Whether a record is whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Record {
-    /// It is, and takes so many bytes.
-    Whole(u64),
-    /// It isn't, because of this.
-    Broken(&'static str),
 }
 
 impl LogFile {
@@ -133,88 +116,56 @@ impl LogFile {
         Ok(whole.then_some(expected))
     }
 
-    /// What stands at `offset`, if it may be the header of a record.
-    fn shape(&mut self, offset: u64) -> io::Result<Option<Shape>> {
-        if self.length - offset < RECORD_HEADER_BYTES {
-            return Ok(None);
+    /// What stands at `offset`, which must lie within the file.
+    pub(crate) fn record(&mut self, header: Header, offset: u64) -> io::Result<Record> {
+        let rest = self.length - offset;
+        let broken = |why, claimed_bytes| {
+            Ok(Record::Broken {
+                why,
+                claimed_bytes: rest.min(claimed_bytes),
+            })
+        };
+        if rest < RECORD_HEADER_BYTES {
+            return broken("its header is cut off", rest);
         }
         let first = self.number(offset)?;
         let items_at = self.number(offset + NUMBER_BYTES as u64)?;
-        let shape = Shape {
-            length: first >> 8,
-            compression: first & 0xff,
-            items_at,
-        };
-        let may_be =
-            shape.compression <= LZ4 && items_at >= RECORD_HEADER_BYTES && items_at < shape.length;
-        Ok(may_be.then_some(shape))
-    }
-
-    /// Whether a whole record stands at `offset`, which must lie within the file.
-    pub(crate) fn record(&mut self, header: Header, offset: u64) -> io::Result<Record> {
-        let Some(shape) = self.shape(offset)? else {
-            return Ok(Record::Broken("its header is not one"));
-        };
-        if shape.length > self.length - offset {
-            return Ok(Record::Broken("it reaches behind the end of the file"));
+        let (length, compression) = (first >> 8, first & 0xff);
+        if compression > LZ4 || items_at < RECORD_HEADER_BYTES || items_at >= length {
+            return broken("its header is not one", 0);
         }
-        let items_bytes = (shape.length - shape.items_at) as usize;
-        let items = self.bytes(offset + shape.items_at, items_bytes)?;
+        if length > rest {
+            return broken("it reaches behind the end of the file", length);
+        }
+        let items = self.bytes(offset + items_at, (length - items_at) as usize)?;
         let Some(items) = checked(items, header.signature) else {
-            return Ok(Record::Broken("the checksum of its items is wrong"));
+            return broken("the checksum of its items is wrong", length);
         };
         let Some(entries_bytes) = entries_bytes(items) else {
-            return Ok(Record::Broken("its items are none"));
+            return broken("its items are none", length);
         };
-        let block_bytes = (shape.items_at - RECORD_HEADER_BYTES) as usize;
-        let block = match block_bytes {
-            0 => &[],
-            _ => {
-                let block = self.bytes(offset + RECORD_HEADER_BYTES, block_bytes)?;
-                let Some(block) = checked(block, 0) else {
-                    return Ok(Record::Broken("the checksum of its entries is wrong"));
-                };
-                block
-            }
-        };
-        if uncompressed_bytes(block, shape.compression) != Some(entries_bytes) {
-            return Ok(Record::Broken("its entries do not fit its compression"));
+        let block_bytes = (items_at - RECORD_HEADER_BYTES) as usize;
+        let mut block = self.bytes(offset + RECORD_HEADER_BYTES, block_bytes)?;
+        if block_bytes > 0 {
+            let Some(checked) = checked(block, 0) else {
+                return broken("the checksum of its entries is wrong", length);
+            };
+            block = checked;
         }
-        Ok(Record::Whole(shape.length))
+        if uncompressed_bytes(block, compression) != Some(entries_bytes) {
+            return broken("its entries do not fit its compression", length);
+        }
+        Ok(Record::Whole(length))
     }
 
-    /// Where at or behind `offset` whole records stand, one after another until the file ends, has
-    /// only zeros, or goes on with the header of one more that is torn. Less is no proof of a record:
-    /// a torn one may hold a client's value that looks like one.
-    ///
-    /// The search is bounded: where so much looks like records that it would take forever, the place
-    /// where it was given up is answered.
+    /// Where at or behind `offset` whole records stand, or may stand.
     pub(crate) fn find_record(&mut self, header: Header, offset: u64) -> io::Result<Option<u64>> {
+        // One window over all of it, since the search goes back and forth.
         let rest = self.bytes(offset, (self.length - offset) as usize)?;
-        let content = rest.iter().rposition(|byte| *byte != 0);
-        let content_end = content.map_or(offset, |last| offset + last as u64 + 1);
-        let mut budget_bytes = (self.length - offset).saturating_mul(SEARCH_FACTOR);
-        for candidate in offset..content_end {
-            let mut at = candidate;
-            let chain_goes_on = loop {
-                let Some(shape) = self.shape(at)? else {
-                    break at >= content_end;
-                };
-                let Some(left_bytes) = budget_bytes.checked_sub(shape.length.min(self.length - at))
-                else {
-                    return Ok(Some(candidate));
-                };
-                budget_bytes = left_bytes;
-                match self.record(header, at)? {
-                    Record::Whole(length) => at += length,
-                    Record::Broken(_) => break true,
-                }
-            };
-            if at > candidate && chain_goes_on {
-                return Ok(Some(candidate));
-            }
-        }
-        Ok(None)
+        let content_end = offset + content_bytes(rest);
+        let mut budget = Budget::new(self.length - offset);
+        let look = |at| self.record(header, at);
+        find_chain(offset, content_end, &mut budget, look)
     }
 }
 

@@ -404,8 +404,9 @@ fn a_torn_value_that_looks_like_a_record_is_cut_all_the_same() {
     // A client may store what it likes, a piece of this very file too.
     let file = newest(directory.path());
     let bytes = fs::read(&file).expect("the file is readable");
-    let record = bytes[69..end_of_records(&file)].to_vec();
-    let value = [b"before".to_vec(), record, vec![b'x'; 500]].concat();
+    let first = bytes[69..].first_chunk().expect("there are records");
+    let length = (u64::from_be_bytes(*first) >> 8) as usize;
+    let value = [b"before", &bytes[69..69 + length], &[b'x'; 500]].concat();
     let mut batch = log.batch();
     batch.append(
         REGION,

@@ -5,13 +5,9 @@
 //!
 //! **Not here.** Who has to act: `engine::Error` knows.
 
-use engine::Error;
+use engine::{Error, REMEDY};
 use rocksdb::ErrorKind;
 use std::path::Path;
-
-/// What to do about a damaged store, the same sentence for every engine of it.
-const REMEDY: &str =
-    "restore this store by removing its directory and replicating its Regions from the others";
 
 /// Our error for `source`, which came from `operation` on the database at `path`.
 pub(crate) fn translate(source: rocksdb::Error, operation: &'static str, path: &Path) -> Error {
@@ -42,27 +38,14 @@ pub(crate) fn translate(source: rocksdb::Error, operation: &'static str, path: &
     }
 }
 
-/// As [`translate`], for a call that syncs: a full disk can't be told from a sync that failed
-/// half-way, so nothing may be tried again.
-pub(crate) fn translate_sync(source: rocksdb::Error, path: &Path) -> Error {
-    match translate(source, "sync", path) {
-        Error::DiskFull { source } => Error::Sync {
-            path: path.to_path_buf(),
-            source,
-        },
-        Error::Io { source, .. } => Error::Sync {
+/// As [`translate`], for a call that changes files. RocksDB stops itself when one fails, on a full disk
+/// too, so nothing may be tried again; and of a call that syncs it isn't known what is durable.
+pub(crate) fn translate_change(source: rocksdb::Error, sync: bool, path: &Path) -> Error {
+    match translate(source, "write", path).half_done(path) {
+        Error::Io { source, .. } if sync => Error::Sync {
             path: path.to_path_buf(),
             source: Some(source),
         },
         other => other,
-    }
-}
-
-/// The error for bytes that RocksDB gave back unharmed but that we did not write.
-pub(crate) fn corrupt(path: &Path, what: String) -> Error {
-    Error::Corruption {
-        path: path.to_path_buf(),
-        reason: format!("{what}; {REMEDY}"),
-        source: None,
     }
 }

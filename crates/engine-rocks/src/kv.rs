@@ -5,22 +5,37 @@
 //!
 //! **Not here.** Reads of a snapshot: see `snapshot`.
 
-use crate::error::{translate, translate_sync};
+use crate::error::{translate, translate_change};
 use crate::size::SizeEstimator;
 use crate::{RocksOptions, RocksSnapshot};
 use bytes::Bytes;
+use engine::file::create_directory;
 use engine::{Cf, Durability, Error, KvBatch, KvEngine, Result};
-use rocksdb::{ColumnFamily, DB, DBRecoveryMode, WriteBatch, WriteOptions};
+use rocksdb::{ColumnFamily, DB, DBRecoveryMode, ReadOptions, WriteBatch, WriteOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An open database; closed when the last handle, batch or snapshot is gone.
 pub(crate) struct Database {
     pub(crate) db: DB,
     pub(crate) path: PathBuf,
+    /// The same for every read.
+    read_options: ReadOptions,
+    /// A write or a sync failed.
+    stopped: AtomicBool,
 }
 
 impl Database {
+    pub(crate) fn new(db: DB, path: &Path) -> Self {
+        Self {
+            db,
+            path: path.to_path_buf(),
+            read_options: ReadOptions::default(),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
     pub(crate) fn family(&self, cf: Cf) -> &ColumnFamily {
         let family = self.db.cf_handle(cf.name());
         family.expect("every family is opened with the database")
@@ -30,21 +45,39 @@ impl Database {
         translate(error, operation, &self.path)
     }
 
+    /// An error if a write or a sync has failed.
+    pub(crate) fn check_running(&self) -> Result<()> {
+        if self.stopped.load(Ordering::SeqCst) {
+            let reason = "a write or a sync of RocksDB failed";
+            return Err(Error::Stopped { reason });
+        }
+        Ok(())
+    }
+
+    /// Changes files, and stops for good if that fails.
+    fn change(
+        &self,
+        sync: bool,
+        change: impl FnOnce(&DB) -> std::result::Result<(), rocksdb::Error>,
+    ) -> Result<()> {
+        self.check_running()?;
+        change(&self.db).map_err(|error| {
+            self.stopped.store(true, Ordering::SeqCst);
+            translate_change(error, sync, &self.path)
+        })
+    }
+
     /// Writes `batch` with a sync or without.
     pub(crate) fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
+        let sync = durability == Durability::Synced;
         let mut options = WriteOptions::default();
-        options.set_sync(durability == Durability::Synced);
-        let written = self.db.write_opt(batch, &options);
-        written.map_err(|error| match durability {
-            Durability::Buffered => self.translate(error, "write"),
-            Durability::Synced => translate_sync(error, &self.path),
-        })
+        options.set_sync(sync);
+        self.change(sync, |db| db.write_opt(batch, &options))
     }
 
     /// Syncs the write-ahead log.
     pub(crate) fn sync(&self) -> Result<()> {
-        let synced = self.db.flush_wal(true);
-        synced.map_err(|error| translate_sync(error, &self.path))
+        self.change(true, |db| db.flush_wal(true))
     }
 }
 
@@ -62,15 +95,13 @@ impl RocksKv {
     /// [`Error::Locked`] while it is open elsewhere, [`Error::Corruption`] for damaged files,
     /// [`Error::Io`] and [`Error::DiskFull`] if it can't be read or written.
     pub fn open(path: &Path, options: &RocksOptions) -> Result<Self> {
+        create_directory(path)?;
         // The Raft log brings back what a damaged end of the write-ahead log held.
         let database = options.database(DBRecoveryMode::PointInTime);
         let opened = DB::open_cf_descriptors(&database, path, options.families());
         let db = opened.map_err(|error| translate(error, "open", path))?;
         Ok(Self {
-            database: Arc::new(Database {
-                db,
-                path: path.to_path_buf(),
-            }),
+            database: Arc::new(Database::new(db, path)),
             sizes: Arc::default(),
         })
     }
@@ -80,11 +111,9 @@ impl RocksKv {
     /// # Errors
     /// As [`KvEngine::sync`].
     pub fn flush(&self) -> Result<()> {
-        for cf in Cf::ALL {
-            let flushed = self.database.db.flush_cf(self.database.family(cf));
-            flushed.map_err(|error| translate_sync(error, &self.database.path))?;
-        }
-        Ok(())
+        let database = &self.database;
+        let flush = |cf| database.change(true, |db| db.flush_cf(database.family(cf)));
+        Cf::ALL.into_iter().try_for_each(flush)
     }
 }
 
@@ -109,15 +138,14 @@ impl KvEngine for RocksKv {
         }
         if batch.is_empty() {
             return match durability {
-                Durability::Buffered => Ok(()),
+                Durability::Buffered => self.database.check_running(),
                 Durability::Synced => self.sync(),
             };
         }
-        // RocksDB takes the batch even if it fails; the caller's must stay for another try.
-        let copy = WriteBatch::from_data(batch.batch.data());
-        self.database.write(copy, durability)?;
-        batch.clear();
-        Ok(())
+        // RocksDB takes the batch even if it fails; but then there is no other try.
+        let next = WriteBatch::with_capacity_bytes(batch.size_bytes());
+        let written = std::mem::replace(&mut batch.batch, next);
+        self.database.write(written, durability)
     }
 
     fn snapshot(&self) -> RocksSnapshot {
@@ -126,7 +154,8 @@ impl KvEngine for RocksKv {
 
     fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Bytes>> {
         let database = &self.database;
-        let found = database.db.get_pinned_cf(database.family(cf), key);
+        let (family, options) = (database.family(cf), &database.read_options);
+        let found = database.db.get_pinned_cf_opt(family, key, options);
         let value = found.map_err(|error| database.translate(error, "get"))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }

@@ -9,11 +9,14 @@
 //! - The write-ahead log is on for every write. A buffered write reaches the operating system
 //!   before the call returns, so it survives a killed process; a synced one survives the machine.
 //! - A torn end of the write-ahead log is dropped, as nothing in it was promised. Damage elsewhere
-//!   stops [`RocksLog`] at open; [`RocksKv`] recovers up to the damage, because the Raft log can
-//!   bring back what follows. Compare the applied index with the log's first index after opening.
+//!   stops [`RocksLog`] at open, by a check of our own (`wal`); [`RocksKv`] recovers up to the damage,
+//!   because the Raft log can bring back what follows. Compare the applied index with the log's first
+//!   index after opening.
+//! - After a write or a sync failed nothing is written any more, and every call that would says so.
 //!
 //! **Not here.** RocksDB's types: none is in a public signature.
 
+mod crc32c;
 mod error;
 mod kv;
 mod log;
@@ -21,6 +24,7 @@ mod log_keys;
 mod options;
 mod size;
 mod snapshot;
+mod wal;
 
 pub use kv::{RocksBatch, RocksKv};
 pub use log::RocksLog;

@@ -4,24 +4,29 @@
 //! the database they would cross the tombstones of compaction each time. They are found once at
 //! open, and follow every write.
 //!
-//! **Invariants.** The bounds name entries that are in the database. They change after the write
-//! that changes them succeeded; if it fails, the store stops or nothing was written.
+//! **Invariants.** The bounds name entries that are in the database, also while a write is under way:
+//! before it they lose what it drops, and after it they gain what it adds.
 //!
-//! **Not here.** Reclaiming space: RocksDB's compaction drops what `delete_range` hides.
+//! **Not here.** Reclaiming space: RocksDB's compaction drops what `delete_range` hides. What is checked
+//! before RocksDB opens: see `wal`.
 
-use crate::RocksOptions;
-use crate::error::{corrupt, translate};
+use crate::error::translate;
 use crate::kv::Database;
 use crate::log_keys as keys;
+use crate::{RocksOptions, wal};
 use engine::bounds::{Bounds, check_fetch};
-use engine::log_batch::{BoundsAfter, LogBatch, LogOperation, bounds_after};
-use engine::{Durability, RaftLog, RaftLogBatch, Result, codec, entry_bytes};
-use parking_lot::RwLock;
+use engine::file::{create_directory, lock_directory};
+use engine::log_batch::{BoundsAfter, LogBatch, LogOperation};
+use engine::{Durability, Error, RaftLog, RaftLogBatch, Result, codec, entry_bytes};
+use parking_lot::{Mutex, RwLock};
 use rocksdb::{DB, DBRawIterator, DBRecoveryMode, ReadOptions, WriteBatch};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use types::{ApplyState, HardState, LogEntry, RegionId};
+
+const LOCK: &str = "STORE-LOCK";
 
 /// Raft logs in a directory.
 #[derive(Clone)]
@@ -33,6 +38,10 @@ struct Inner {
     database: Database,
     /// Only of logs with entries.
     bounds: RwLock<BTreeMap<RegionId, (u64, u64)>>,
+    /// The number of the write-ahead log that must be there at the next start.
+    noted_wal: Mutex<Option<u64>>,
+    // Declared behind the database, so that it is closed before another may open it.
+    _lock: File,
 }
 
 impl RocksLog {
@@ -43,18 +52,23 @@ impl RocksLog {
     /// damaged files, [`engine::Error::Io`] and [`engine::Error::DiskFull`] if they can't be read
     /// or written.
     pub fn open(path: &Path, options: &RocksOptions) -> Result<Self> {
-        // Recovering up to a damaged record would forget promised entries without a word.
+        create_directory(path)?;
+        // RocksDB's own lock comes too late: the check reads before.
+        let lock = lock_directory(path, LOCK)?;
+        wal::check(path)?;
+        // What a damaged end held was not promised, now that the check has passed.
         let database = options.database(DBRecoveryMode::TolerateCorruptedTailRecords);
         let opened = DB::open_cf_descriptors(&database, path, options.log_family());
-        let database = Database {
-            db: opened.map_err(|error| translate(error, "open", path))?,
-            path: path.to_path_buf(),
-        };
+        let db = opened.map_err(|error| translate(error, "open", path))?;
+        let database = Database::new(db, path);
+        let noted = wal::note(path, None)?;
         let bounds = find_bounds(&database)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 database,
                 bounds: RwLock::new(bounds),
+                noted_wal: Mutex::new(noted),
+                _lock: lock,
             }),
         })
     }
@@ -67,15 +81,12 @@ impl RocksLog {
         self.inner.bounds.read().get(&region).copied()
     }
 
-    fn set_bounds(&self, after: &BoundsAfter) {
-        if after.is_empty() {
-            return;
-        }
+    fn set_bounds(&self, logs: impl IntoIterator<Item = (RegionId, Bounds)>) {
         let mut bounds = self.inner.bounds.write();
-        for (region, after) in after {
-            match after {
-                Some(after) => bounds.insert(*region, *after),
-                None => bounds.remove(region),
+        for (region, new) in logs {
+            match new {
+                Some(new) => bounds.insert(region, new),
+                None => bounds.remove(&region),
             };
         }
     }
@@ -90,7 +101,8 @@ impl RocksLog {
             return Ok(None);
         };
         let state = decode(&value);
-        let error = || corrupt(&self.database().path, format!("no state at key {key:02x?}"));
+        let what = || format!("no state at key {key:02x?}");
+        let error = || Error::damaged(&self.database().path, what());
         state.map(Some).ok_or_else(error)
     }
 
@@ -98,138 +110,41 @@ impl RocksLog {
         keys::decode_entry(index, value).ok_or_else(|| self.damaged(region, index))
     }
 
-    fn damaged(&self, region: RegionId, index: u64) -> engine::Error {
+    fn damaged(&self, region: RegionId, index: u64) -> Error {
         let what = format!("entry {index} of Region {region} is missing or damaged");
-        corrupt(&self.database().path, what)
-    }
-}
-
-/// What `operations` are in the database, where `current` tells a log's bounds before them.
-fn translate_operations(
-    operations: &[LogOperation],
-    current: impl Fn(RegionId) -> Bounds,
-) -> WriteBatch {
-    let mut batch = WriteBatch::default();
-    let mut changed = BoundsAfter::new();
-    for operation in operations {
-        match operation {
-            LogOperation::Append(region, entries) => {
-                let bounds = changed.entry(*region).or_insert_with(|| current(*region));
-                let (first, last) = (entries[0].index, entries[entries.len() - 1].index);
-                if let Some((_, old_last)) = *bounds
-                    && old_last > last
-                {
-                    let end = keys::entry_key(*region, old_last.saturating_add(1));
-                    batch.delete_range(keys::entry_key(*region, last + 1), end);
-                }
-                for entry in entries.iter() {
-                    batch.put(
-                        keys::entry_key(*region, entry.index),
-                        keys::encode_entry(entry),
-                    );
-                }
-                *bounds = Some((bounds.map_or(first, |(first, _)| first), last));
-            }
-            LogOperation::Compact(region, up_to) => {
-                let bounds = changed.entry(*region).or_insert_with(|| current(*region));
-                if let Some((first, last)) = *bounds
-                    && first < *up_to
-                {
-                    let end = (*up_to).min(last.saturating_add(1));
-                    batch.delete_range(
-                        keys::entry_key(*region, first),
-                        keys::entry_key(*region, end),
-                    );
-                }
-                *bounds = engine::bounds::after_compact(*bounds, *up_to);
-            }
-            LogOperation::HardState(region, state) => {
-                batch.put(
-                    keys::hard_state_key(*region),
-                    codec::encode_hard_state(state),
-                );
-            }
-            LogOperation::ApplyState(region, state) => {
-                batch.put(
-                    keys::apply_state_key(*region),
-                    codec::encode_apply_state(state),
-                );
-            }
-            LogOperation::Remove(region) => {
-                batch.delete_range(keys::first_key(*region), keys::end_key(*region));
-                changed.insert(*region, None);
-            }
-        }
-    }
-    batch
-}
-
-impl RaftLog for RocksLog {
-    type Batch = LogBatch;
-
-    fn batch(&self) -> LogBatch {
-        LogBatch::default()
+        Error::damaged(&self.database().path, what)
     }
 
-    fn write(&self, batch: &mut LogBatch, durability: Durability) -> Result<()> {
-        if batch.is_empty() {
-            return match durability {
-                Durability::Buffered => Ok(()),
-                Durability::Synced => self.sync(),
-            };
-        }
-        let after = bounds_after(batch.operations(), |region| self.current(region))?;
-        let translated = translate_operations(batch.operations(), |region| self.current(region));
-        if translated.is_empty() {
-            // A compaction of what is compacted leaves nothing to write, but may have to sync.
-            if durability == Durability::Synced {
-                self.sync()?;
-            }
-        } else {
-            self.database().write(translated, durability)?;
-        }
-        self.set_bounds(&after);
-        batch.clear();
+    /// Writes `batch`, which changes the bounds of logs to `after`.
+    fn write_batch(
+        &self,
+        batch: WriteBatch,
+        durability: Durability,
+        after: BoundsAfter,
+    ) -> Result<()> {
+        let shared = |(region, after): (&RegionId, &Bounds)| {
+            let ((first, last), (new_first, new_last)) = self.current(*region).zip(*after)?;
+            let (first, last) = (first.max(new_first), last.min(new_last));
+            (first <= last).then_some((first, last))
+        };
+        // Nobody is told of entries that the write is about to drop.
+        let during: Vec<_> = after.iter().map(|log| (*log.0, shared(log))).collect();
+        self.set_bounds(during);
+        self.database().write(batch, durability)?;
+        self.set_bounds(after);
         Ok(())
     }
 
-    fn regions(&self) -> Result<Vec<RegionId>> {
-        let mut regions = Vec::new();
-        let mut cursor = Cursor::new(self.database());
-        let mut from = Vec::new();
-        while let Some(region) = cursor.region_from(&from)? {
-            regions.push(region);
-            from = keys::end_key(region);
-        }
-        Ok(regions)
-    }
-
-    fn bounds(&self, region: RegionId) -> Result<Option<(u64, u64)>> {
-        Ok(self.current(region))
-    }
-
-    fn entry(&self, region: RegionId, index: u64) -> Result<Option<LogEntry>> {
-        match self.current(region) {
-            Some((first, last)) if (first..=last).contains(&index) => {}
-            _ => return Ok(None),
-        }
-        let value = self.read(&keys::entry_key(region, index))?;
-        let value = value.ok_or_else(|| self.damaged(region, index))?;
-        self.decode(region, index, &value).map(Some)
-    }
-
-    fn fetch(
+    /// The entries of `[low, high)`, as [`RaftLog::fetch`] answers them. An error may mean that they
+    /// were dropped meanwhile.
+    fn read_entries(
         &self,
         region: RegionId,
         low: u64,
         high: u64,
         max_bytes: u64,
     ) -> Result<Vec<LogEntry>> {
-        check_fetch(region, self.current(region), low, high)?;
         let mut entries: Vec<LogEntry> = Vec::new();
-        if low >= high {
-            return Ok(entries);
-        }
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(keys::entry_key(region, high));
         let mut iter = self.database().db.raw_iterator_opt(options);
@@ -254,6 +169,121 @@ impl RaftLog for RocksLog {
         }
         Ok(entries)
     }
+}
+
+/// Adds to `batch` what `operation` is in the database, on a log with these bounds before and after
+/// it. `value` is room for an entry's encoding.
+fn translate_operation(
+    batch: &mut WriteBatch,
+    value: &mut Vec<u8>,
+    operation: LogOperation<'_>,
+    before: Bounds,
+    after: Bounds,
+) {
+    // Entries of `[from, to)`.
+    let drop_entries = |batch: &mut WriteBatch, region, from, to| {
+        batch.delete_range(keys::entry_key(region, from), keys::entry_key(region, to));
+    };
+    match operation {
+        LogOperation::Append(region, entries) => {
+            if let (Some((_, old_last)), Some((_, last))) = (before, after)
+                && old_last > last
+            {
+                drop_entries(batch, region, last + 1, old_last.saturating_add(1));
+            }
+            for entry in entries {
+                keys::encode_entry(entry, value);
+                batch.put(keys::entry_key(region, entry.index), &value);
+            }
+        }
+        LogOperation::Compact(region, _) => {
+            if let Some((first, last)) = before
+                && before != after
+            {
+                let end = after.map_or(last.saturating_add(1), |(first, _)| first);
+                drop_entries(batch, region, first, end);
+            }
+        }
+        LogOperation::HardState(region, state) => {
+            let value = codec::encode_hard_state(&state);
+            batch.put(keys::hard_state_key(region), value);
+        }
+        LogOperation::ApplyState(region, state) => {
+            let value = codec::encode_apply_state(&state);
+            batch.put(keys::apply_state_key(region), value);
+        }
+        LogOperation::Remove(region) => {
+            batch.delete_range(keys::first_key(region), keys::end_key(region));
+        }
+    }
+}
+
+impl RaftLog for RocksLog {
+    type Batch = LogBatch;
+
+    fn batch(&self) -> LogBatch {
+        LogBatch::default()
+    }
+
+    fn write(&self, batch: &mut LogBatch, durability: Durability) -> Result<()> {
+        let mut translated = WriteBatch::default();
+        let mut value = Vec::new();
+        let current = |region| self.current(region);
+        let after = batch.walk(current, |operation, before, after| {
+            translate_operation(&mut translated, &mut value, operation, before, after);
+            Ok(())
+        })?;
+        // A compaction of what is compacted leaves nothing to write, but may have to sync.
+        match (translated.is_empty(), durability) {
+            (true, Durability::Buffered) => self.database().check_running()?,
+            (true, Durability::Synced) => self.sync()?,
+            (false, durability) => self.write_batch(translated, durability, after)?,
+        }
+        batch.clear();
+        Ok(())
+    }
+
+    fn regions(&self) -> Result<Vec<RegionId>> {
+        let mut regions = Vec::new();
+        let mut cursor = Cursor::new(self.database());
+        let mut from = Vec::new();
+        while let Some(region) = cursor.region_from(&from)? {
+            regions.push(region);
+            from = keys::end_key(region).to_vec();
+        }
+        Ok(regions)
+    }
+
+    fn bounds(&self, region: RegionId) -> Result<Option<(u64, u64)>> {
+        Ok(self.current(region))
+    }
+
+    fn entry(&self, region: RegionId, index: u64) -> Result<Option<LogEntry>> {
+        match self.fetch(region, index, index.saturating_add(1), 0) {
+            Ok(entries) => Ok(entries.into_iter().next()),
+            Err(Error::Compacted { .. } | Error::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fetch(
+        &self,
+        region: RegionId,
+        low: u64,
+        high: u64,
+        max_bytes: u64,
+    ) -> Result<Vec<LogEntry>> {
+        check_fetch(region, self.current(region), low, high)?;
+        if low >= high {
+            return Ok(Vec::new());
+        }
+        let read = self.read_entries(region, low, high, max_bytes);
+        if read.is_err() {
+            // Bounds lose entries before the database does, so these tell.
+            check_fetch(region, self.current(region), low, high)?;
+        }
+        read
+    }
 
     fn hard_state(&self, region: RegionId) -> Result<Option<HardState>> {
         self.state(&keys::hard_state_key(region), codec::decode_hard_state)
@@ -269,6 +299,9 @@ impl RaftLog for RocksLog {
 
     fn purge(&self) -> Result<()> {
         // RocksDB reclaims by itself; a background error would show at the next write.
+        self.database().check_running()?;
+        let mut noted = self.inner.noted_wal.lock();
+        *noted = wal::note(&self.database().path, *noted)?;
         Ok(())
     }
 }
@@ -298,12 +331,8 @@ impl<'a> Cursor<'a> {
             return Ok(None);
         };
         let region = keys::decode_region(key);
-        let error = || {
-            corrupt(
-                &self.database.path,
-                format!("not a key of a Region: {key:02x?}"),
-            )
-        };
+        let what = || format!("not a key of a Region: {key:02x?}");
+        let error = || Error::damaged(&self.database.path, what());
         region.map(Some).ok_or_else(error)
     }
 
@@ -328,7 +357,7 @@ fn find_bounds(database: &Database) -> Result<BTreeMap<RegionId, (u64, u64)>> {
             let last = cursor.index_of(region)?.unwrap_or(first);
             bounds.insert(region, (first, last));
         }
-        from = keys::end_key(region);
+        from = keys::end_key(region).to_vec();
     }
     Ok(bounds)
 }

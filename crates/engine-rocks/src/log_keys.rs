@@ -22,34 +22,39 @@ const END: u8 = 0xff;
 const VERSION: u8 = 1;
 const ENTRY_HEADER_BYTES: usize = 10;
 
-fn region_key(region: RegionId, kind: u8) -> Vec<u8> {
-    let mut key = Vec::with_capacity(17);
-    key.extend_from_slice(&region.get().to_be_bytes());
-    key.push(kind);
+/// A key without an index.
+type RegionKey = [u8; 9];
+/// The key of an entry.
+type EntryKey = [u8; 17];
+
+fn region_key(region: RegionId, kind: u8) -> RegionKey {
+    let mut key = [kind; 9];
+    key[..8].copy_from_slice(&region.get().to_be_bytes());
     key
 }
 
-pub(crate) fn hard_state_key(region: RegionId) -> Vec<u8> {
+pub(crate) fn hard_state_key(region: RegionId) -> RegionKey {
     region_key(region, HARD_STATE)
 }
 
-pub(crate) fn apply_state_key(region: RegionId) -> Vec<u8> {
+pub(crate) fn apply_state_key(region: RegionId) -> RegionKey {
     region_key(region, APPLY_STATE)
 }
 
-pub(crate) fn entry_key(region: RegionId, index: u64) -> Vec<u8> {
-    let mut key = region_key(region, ENTRY);
-    key.extend_from_slice(&index.to_be_bytes());
+pub(crate) fn entry_key(region: RegionId, index: u64) -> EntryKey {
+    let mut key = [0; 17];
+    key[..9].copy_from_slice(&region_key(region, ENTRY));
+    key[9..].copy_from_slice(&index.to_be_bytes());
     key
 }
 
 /// Before every key of the Region.
-pub(crate) fn first_key(region: RegionId) -> Vec<u8> {
+pub(crate) fn first_key(region: RegionId) -> RegionKey {
     region_key(region, 0)
 }
 
 /// Behind every key of the Region, before those of the next.
-pub(crate) fn end_key(region: RegionId) -> Vec<u8> {
+pub(crate) fn end_key(region: RegionId) -> RegionKey {
     region_key(region, END)
 }
 
@@ -65,17 +70,18 @@ pub(crate) fn decode_index(key: &[u8]) -> Option<u64> {
     (head.len() == 9 && head[8] == ENTRY).then(|| u64::from_be_bytes(*index))
 }
 
-pub(crate) fn encode_entry(entry: &LogEntry) -> Vec<u8> {
+/// Replaces what is in `value` by the encoding of `entry`.
+pub(crate) fn encode_entry(entry: &LogEntry, value: &mut Vec<u8>) {
     let kind = match entry.kind {
         EntryKind::Normal => 0,
         EntryKind::ConfChange => 1,
         EntryKind::ConfChangeV2 => 2,
     };
-    let mut value = Vec::with_capacity(ENTRY_HEADER_BYTES + entry.data.len());
+    value.clear();
+    value.reserve(ENTRY_HEADER_BYTES + entry.data.len());
     value.extend_from_slice(&[VERSION, kind]);
     value.extend_from_slice(&entry.term.to_be_bytes());
     value.extend_from_slice(&entry.data);
-    value
 }
 
 pub(crate) fn decode_entry(index: u64, value: &[u8]) -> Option<LogEntry> {
@@ -107,14 +113,14 @@ mod tests {
             RegionId(u64::MAX),
         ] {
             let keys = [
-                first_key(region),
-                hard_state_key(region),
-                apply_state_key(region),
-                entry_key(region, 0),
-                entry_key(region, 255),
-                entry_key(region, 256),
-                entry_key(region, u64::MAX),
-                end_key(region),
+                &first_key(region)[..],
+                &hard_state_key(region),
+                &apply_state_key(region),
+                &entry_key(region, 0),
+                &entry_key(region, 255),
+                &entry_key(region, 256),
+                &entry_key(region, u64::MAX),
+                &end_key(region),
             ];
             assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
             assert!(keys.iter().all(|key| decode_region(key) == Some(region)));
@@ -138,7 +144,8 @@ mod tests {
             kind: EntryKind::ConfChangeV2,
             data: Bytes::from_static(b"data"),
         };
-        let value = encode_entry(&entry);
+        let mut value = b"of another entry".to_vec();
+        encode_entry(&entry, &mut value);
         assert_eq!(decode_entry(5, &value), Some(entry));
         assert_eq!(decode_entry(5, &value[..9]), None);
         let mut other = value.clone();

@@ -48,7 +48,8 @@ impl RocksOptions {
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_wal_recovery_mode(recovery);
-        // A write-ahead log that is gone, or shorter than what was synced, stops the open.
+        // An older write-ahead log that is gone, or shorter than what was synced, stops the open. Of
+        // the newest RocksDB says nothing; the check of the Raft logs does.
         options.set_track_and_verify_wals_in_manifest(true);
         options.set_max_background_jobs(self.background_jobs.max(1).into());
         options.set_max_total_wal_size(self.wal_bytes_max);

@@ -5,7 +5,7 @@
 //! so to the compiler.
 //!
 //! **Invariants.** The snapshot is released before the count of its database is: it is declared
-//! first, and fields are dropped in the order of declaration.
+//! before, and fields are dropped in the order of declaration.
 
 use crate::kv::Database;
 use bytes::Bytes;
@@ -20,7 +20,9 @@ pub struct RocksSnapshot {
 }
 
 struct Inner {
-    // Must stay the first field: it borrows from the second.
+    /// For every read of a single key; they point to the snapshot.
+    options: ReadOptions,
+    // Must stay before the database: it borrows from it.
     snapshot: Snapshot<'static>,
     database: Arc<Database>,
 }
@@ -32,8 +34,14 @@ impl RocksSnapshot {
         // never leaves `Inner`.
         let db: &'static DB = unsafe { &*std::ptr::from_ref(&database.db) };
         let snapshot = db.snapshot();
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&snapshot);
         Self {
-            inner: Arc::new(Inner { snapshot, database }),
+            inner: Arc::new(Inner {
+                options,
+                snapshot,
+                database,
+            }),
         }
     }
 }
@@ -42,14 +50,19 @@ impl KvSnapshot for RocksSnapshot {
     type Iter<'a> = RocksIter<'a>;
 
     fn get(&self, cf: Cf, key: &[u8]) -> Result<Option<Bytes>> {
-        let Inner { snapshot, database } = &*self.inner;
-        let found = snapshot.get_pinned_cf(database.family(cf), key);
+        let Inner {
+            options, database, ..
+        } = &*self.inner;
+        let family = database.family(cf);
+        let found = database.db.get_pinned_cf_opt(family, key, options);
         let value = found.map_err(|error| database.translate(error, "get"))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn iter(&self, cf: Cf, lower: &[u8], upper: &[u8]) -> Result<RocksIter<'_>> {
-        let Inner { snapshot, database } = &*self.inner;
+        let Inner {
+            snapshot, database, ..
+        } = &*self.inner;
         let mut options = ReadOptions::default();
         if !lower.is_empty() {
             options.set_iterate_lower_bound(lower);

@@ -131,7 +131,7 @@ fn a_damaged_table_is_a_corruption_and_never_a_wrong_value() {
     };
     assert!(matches!(error, Error::Corruption { .. }), "{error:?}");
     assert_eq!(error.action(), Action::Crash);
-    assert!(error.to_string().contains("replicating"), "{error}");
+    assert!(error.to_string().contains("replicate"), "{error}");
 }
 
 #[test]
@@ -177,6 +177,87 @@ fn a_torn_end_of_the_raft_logs_is_cut() {
     assert_eq!(log.bounds(REGION).expect("reads"), Some((1, 99)));
     append(&log, 100..=101);
     assert_eq!(log.bounds(REGION).expect("reads"), Some((1, 101)));
+}
+
+#[test]
+fn a_bit_flipped_anywhere_before_the_last_entry_stops_the_open() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let log = open_log(dir.path()).expect("the log opens");
+    append(&log, 1..=20);
+    let crashed = copy(dir.path());
+    let wal = newest(crashed.path(), ".log");
+    let good = fs::read(&wal).expect("the file is readable");
+    // All of them are in the last block, where RocksDB would take each for a torn end.
+    assert!(good.len() < 32 << 10);
+    for at in (0..good.len() - 200).step_by(7) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x80;
+        fs::write(&wal, bytes).expect("the file is writable");
+        let error = open_log(crashed.path()).err();
+        let Some(Error::Corruption { path, .. }) = &error else {
+            panic!("{at}: {error:?}");
+        };
+        assert_eq!(*path, wal);
+    }
+    fs::write(&wal, good).expect("the file is writable");
+    let log = open_log(crashed.path()).expect("nothing was changed");
+    assert_eq!(log.bounds(REGION).expect("reads"), Some((1, 20)));
+}
+
+#[test]
+fn the_newest_log_file_deleted_stops_the_open() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for round in 0..3 {
+        let log = open_log(dir.path()).expect("the log opens");
+        append(&log, round * 10 + 1..=round * 10 + 10);
+        let crashed = copy(dir.path());
+        fs::remove_file(newest(crashed.path(), ".log")).expect("the file was there");
+        let error = open_log(crashed.path()).err().expect("entries are gone");
+        assert!(matches!(error, Error::Corruption { .. }), "{error:?}");
+        assert!(error.to_string().contains("missing"), "{error}");
+    }
+}
+
+#[test]
+fn a_note_that_is_gone_stops_the_open_if_there_are_entries() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let log = open_log(dir.path()).expect("the log opens");
+    let fresh = copy(dir.path());
+    append(&log, 1..=10);
+    let used = copy(dir.path());
+    for (copied, opens) in [(fresh, true), (used, false)] {
+        fs::remove_file(copied.path().join("NEWEST-WAL")).expect("there is a note");
+        assert_eq!(open_log(copied.path()).is_ok(), opens);
+    }
+}
+
+#[test]
+fn a_torn_end_is_cut_again_and_again() {
+    let mut dir = tempfile::tempdir().expect("a temporary directory");
+    for round in 0..4 {
+        let log = open_log(dir.path()).expect("the log opens");
+        let last = log
+            .bounds(REGION)
+            .expect("reads")
+            .map_or(0, |(_, last)| last);
+        assert_eq!(last, round * 9);
+        append(&log, last + 1..=last + 10);
+        let crashed = copy(dir.path());
+        let wal = newest(crashed.path(), ".log");
+        let bytes = fs::read(&wal).expect("the file is readable");
+        fs::write(&wal, &bytes[..bytes.len() - 30]).expect("the file is writable");
+        drop(log);
+        dir = crashed;
+    }
+}
+
+#[test]
+fn a_second_handle_of_the_logs_is_refused_while_the_first_is_open() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let log = open_log(dir.path()).expect("the log opens");
+    let error = open_log(dir.path()).err().expect("it is open");
+    assert!(matches!(error, Error::Locked { .. }), "{error:?}");
+    append(&log, 1..=1);
 }
 
 #[test]
@@ -240,7 +321,7 @@ fn a_directory_that_cannot_be_made_is_an_io_error_with_its_path() {
     ] {
         assert!(matches!(error, Error::Io { .. }), "{error:?}");
         assert!(
-            error.to_string().contains(&*path.to_string_lossy()),
+            error.to_string().contains(&*file.to_string_lossy()),
             "{error}"
         );
         assert_eq!(error.action(), Action::Crash);

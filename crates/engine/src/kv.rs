@@ -68,7 +68,9 @@ pub trait KvEngine: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`crate::Error::InvalidRange`] and [`crate::Error::DiskFull`] leave the engine and the batch
-    /// as they were. After any other error the store must stop.
+    /// as they were; an engine that can't promise that on a full disk answers
+    /// [`crate::Error::Sync`]. After any other error the store must stop: the batch is of no use any
+    /// more, and every later write and sync answers such an error, while reads go on.
     fn write(&self, batch: &mut Self::Batch, durability: Durability) -> Result<()>;
 
     /// A view of everything written so far. Later writes don't show in it.

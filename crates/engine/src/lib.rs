@@ -21,6 +21,7 @@
 //! engines: syncing one before the other is the caller's duty.
 
 pub mod bounds;
+pub mod chain;
 pub mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;

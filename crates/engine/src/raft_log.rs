@@ -8,6 +8,16 @@
 //!   one between is there.
 //! - One writer a Region at a time: batches that touch the same Region are not written
 //!   concurrently. Batches of different Regions may be.
+//! - Reads and [`RaftLog::purge`] may run beside any write. A read answers from the log before the
+//!   write or after it; entries that a compaction drops meanwhile are [`crate::Error::Compacted`] or
+//!   [`crate::Error::Missing`] (or none, for a single one), and nothing worse. What it answers need
+//!   not be durable yet.
+//!
+//! **Faults**, the same for every engine, so that the simulation's fake doesn't lie:
+//! - [`crate::Error::DiskFull`] always means that nothing was changed. An engine that can't tell
+//!   answers [`crate::Error::Sync`], and [`RaftLog::sync`] never answers `DiskFull`.
+//! - After a sync failed, in whichever call, every write, sync and purge answers an error that stops
+//!   the store. Reads go on, and show what may not be durable.
 //!
 //! **Not here.** Raft's rules (terms, commit), the snapshot's index and term (the caller keeps them
 //! in its [`ApplyState`]), and caching.
@@ -88,10 +98,10 @@ pub trait RaftLog: Clone + Send + Sync + 'static {
     fn sync(&self) -> Result<()>;
 
     /// Gives back the space of compacted entries and removed Regions where that pays. May take
-    /// seconds; call it away from the write path.
+    /// seconds; call it away from the write path, and once at a time.
     ///
     /// # Errors
-    /// Damaged or unreadable files.
+    /// [`crate::Error::DiskFull`] if that is possible later; after any other the store must stop.
     fn purge(&self) -> Result<()>;
 }
 

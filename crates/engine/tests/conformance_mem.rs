@@ -1,5 +1,6 @@
 //! The conformance suite on the engines in memory.
 
+use engine::conformance::faults::FaultyLogPlace;
 use engine::conformance::{KvPlace, LogPlace};
 use engine::mem::{Disk, MemKv, MemLog};
 
@@ -31,10 +32,24 @@ impl LogPlace for Place {
     }
 }
 
+impl FaultyLogPlace for Place {
+    fn set_full(&self, _log: &MemLog, full: bool) {
+        self.0.set_full(full);
+    }
+
+    fn fail_syncs(&self, _log: &MemLog, fail: bool) {
+        self.0.fail_syncs(fail);
+    }
+}
+
 mod kv {
     engine::kv_conformance!(super::Place);
 }
 
 mod log {
     engine::raft_log_conformance!(super::Place);
+}
+
+mod faults {
+    engine::raft_log_fault_conformance!(super::Place);
 }

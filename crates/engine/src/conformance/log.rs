@@ -8,9 +8,13 @@ use bytes::Bytes;
 use types::{ApplyState, EntryKind, HardState, LogEntry, PeerId, RegionId};
 
 pub use super::log_model::a_random_history_reads_like_the_model;
+pub use super::log_purge::{
+    a_compaction_outlives_purges_and_reopenings, purge_keeps_what_is_in_the_log,
+    reads_run_beside_compactions_and_purges,
+};
 
-const A: RegionId = RegionId(2);
-const B: RegionId = RegionId(300);
+pub(super) const A: RegionId = RegionId(2);
+pub(super) const B: RegionId = RegionId(300);
 
 pub(super) fn entry(index: u64, term: u64) -> LogEntry {
     LogEntry {
@@ -25,7 +29,7 @@ pub(super) fn entries(first: u64, last: u64, term: u64) -> Vec<LogEntry> {
     (first..=last).map(|index| entry(index, term)).collect()
 }
 
-fn append(log: &impl RaftLog, region: RegionId, entries: &[LogEntry]) {
+pub(super) fn append(log: &impl RaftLog, region: RegionId, entries: &[LogEntry]) {
     let mut batch = log.batch();
     batch.append(region, entries);
     log.write(&mut batch, Durability::Buffered)
@@ -33,18 +37,22 @@ fn append(log: &impl RaftLog, region: RegionId, entries: &[LogEntry]) {
     assert!(batch.is_empty());
 }
 
-fn compact(log: &impl RaftLog, region: RegionId, up_to: u64) {
+pub(super) fn compact(log: &impl RaftLog, region: RegionId, up_to: u64) {
     let mut batch = log.batch();
     batch.compact(region, up_to);
     log.write(&mut batch, Durability::Buffered)
         .expect("the compaction succeeds");
 }
 
-fn bounds(log: &impl RaftLog, region: RegionId) -> Option<(u64, u64)> {
+pub(super) fn bounds(log: &impl RaftLog, region: RegionId) -> Option<(u64, u64)> {
     log.bounds(region).expect("the read succeeds")
 }
 
-fn all(log: &impl RaftLog, region: RegionId) -> Vec<LogEntry> {
+pub(super) fn last(log: &impl RaftLog, region: RegionId) -> u64 {
+    bounds(log, region).expect("there are entries").1
+}
+
+pub(super) fn all(log: &impl RaftLog, region: RegionId) -> Vec<LogEntry> {
     let Some((first, last)) = bounds(log, region) else {
         return Vec::new();
     };
@@ -52,12 +60,12 @@ fn all(log: &impl RaftLog, region: RegionId) -> Vec<LogEntry> {
         .expect("the log is whole")
 }
 
-const HARD: HardState = HardState {
+pub(super) const HARD: HardState = HardState {
     term: 7,
     vote: PeerId(12),
     commit: 90,
 };
-const APPLY: ApplyState = ApplyState {
+pub(super) const APPLY: ApplyState = ApplyState {
     applied_index: 80,
     applied_term: 6,
     truncated_index: 70,
@@ -473,23 +481,6 @@ pub fn sync_keeps_what_was_buffered<P: LogPlace>() {
     let log = place.open();
     assert_eq!(all(&log, A), entries(1, 5, 1));
     assert_eq!(log.regions().expect("reads"), [A]);
-}
-
-/// Whatever `purge` does to files, the log is the same, now and after reopening.
-pub fn purge_keeps_what_is_in_the_log<P: LogPlace>() {
-    let place = P::fresh();
-    let log = place.open();
-    for round in 0..20_u64 {
-        for region in [A, B] {
-            append(&log, region, &entries(round * 10 + 1, round * 10 + 10, 1));
-        }
-        compact(&log, A, round * 10);
-        log.purge().expect("the purge succeeds");
-    }
-    drop(log);
-    let log = place.open();
-    assert_eq!(all(&log, A), entries(190, 200, 1));
-    assert_eq!(all(&log, B), entries(1, 200, 1));
 }
 
 /// Batches of different Regions may be written at the same time.

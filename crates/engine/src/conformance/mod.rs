@@ -1,15 +1,17 @@
 //! The suite that every engine passes: behaviour that callers rely on, checked through the traits.
 //!
-//! **Why macros.** [`kv_conformance!`](crate::kv_conformance) and
-//! [`raft_log_conformance!`](crate::raft_log_conformance) make a test of each function, so that a
-//! failure names the engine and the behaviour.
+//! **Why macros.** [`kv_conformance!`](crate::kv_conformance),
+//! [`raft_log_conformance!`](crate::raft_log_conformance) and
+//! [`raft_log_fault_conformance!`](crate::raft_log_fault_conformance) make a test of each function, so
+//! that a failure names the engine and the behaviour.
 //!
-//! **Not here.** Faults that an engine meets on its own files (damage, a full disk): these are
-//! tested beside each engine.
+//! **Not here.** Damage to an engine's own files: it is tested beside each engine.
 
+pub mod faults;
 pub mod kv;
 pub mod log;
 mod log_model;
+mod log_purge;
 
 /// A place where one key-value engine lives; dropped, it is gone.
 pub trait KvPlace {
@@ -85,13 +87,27 @@ macro_rules! raft_log_conformance {
             everything_synced_is_there_after_reopening,
             sync_keeps_what_was_buffered,
             purge_keeps_what_is_in_the_log,
+            a_compaction_outlives_purges_and_reopenings,
+            reads_run_beside_compactions_and_purges,
             threads_write_different_regions_at_once,
             a_random_history_reads_like_the_model,
         );
     };
 }
 
-/// Not for direct use: what the two macros above share.
+/// Makes a test of every function of [`faults`] for a [`faults::FaultyLogPlace`].
+#[macro_export]
+macro_rules! raft_log_fault_conformance {
+    ($place:ty) => {
+        $crate::conformance_tests!(faults, $place:
+            a_full_disk_changes_nothing_or_stops_the_log,
+            a_sync_on_a_full_disk_succeeds_or_stops_the_store,
+            after_a_failed_sync_nothing_is_written_and_reads_go_on,
+        );
+    };
+}
+
+/// Not for direct use: what the macros above share.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_tests {

@@ -1,8 +1,8 @@
 //! The part that both engines in memory share: a state, the writes since the last sync, and the
 //! state that a crash falls back to.
 //!
-//! **Invariants.** `durable` with `unsynced` applied in order is `current`. A journal that failed a
-//! sync or was crashed stays dead: its handles only ever answer [`Error::Stopped`].
+//! **Invariants.** `durable` with `unsynced` applied in order is `current`. A journal that was crashed
+//! stays dead: its handles only ever answer [`Error::Stopped`]. One that failed a sync only reads.
 //!
 //! **Not here.** What a write means; see [`State`].
 
@@ -42,7 +42,14 @@ struct Inner<S: State> {
     current: S,
     durable: S,
     unsynced: Vec<S::Write>,
-    stopped: Option<&'static str>,
+    stopped: Option<Stop>,
+}
+
+/// Why a journal takes no more writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    SyncFailed,
+    Crashed,
 }
 
 impl<S: State> Journal<S> {
@@ -67,8 +74,15 @@ impl<S: State> Journal<S> {
     /// The state now, for a read.
     pub(super) fn current(&self) -> Result<S> {
         let inner = self.inner.lock();
-        inner.check_running()?;
+        if inner.stopped == Some(Stop::Crashed) {
+            inner.check_running()?;
+        }
         Ok(inner.current.clone())
+    }
+
+    /// Whether writes are still taken.
+    pub(super) fn check_running(&self) -> Result<()> {
+        self.inner.lock().check_running()
     }
 
     /// The state now, whether the journal runs or not. Only for reads that can't answer an error.
@@ -102,7 +116,7 @@ impl<S: State> Journal<S> {
 
     fn sync_locked(&self, inner: &mut Inner<S>) -> Result<()> {
         if self.faults.syncs_fail.load(Ordering::SeqCst) {
-            inner.stopped = Some("a sync failed");
+            inner.stopped = Some(Stop::SyncFailed);
             return Err(Error::Sync {
                 path: self.name.clone(),
                 source: None,
@@ -122,7 +136,7 @@ impl<S: State> Journal<S> {
     pub(super) fn crash(&self, kept: usize) -> Self {
         let mut inner = self.inner.lock();
         assert!(kept <= inner.unsynced.len(), "more kept than written");
-        inner.stopped = Some("the machine crashed");
+        inner.stopped = Some(Stop::Crashed);
         let mut state = inner.durable.clone();
         for write in &inner.unsynced[..kept] {
             state.apply(write);
@@ -138,9 +152,11 @@ impl<S: State> Journal<S> {
 
 impl<S: State> Inner<S> {
     fn check_running(&self) -> Result<()> {
-        match self.stopped {
-            Some(reason) => Err(Error::Stopped { reason }),
-            None => Ok(()),
-        }
+        let reason = match self.stopped {
+            None => return Ok(()),
+            Some(Stop::SyncFailed) => "a sync failed",
+            Some(Stop::Crashed) => "the machine crashed",
+        };
+        Err(Error::Stopped { reason })
     }
 }

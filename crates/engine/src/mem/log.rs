@@ -6,7 +6,7 @@
 //! **Not here.** Durability: see `journal`.
 
 use super::journal::{Journal, State};
-use crate::log_batch::{LogBatch, LogOperation, bounds_after};
+use crate::log_batch::{LogBatch, LogOperation};
 use crate::{Durability, RaftLog, RaftLogBatch, Result, bounds, entry_bytes};
 use rpds::RedBlackTreeMapSync;
 use std::sync::Arc;
@@ -73,29 +73,30 @@ impl LogState {
 }
 
 impl State for LogState {
-    type Write = Arc<[LogOperation]>;
+    type Write = Arc<LogBatch>;
 
     fn check(&self, write: &Self::Write) -> Result<()> {
-        bounds_after(write, |region| self.bounds(region)).map(drop)
+        let walked = write.walk(|region| self.bounds(region), |_, _, _| Ok(()));
+        walked.map(drop)
     }
 
     fn apply(&mut self, write: &Self::Write) {
-        for operation in write.iter() {
+        for operation in write.operations() {
             match operation {
                 LogOperation::Append(region, entries) => {
-                    self.change(*region, |log| log.append(entries))
+                    self.change(region, |log| log.append(entries));
                 }
                 LogOperation::HardState(region, state) => {
-                    self.change(*region, |log| log.hard_state = Some(*state));
+                    self.change(region, |log| log.hard_state = Some(state));
                 }
                 LogOperation::ApplyState(region, state) => {
-                    self.change(*region, |log| log.apply_state = Some(*state));
+                    self.change(region, |log| log.apply_state = Some(state));
                 }
                 LogOperation::Compact(region, up_to) => {
-                    self.change(*region, |log| log.drop_entries(0, *up_to));
+                    self.change(region, |log| log.drop_entries(0, up_to));
                 }
                 LogOperation::Remove(region) => {
-                    self.regions.remove_mut(region);
+                    self.regions.remove_mut(&region);
                 }
             }
         }
@@ -126,7 +127,7 @@ impl RaftLog for MemLog {
     }
 
     fn write(&self, batch: &mut LogBatch, durability: Durability) -> Result<()> {
-        let write = (!batch.is_empty()).then(|| batch.operations().into());
+        let write = (!batch.is_empty()).then(|| Arc::new(batch.clone()));
         self.journal.write(write, durability)?;
         batch.clear();
         Ok(())
@@ -186,6 +187,6 @@ impl RaftLog for MemLog {
 
     fn purge(&self) -> Result<()> {
         // Memory is given back as entries go; only the health of the engine is left to report.
-        self.journal.current().map(drop)
+        self.journal.check_running()
     }
 }
