@@ -31,8 +31,9 @@ test: setup
 bench:
 	@./scripts/setup.sh bench
 	$(CARGO) build --release --locked -p kontiki
-	$(CARGO) run --release --locked -p bench --features etcd --bin compare -- \
-		--etcd "$$(command -v etcd)" $(BENCH)
+	cd compat/go && go build -o "$(CARGO_TARGET_DIR)/go-load" ./load
+	$(CARGO) run --release --locked -p bench --bin compare -- \
+		--etcd "$$(command -v etcd)" --go-load "$(CARGO_TARGET_DIR)/go-load" $(BENCH)
 
 audit:
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \

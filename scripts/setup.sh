@@ -4,7 +4,7 @@
 # runs as root on a machine with apt-get; otherwise the one command to run is printed, and it stops.
 #
 #   scripts/setup.sh          what `make play` and `make test` need
-#   scripts/setup.sh bench    and etcd with its client's build tool, to compare with
+#   scripts/setup.sh bench    and etcd, and Go for its client and TiKV's, to compare with
 #
 # It can't help with make and git themselves: whoever reads this has the one, and got here by the other.
 set -euo pipefail
@@ -67,7 +67,7 @@ have c++ || packages+=(g++)
 have make || packages+=(make) # jemalloc's build calls it too
 have_libclang || packages+=(libclang-dev)
 if [ "${1:-}" = bench ]; then
-    have protoc || packages+=(protobuf-compiler)
+    have go || packages+=(golang-go)
     have etcd || [ -x "$etcd_dir/usr/bin/etcd" ] || unpacked=(etcd-server)
 fi
 [ "${#packages[@]}" -eq 0 ] && [ "${#unpacked[@]}" -eq 0 ] && exit 0

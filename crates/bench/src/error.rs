@@ -30,10 +30,17 @@ pub enum Error {
     /// The official client of TiKV.
     #[error("tikv-client")]
     Tikv(#[source] Box<tikv_client::Error>),
-    /// The client of etcd.
-    #[cfg(feature = "etcd")]
-    #[error("etcd-client")]
-    Etcd(#[from] etcd_client::Error),
+    /// The load program ended early.
+    #[error("the load on {store} gave no report, but this: {output}")]
+    NoReport {
+        /// The store it was put on.
+        store: &'static str,
+        /// All that it wrote.
+        output: String,
+    },
+    /// The load program is not there.
+    #[error("no load program at {0}: `make bench` builds it, or give --go-load PATH")]
+    NoLoad(std::path::PathBuf),
     /// The echo server.
     #[error("the echo server")]
     Echo(#[from] tonic::transport::Error),

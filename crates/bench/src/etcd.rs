@@ -1,27 +1,13 @@
-//! Three members of etcd as processes, and as a target of the workload through `etcd-client`.
+//! Three members of etcd as processes, with its defaults: a synced write-ahead log, linearizable gets.
 //!
-//! etcd runs with its defaults: a synced write-ahead log, linearizable gets. Its client balances over
-//! the members that it is given; [`Members`] says which these are.
+//! **Not here.** Its client (`go`).
 
 use crate::{Error, Result};
-use bytes::Bytes;
 use e2e::{Process, free_ports};
-use etcd_client::{Client, GetOptions};
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
-use workload::Target;
-
-/// To which members clients connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Members {
-    /// To the leader only: no member forwards to another. One connection a client.
-    Leader,
-    /// To all; gets are spread over them. One connection to each member a client.
-    All,
-}
 
 /// The processes; they end with this, and their folder with them.
 pub struct EtcdCluster {
@@ -29,8 +15,6 @@ pub struct EtcdCluster {
     endpoints: Vec<String>,
     _dir: TempDir,
 }
-
-const RETRY: Duration = Duration::from_millis(50);
 
 impl EtcdCluster {
     /// Starts `members` processes of `program` with data below `parent`.
@@ -80,36 +64,9 @@ impl EtcdCluster {
         })
     }
 
-    /// Connects `connections` clients as soon as the cluster serves a write.
-    pub async fn connect(
-        &self,
-        connections: usize,
-        members: Members,
-        within: Duration,
-    ) -> Result<Vec<Arc<EtcdTarget>>> {
-        let deadline = Instant::now() + within;
-        while let Err(error) = self.probe().await {
-            if Instant::now() > deadline {
-                let last = error.to_string();
-                return Err(Error::NotServing {
-                    store: "etcd",
-                    after: within,
-                    last,
-                });
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-        let endpoints = match members {
-            Members::All => self.endpoints.clone(),
-            Members::Leader => vec![self.leader().await?],
-        };
-        let mut clients = Vec::with_capacity(connections);
-        for _ in 0..connections {
-            clients.push(Arc::new(EtcdTarget(
-                Client::connect(&endpoints, None).await?,
-            )));
-        }
-        Ok(clients)
+    /// Where clients connect.
+    pub fn endpoints(&self) -> &[String] {
+        &self.endpoints
     }
 
     /// Processor time of all members since they were started.
@@ -119,62 +76,5 @@ impl EtcdCluster {
             .iter()
             .map(Process::cpu_time)
             .sum::<e2e::Result<Duration>>()?)
-    }
-
-    async fn probe(&self) -> Result<()> {
-        let mut client = Client::connect(&self.endpoints, None).await?;
-        client.put("probe", "written", None).await?;
-        Ok(())
-    }
-
-    async fn leader(&self) -> Result<String> {
-        for endpoint in &self.endpoints {
-            let mut client = Client::connect([endpoint], None).await?;
-            let status = client.status().await?;
-            if status
-                .header()
-                .is_some_and(|header| header.member_id() == status.leader())
-            {
-                return Ok(endpoint.clone());
-            }
-        }
-        let last = "no member says that it leads".to_owned();
-        Err(Error::NotServing {
-            store: "etcd",
-            after: Duration::ZERO,
-            last,
-        })
-    }
-}
-
-/// A client of its own, used by many tasks.
-pub struct EtcdTarget(Client);
-
-impl Target for EtcdTarget {
-    type Error = etcd_client::Error;
-
-    async fn put(&self, key: Bytes, value: Bytes) -> std::result::Result<(), etcd_client::Error> {
-        self.0.kv_client().put(key, value, None).await.map(|_| ())
-    }
-
-    async fn get(&self, key: Bytes) -> std::result::Result<bool, etcd_client::Error> {
-        Ok(!self.0.kv_client().get(key, None).await?.kvs().is_empty())
-    }
-
-    async fn scan(
-        &self,
-        start: Bytes,
-        limit: u32,
-    ) -> std::result::Result<usize, etcd_client::Error> {
-        let options = GetOptions::new()
-            .with_from_key()
-            .with_limit(i64::from(limit));
-        Ok(self
-            .0
-            .kv_client()
-            .get(start, Some(options))
-            .await?
-            .kvs()
-            .len())
     }
 }

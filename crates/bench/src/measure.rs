@@ -6,11 +6,33 @@ use std::sync::Arc;
 use std::time::Duration;
 use workload::{Latency, Operation, Phase, Report, Spec, Target};
 
+/// In which language the client was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The official Go client.
+    Go,
+    /// The official Rust client.
+    Rust,
+}
+
+impl Side {
+    /// As in a table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Go => "Go",
+            Side::Rust => "Rust",
+        }
+    }
+}
+
 /// What one store did under one workload.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measurement {
     /// The store's name.
     pub store: &'static str,
+    /// The client that drove it.
+    pub client: Side,
     /// The operation that was measured.
     pub operation: Operation,
     /// Operations a second that succeeded.
@@ -62,6 +84,7 @@ fn summary(
     let each = |time: Duration| time.as_secs_f64() * 1e6 / row.count.max(1) as f64;
     Measurement {
         store,
+        client: Side::Rust,
         operation,
         throughput_per_s: row.throughput_per_s,
         latency: row.latency,

@@ -1,6 +1,6 @@
 //! Measurements as a table, and their ratios.
 
-use crate::measure::Measurement;
+use crate::measure::{Measurement, Side};
 use serde::Serialize;
 use std::fmt;
 use workload::Operation;
@@ -25,21 +25,20 @@ pub struct Comparison {
 
 impl Comparison {
     /// One measurement.
-    pub fn of(&self, store: &str, operation: Operation) -> Option<&Measurement> {
+    pub fn of(&self, store: &str, client: Side, operation: Operation) -> Option<&Measurement> {
         self.measurements
             .iter()
-            .find(|m| m.store == store && m.operation == operation)
+            .find(|m| m.store == store && m.client == client && m.operation == operation)
     }
 
-    /// Kontiki's figures as multiples of the others', where both were measured.
+    /// Kontiki's figures as multiples of the others', where both were measured with the same client.
     pub fn ratios(&self) -> Vec<Ratio> {
         let mut ratios = Vec::new();
         for operation in Operation::ALL {
-            let Some(ours) = self.of("kontiki", operation) else {
-                continue;
-            };
-            for other in ["etcd", "echo"] {
-                let Some(theirs) = self.of(other, operation) else {
+            for (other, client) in [("etcd", Side::Go), ("echo", Side::Rust)] {
+                let ours = self.of("kontiki", client, operation);
+                let theirs = self.of(other, client, operation);
+                let (Some(ours), Some(theirs)) = (ours, theirs) else {
                     continue;
                 };
                 let figures = [
@@ -76,8 +75,9 @@ impl fmt::Display for Comparison {
         writeln!(f, "{}", self.setting)?;
         writeln!(
             f,
-            "{:<9}{:<5}{:>9}{:>9}{:>9}{:>10}{:>9}{:>14}{:>14}{:>8}",
+            "{:<9}{:<7}{:<5}{:>9}{:>9}{:>9}{:>10}{:>9}{:>14}{:>14}{:>8}",
             "store",
+            "client",
             "op",
             "ops/s",
             "p50 ms",
@@ -91,8 +91,9 @@ impl fmt::Display for Comparison {
         for m in &self.measurements {
             write!(
                 f,
-                "{:<9}{:<5}{:>9.0}",
+                "{:<9}{:<7}{:<5}{:>9.0}",
                 m.store,
+                m.client.name(),
                 m.operation.name(),
                 m.throughput_per_s
             )?;
@@ -134,7 +135,12 @@ mod tests {
     use super::*;
     use workload::Latency;
 
-    fn measurement(store: &'static str, throughput_per_s: f64, p99_us: u64) -> Measurement {
+    fn measurement(
+        store: &'static str,
+        client: Side,
+        throughput_per_s: f64,
+        p99_us: u64,
+    ) -> Measurement {
         let latency = Latency {
             mean_us: 1.0,
             p50_us: 1,
@@ -144,6 +150,7 @@ mod tests {
         };
         Measurement {
             store,
+            client,
             operation: Operation::Put,
             throughput_per_s,
             latency,
@@ -157,15 +164,19 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_given_for_operations_that_both_stores_did() {
+    fn ratios_are_given_for_operations_that_one_client_did_on_both_stores() {
         let mut comparison = Comparison::default();
         comparison
             .measurements
-            .push(measurement("etcd", 1_000.0, 40));
+            .push(measurement("etcd", Side::Go, 1_000.0, 40));
         assert!(comparison.ratios().is_empty());
         comparison
             .measurements
-            .push(measurement("kontiki", 5_000.0, 10));
+            .push(measurement("kontiki", Side::Rust, 9_000.0, 9));
+        assert!(comparison.ratios().is_empty(), "by different clients");
+        comparison
+            .measurements
+            .push(measurement("kontiki", Side::Go, 5_000.0, 10));
         let ratios: Vec<f64> = comparison
             .ratios()
             .iter()
@@ -177,8 +188,8 @@ mod tests {
     #[test]
     fn the_json_and_the_table_hold_the_same_ratios() {
         let measurements = vec![
-            measurement("kontiki", 3_000.0, 10),
-            measurement("echo", 9_000.0, 20),
+            measurement("kontiki", Side::Rust, 3_000.0, 10),
+            measurement("echo", Side::Rust, 9_000.0, 20),
         ];
         let comparison = Comparison {
             setting: "a setting".to_owned(),

@@ -15,13 +15,12 @@ pub struct TikvTarget(RawClient);
 
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Connects `connections` clients as soon as the cluster serves a write.
+/// Connects as soon as the cluster serves a write.
 pub async fn connect(
     store: &'static str,
     endpoints: &[String],
-    connections: usize,
     within: Duration,
-) -> Result<Vec<Arc<TikvTarget>>> {
+) -> Result<Arc<TikvTarget>> {
     let deadline = Instant::now() + within;
     while let Err(error) = probe(endpoints).await {
         if Instant::now() > deadline {
@@ -34,13 +33,8 @@ pub async fn connect(
         }
         tokio::time::sleep(RETRY).await;
     }
-    let mut clients = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        clients.push(Arc::new(TikvTarget(
-            RawClient::new(endpoints.to_vec()).await?,
-        )));
-    }
-    Ok(clients)
+    let client = RawClient::new(endpoints.to_vec()).await?;
+    Ok(Arc::new(TikvTarget(client)))
 }
 
 async fn probe(endpoints: &[String]) -> tikv_client::Result<()> {

@@ -9,16 +9,16 @@ use workload::{Mix, Operation, Spec, Stop, Target};
 async fn the_official_client_reads_what_it_wrote_and_misses_what_it_did_not() {
     let address = format!("127.0.0.1:{}", e2e::free_ports(1).unwrap()[0]);
     let server = tokio::spawn(echo::serve(address.parse().unwrap()));
-    let clients = tikv::connect("echo", &[address], 2, Duration::from_secs(30))
+    let client = tikv::connect("echo", &[address], Duration::from_secs(30))
         .await
         .unwrap();
     let (key, missing) = (Bytes::from_static(b"key"), Bytes::from_static(b"other"));
-    clients[0]
+    client
         .put(key.clone(), Bytes::from_static(b"value"))
         .await
         .unwrap();
-    assert!(clients[1].get(key).await.unwrap());
-    assert!(!clients[1].get(missing).await.unwrap());
+    assert!(client.get(key).await.unwrap());
+    assert!(!client.get(missing).await.unwrap());
     server.abort();
 }
 
@@ -26,7 +26,7 @@ async fn the_official_client_reads_what_it_wrote_and_misses_what_it_did_not() {
 async fn a_measurement_counts_every_operation_and_the_processor_time_of_both_sides() {
     let address = format!("127.0.0.1:{}", e2e::free_ports(1).unwrap()[0]);
     let server = tokio::spawn(echo::serve(address.parse().unwrap()));
-    let clients = tikv::connect("echo", &[address], 1, Duration::from_secs(30))
+    let client = tikv::connect("echo", &[address], Duration::from_secs(30))
         .await
         .unwrap();
     let spec = Spec {
@@ -44,7 +44,7 @@ async fn a_measurement_counts_every_operation_and_the_processor_time_of_both_sid
         samples.set(samples.get() + 1);
         Ok(Duration::from_secs(samples.get()))
     };
-    let measured = bench::measure::measure("echo", Operation::Get, &spec, &clients, server_cpu);
+    let measured = bench::measure::measure("echo", Operation::Get, &spec, &[client], server_cpu);
     let measured = measured.await.unwrap();
     assert_eq!(
         (measured.count, measured.found, measured.errors),

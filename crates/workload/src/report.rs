@@ -6,7 +6,7 @@
 use crate::spec::Spec;
 use crate::target::Operation;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ impl Recorder {
 }
 
 /// Latencies of the operations that succeeded, in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// Arithmetic mean.
     pub mean_us: f64,

@@ -2,7 +2,8 @@
 //!
 //! It also is the echo server, as a process of its own: `compare echo ADDRESS`.
 
-use bench::etcd::{EtcdCluster, Members};
+use bench::etcd::EtcdCluster;
+use bench::go::GoLoad;
 use bench::measure::{Measurement, measure};
 use bench::table::Comparison;
 use bench::{Error, Result, echo, tikv};
@@ -11,9 +12,8 @@ use e2e::{Cluster, Options, Process, free_ports};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
-use workload::{Mix, Operation, Spec, Stop, Target};
+use workload::{Mix, Operation, Spec, Stop};
 
 /// Compares Kontiki with etcd and with a bare gRPC server.
 #[derive(Parser)]
@@ -57,18 +57,15 @@ struct Compare {
     /// The etcd program.
     #[arg(long, default_value = "/usr/bin/etcd")]
     etcd: PathBuf,
-    /// Members that etcd's clients connect to.
-    #[arg(long, value_enum, default_value = "leader")]
-    etcd_members: Members,
+    /// The load program in Go.
+    #[arg(long, default_value = "target/go-load")]
+    go_load: PathBuf,
     /// The folder, and so the disk, that all stores write below.
     #[arg(long, default_value = "target")]
     dir: PathBuf,
     /// Client tasks.
     #[arg(long, default_value_t = 256)]
     clients: usize,
-    /// Client connections (to etcd with --etcd-members all: to each member).
-    #[arg(long, default_value_t = 1)]
-    connections: usize,
     /// Number of different keys.
     #[arg(long, default_value_t = 100_000)]
     keys: u64,
@@ -120,6 +117,9 @@ impl Compare {
         if self.stores.contains(&Store::Etcd) && !self.etcd.is_file() {
             return Err(Error::NoEtcd(self.etcd.clone()));
         }
+        if self.stores.iter().any(|store| *store != Store::Echo) && !self.go_load.is_file() {
+            return Err(Error::NoLoad(self.go_load.clone()));
+        }
         let kontiki = match &self.kontiki {
             Some(path) => Ok(path.clone()),
             None => e2e::kontiki_binary(),
@@ -166,17 +166,14 @@ impl Compare {
         let args = ["echo".into(), address.clone().into()];
         let log = self.dir.join("echo.log");
         let process = Process::spawn("echo", &program, &args, &log)?;
-        let clients = tikv::connect("echo", &[address], self.connections, SERVING_WITHIN).await?;
-        self.both("echo", &clients, || Ok(process.cpu_time()?))
+        self.by_rust("echo", &[address], || Ok(process.cpu_time()?))
             .await
     }
 
     async fn etcd(&self) -> Result<Vec<Measurement>> {
         let cluster = EtcdCluster::start(&self.etcd, NODES, &self.dir)?;
-        let clients = cluster
-            .connect(self.connections, self.etcd_members, SERVING_WITHIN)
-            .await?;
-        self.both("etcd", &clients, || cluster.cpu_time()).await
+        self.by_go(("etcd", "etcd"), cluster.endpoints(), || cluster.cpu_time())
+            .await
     }
 
     async fn kontiki(&self, program: &Path) -> Result<Vec<Measurement>> {
@@ -186,27 +183,51 @@ impl Compare {
         };
         let cluster = Cluster::start_program(program, NODES, options)?;
         let endpoints = cluster.endpoints();
-        let clients =
-            tikv::connect("kontiki", &endpoints, self.connections, SERVING_WITHIN).await?;
-        self.both("kontiki", &clients, || Ok(cluster.cpu_time()?))
-            .await
+        let cpu_time = || Ok(cluster.cpu_time()?);
+        let mut measured = self
+            .by_go(("kontiki", "tikv"), &endpoints, cpu_time)
+            .await?;
+        measured.extend(self.by_rust("kontiki", &endpoints, cpu_time).await?);
+        Ok(measured)
     }
 
-    /// Puts, then gets of the same keys.
-    async fn both<T: Target>(
+    /// Puts, then gets of the same keys, by the official Go client of the store.
+    async fn by_go(
         &self,
-        store: &'static str,
-        clients: &[Arc<T>],
+        store: (&'static str, &str),
+        endpoints: &[String],
         server_cpu: impl Fn() -> Result<Duration>,
     ) -> Result<Vec<Measurement>> {
+        let load = GoLoad {
+            program: self.go_load.clone(),
+            log: self.dir.join("load.log"),
+        };
+        let mut measured = Vec::new();
+        for (operation, mix) in [(Operation::Put, Mix::PUT), (Operation::Get, Mix::GET)] {
+            let spec = self.spec(mix);
+            let one = load.measure(store, operation, &spec, endpoints, &server_cpu);
+            measured.push(one.await?);
+        }
+        Ok(measured)
+    }
+
+    /// The same by the official Rust client of TiKV.
+    async fn by_rust(
+        &self,
+        store: &'static str,
+        endpoints: &[String],
+        server_cpu: impl Fn() -> Result<Duration>,
+    ) -> Result<Vec<Measurement>> {
+        let client = tikv::connect(store, endpoints, SERVING_WITHIN).await?;
+        let clients = [client];
         let put = self.spec(Mix::PUT);
-        let put = measure(store, Operation::Put, &put, clients, &server_cpu).await?;
+        let put = measure(store, Operation::Put, &put, &clients, &server_cpu).await?;
         // What the puts have not written yet is written now, so that every get reads a value.
         let get = Spec {
             preload: true,
             ..self.spec(Mix::GET)
         };
-        let get = measure(store, Operation::Get, &get, clients, &server_cpu).await?;
+        let get = measure(store, Operation::Get, &get, &clients, &server_cpu).await?;
         Ok(vec![put, get])
     }
 
@@ -226,22 +247,16 @@ impl Compare {
     fn setting(&self) -> String {
         let Compare {
             clients,
-            connections,
             keys,
             value_size,
             seconds,
             ..
         } = self;
         let tick_ms = e2e::TICK.as_millis();
-        let members = match self.etcd_members {
-            Members::Leader => "to its leader",
-            Members::All => "to each member",
-        };
         format!(
-            "{NODES} processes each (echo: 1) on one disk; {clients} tasks over {connections} \
-             connection(s) to the leader (etcd: {members}); {keys} keys, {value_size}-byte values, \
-             uniform; {seconds} s each. kontiki: ticks of {tick_ms} ms, election after {} to {} \
-             ticks; etcd: its defaults.",
+            "{NODES} processes each (echo: 1) on one disk; {clients} tasks over one connection to \
+             the leader; {keys} keys, {value_size}-byte values, uniform; {seconds} s each. \
+             kontiki: ticks of {tick_ms} ms, election after {} to {} ticks; etcd: its defaults.",
             e2e::ELECTION_TICKS,
             2 * e2e::ELECTION_TICKS
         )
