@@ -126,8 +126,8 @@ impl<U: Message + Default> Decoder for BoundedDecoder<U> {
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         if let Some(shape) = self.shape {
             // The whole message: tonic collects it in one piece.
-            let checked = shape.check(buffer.chunk(), &mut DECODED_BYTES_MAX.clone());
-            checked.map_err(|reason| {
+            let mut left = DECODED_BYTES_MAX;
+            shape.check(buffer.chunk(), &mut left).map_err(|reason| {
                 Status::resource_exhausted(format!("{} refused: {reason}", shape.name))
             })?;
         }
@@ -148,7 +148,8 @@ mod tests {
 
     fn check<M: Message + Name>(message: &M) -> Result<(), &'static str> {
         let shape = Shape::of::<M>().expect("it repeats something");
-        shape.check(&message.encode_to_vec(), &mut DECODED_BYTES_MAX.clone())
+        let mut left = DECODED_BYTES_MAX;
+        shape.check(&message.encode_to_vec(), &mut left)
     }
 
     #[test]
