@@ -8,8 +8,9 @@
 //!
 //! **What is checked.** Every key is linearizable (so no acknowledged write is lost and no refused one
 //! shows up), batches are never half seen, every request is answered once in the life of its store,
-//! replicas are equal at an equal applied index, a term has one leader and a voter one vote in it,
-//! terms and applied indexes never go back in a life, queues stay within their bounds, a store stops
+//! replicas are equal at an equal applied index, a term has one leader and a voter one vote in it, no
+//! replica goes back behind a term in which it promised something, terms and applied indexes never go
+//! back in a life, queues stay within their bounds and nothing stays counted in them, a store stops
 //! after a failed sync, nothing panics, and a store starts again after any crash.
 //!
 //! **Not here.** The placement host and gRPC: requests enter at the Peers' router. Damage to what was

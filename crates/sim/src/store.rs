@@ -57,6 +57,7 @@ pub(crate) struct Life {
     pub(crate) kv: SimKv,
     pub(crate) outbox: SharedOutbox,
     pub(crate) control: Arc<Control>,
+    pub(crate) memory: Memory,
     pub(crate) regions: Vec<Region>,
     pub(crate) progress: Progress,
     /// Requests without an answer yet.
@@ -199,6 +200,7 @@ impl Life {
             kv,
             outbox: Arc::clone(outbox),
             control,
+            memory: options.memory,
             regions,
             progress: Progress::default(),
             outstanding: BTreeSet::new(),

@@ -314,6 +314,13 @@ impl World {
                     number + 1
                 );
             }
+            let unapplied_bytes = life.memory.unapplied.used_bytes();
+            if unapplied_bytes > 0 {
+                unrest += &format!(
+                    "store {} counts {unapplied_bytes} bytes as unapplied; ",
+                    number + 1
+                );
+            }
             applied.push(life.progress.applied_indexes());
         }
         if applied.windows(2).any(|pair| pair[0] != pair[1]) {

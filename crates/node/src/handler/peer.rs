@@ -101,8 +101,10 @@ impl<L: RaftLog> PeerHandler<L> {
         let cached = &self.ports.memory.cached;
         let count = |fsm: &mut PeerFsm| {
             let bytes = fsm.peer.cached_bytes();
-            cached.force_acquire(bytes);
-            cached.release(std::mem::replace(&mut fsm.counted_bytes, bytes));
+            if bytes != fsm.counted_bytes {
+                cached.force_acquire(bytes);
+                cached.release(std::mem::replace(&mut fsm.counted_bytes, bytes));
+            }
         };
         count(fsm);
         if is_over(cached) {
