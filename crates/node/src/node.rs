@@ -20,7 +20,7 @@ use crate::ports::{PlacementLink, Ports, Replies, Transport};
 use crate::recover::{Recovered, bootstrap, recover};
 use crate::replies::ReplyTable;
 use crate::room::DiskRoom;
-use batch_system::{Builder, ByteBudget, Config, DeadLetter, ThreadDriver};
+use batch_system::{Builder, ByteBudget, Config, DeadLetter, System, ThreadDriver};
 use engine::{KvEngine, RaftLog};
 use raftstore::peer::{Input, PeerOptions};
 use raftstore::store::{self, Store};
@@ -135,16 +135,7 @@ impl<K: KvEngine> Node<K> {
         let store = Store::new(identity.store_id, regions, options.store_report_ticks);
 
         let replies = Arc::new(ReplyTable::default());
-        let budget = ByteBudget::new(options.mailbox_bytes_max);
-        let answers = Arc::clone(&replies);
-        let peers = Builder::new(options.peer_pool.clone(), Box::new(StoreFsm(store)))
-            .budget(budget.clone())
-            .dead_letters(move |letter| refuse_peer_message(&answers, letter))
-            .build()?;
-        let answers = Arc::clone(&replies);
-        let appliers = Builder::new(options.apply_pool.clone(), Box::new(NoControl))
-            .dead_letters(move |letter| refuse_apply_message(&answers, letter))
-            .build()?;
+        let (peers, appliers) = systems(&options, store, &replies)?;
 
         let (placement, observer, inbox) = placement_host::channel();
         let ports = Ports {
@@ -233,6 +224,27 @@ impl<K: KvEngine> Node<K> {
         self.appliers.shutdown();
         (self.sync)()
     }
+}
+
+type PeerSystem = System<PeerFsm, StoreFsm>;
+type ApplySystem = System<ApplyFsm, NoControl>;
+
+/// The two batch systems, without any replica yet.
+fn systems(
+    options: &NodeOptions,
+    store: Store,
+    replies: &Arc<ReplyTable>,
+) -> Result<(PeerSystem, ApplySystem), batch_system::Error> {
+    let answers = Arc::clone(replies);
+    let peers = Builder::new(options.peer_pool.clone(), Box::new(StoreFsm(store)))
+        .budget(ByteBudget::new(options.mailbox_bytes_max))
+        .dead_letters(move |letter| refuse_peer_message(&answers, letter))
+        .build()?;
+    let answers = Arc::clone(replies);
+    let appliers = Builder::new(options.apply_pool.clone(), Box::new(NoControl))
+        .dead_letters(move |letter| refuse_apply_message(&answers, letter))
+        .build()?;
+    Ok((peers, appliers))
 }
 
 fn register(ports: &Ports, recovered: Recovered) {
