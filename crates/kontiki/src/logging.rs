@@ -1,15 +1,18 @@
 //! Structured logs of the whole process: to the standard error stream or a file, as text or JSON.
 //!
 //! **Invariants.** The file is opened for appending, so that a tool can rotate it by copying and
-//! truncating. A log line that can't be written is lost, and never stops the process.
+//! truncating. A log line that can't be written is lost, and never stops the process. The reason of a
+//! panic is in the log, whatever ends the process after it.
 //!
 //! **Not here.** Rotation, and a change of level while running.
 
 use crate::config::{Config, LogFormat, LogLevel};
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::Mutex;
+use std::{panic, thread};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
@@ -36,7 +39,29 @@ pub fn start(config: &Config) -> io::Result<()> {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
+    log_panics(to_file);
     Ok(())
+}
+
+/// A panic is often the last word of a process, and belongs into its log. Who looks at the terminal
+/// sees it as well.
+fn log_panics(to_file: bool) {
+    let to_terminal = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let thread = thread::current();
+        let backtrace = Backtrace::capture();
+        let is_wanted = backtrace.status() == BacktraceStatus::Captured;
+        tracing::error!(
+            thread = thread.name().unwrap_or("unnamed"),
+            place = info.location().map(tracing::field::display),
+            backtrace = is_wanted.then(|| tracing::field::display(&backtrace)),
+            "panicked: {}",
+            info.payload_as_str().unwrap_or("without a message")
+        );
+        if to_file {
+            to_terminal(info);
+        }
+    }));
 }
 
 fn open(path: &Path) -> io::Result<BoxMakeWriter> {
@@ -56,5 +81,48 @@ fn filter(level: LogLevel) -> String {
         LogLevel::Info => "info".to_owned(),
         LogLevel::Debug => format!("debug,{QUIET}"),
         LogLevel::Trace => format!("trace,{QUIET}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_logged_with_its_thread_place_and_message() {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || writer.clone());
+        let other_tests = panic::take_hook();
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            log_panics(false);
+            let panicked = panic::catch_unwind(|| panic!("as {}", "planned"));
+            assert!(panicked.is_err());
+        });
+        panic::set_hook(other_tests);
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+        assert_eq!(line["level"], "ERROR");
+        assert_eq!(line["message"], "panicked: as planned");
+        assert!(line["place"].as_str().unwrap().contains("logging.rs:"));
+        let thread = std::thread::current();
+        assert_eq!(line["thread"].as_str(), thread.name());
     }
 }
