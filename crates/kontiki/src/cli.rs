@@ -6,9 +6,11 @@
 //! **Not here.** Doing it.
 
 use crate::bench::BenchArgs;
+use crate::cluster::parse_api_version;
 use crate::config::{Leaf, LogLevel};
 use crate::ctl::CtlArgs;
 use clap::{Args, Parser, Subcommand};
+use client::ApiVersion;
 use std::path::PathBuf;
 
 /// A distributed key-value store that speaks TiKV's protocol.
@@ -51,9 +53,15 @@ pub struct ServerArgs {
     /// The folder of all data.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// The address of the status server (GET /status, /ready, /config); "" for none.
+    #[arg(long, value_name = "HOST:PORT")]
+    status_addr: Option<String>,
     /// The first members, the same on each: n1=host:port,n2=host:port. Without it the node is alone.
     #[arg(long, value_name = "MEMBERS")]
     initial_cluster: Option<String>,
+    /// Tells apart clusters that the same members found; the same on each.
+    #[arg(long, value_name = "TOKEN")]
+    initial_cluster_token: Option<String>,
     /// The least severe events to log.
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<LogLevel>,
@@ -83,6 +91,16 @@ impl ServerArgs {
                 "cluster.initial-cluster",
                 self.initial_cluster.clone(),
             ),
+            (
+                "--initial-cluster-token",
+                "cluster.token",
+                self.initial_cluster_token.clone(),
+            ),
+            (
+                "--status-addr",
+                "server.status-addr",
+                self.status_addr.clone(),
+            ),
             ("--log-level", "log.level", level),
             ("--log-file", "log.file.filename", path(&self.log_file)),
         ]
@@ -101,9 +119,12 @@ pub struct PlaygroundArgs {
     /// The first node's port; the others have the next ones.
     #[arg(long, default_value_t = 2379, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
+    /// The first node's port for its status; the others have the next ones.
+    #[arg(long, default_value_t = 20180, value_parser = clap::value_parser!(u16).range(1..))]
+    pub status_port: u16,
     /// The API that the cluster speaks: 1, or 2 with keyspaces.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
-    pub api_version: u8,
+    #[arg(long, default_value = "1", value_parser = parse_api_version)]
+    pub api_version: ApiVersion,
     /// Where to keep the data; a temporary folder, removed at the end, if it is not given.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -144,6 +165,10 @@ mod tests {
             "d",
             "--initial-cluster",
             "n1=h:1,n2=127.0.0.1:2",
+            "--initial-cluster-token",
+            "t",
+            "--status-addr",
+            "127.0.0.1:3",
             "--log-level",
             "debug",
             "--log-file",
@@ -154,7 +179,9 @@ mod tests {
         assert_eq!(config.server.addr, "127.0.0.1:1");
         assert_eq!(config.server.advertise_addr, "127.0.0.1:2");
         assert_eq!(config.storage.data_dir, PathBuf::from("d"));
-        assert_eq!(config.members().len(), 2);
+        assert_eq!(config.members().unwrap().len(), 2);
+        assert_eq!(config.cluster.token, "t");
+        assert_eq!(config.server.status_addr, "127.0.0.1:3");
         assert_eq!(config.log.level, LogLevel::Debug);
         assert_eq!(config.log.file.filename, PathBuf::from("l"));
     }

@@ -24,14 +24,23 @@ pub struct ClusterArgs {
     )]
     pub pd: Vec<String>,
     /// The API that the cluster speaks.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2), global = true)]
-    pub api_version: u8,
+    #[arg(long, default_value = "1", value_parser = parse_api_version, global = true)]
+    pub api_version: ApiVersion,
     /// The keyspace, under API version 2.
     #[arg(long, default_value = "DEFAULT", global = true)]
     pub keyspace: String,
     /// How long an operation may take, with all its retries.
     #[arg(long, default_value = "10s", value_name = "DURATION", global = true)]
     pub timeout: ReadableDuration,
+}
+
+/// Reads the number of an API version.
+///
+/// # Errors
+/// There is none of this number.
+pub fn parse_api_version(text: &str) -> std::result::Result<ApiVersion, &'static str> {
+    let number = text.parse().ok();
+    number.and_then(ApiVersion::from_number).ok_or("1 or 2")
 }
 
 impl ClusterArgs {
@@ -56,11 +65,7 @@ impl ClusterArgs {
     fn client_config(&self) -> client::Config {
         let deadline = self.timeout.0.max(Duration::from_millis(1));
         client::Config {
-            api_version: if self.api_version == 2 {
-                ApiVersion::V2
-            } else {
-                ApiVersion::V1
-            },
+            api_version: self.api_version,
             keyspace: self.keyspace.clone(),
             deadline,
             attempt_timeout: (deadline / ATTEMPTS).max(Duration::from_millis(1)),

@@ -34,6 +34,15 @@ pub enum Error {
     /// An engine failed while it was opened or synced.
     #[error("the storage engine failed")]
     Engine(#[source] engine::Error),
+    /// The store's directory is new, but the store is not.
+    #[error("the node does not start")]
+    Newcomer(#[from] server::NewcomerError),
+    /// The process was asked to stop before the start had ended.
+    #[error("asked to stop")]
+    Interrupted,
+    /// A part of a running node has ended, which it does by a panic only.
+    #[error("{0} has ended by a panic: the node can't go on")]
+    PartEnded(&'static str),
     /// A part of the program ended by a panic.
     #[error("a part of the program failed")]
     Failed(#[source] tokio::task::JoinError),

@@ -41,10 +41,13 @@ fn perform(command: Command) -> Result<()> {
         .enable_all()
         .build()
         .map_err(Error::io("starting threads"))?;
-    match command {
+    let result = match command {
         Command::Ctl(args) => runtime.block_on(ctl::run(args)),
         Command::Bench(args) => runtime.block_on(bench::run(args)),
         Command::Server(args) => runtime.block_on(run::server(args)),
         Command::Playground(args) => runtime.block_on(run::playground(args)),
-    }
+    };
+    // What still blocks a thread was given up, such as a start that took too long to be stopped.
+    runtime.shutdown_background();
+    result
 }

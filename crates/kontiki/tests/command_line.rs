@@ -53,6 +53,38 @@ fn a_config_with_errors_is_refused_with_all_of_them_and_code_2() {
 }
 
 #[test]
+fn a_list_of_members_or_a_name_that_makes_no_sense_is_refused_with_code_2() {
+    for (flags, expected) in [
+        (
+            ["--initial-cluster", ","],
+            "--initial-cluster: cluster.initial-cluster: \"\"",
+        ),
+        (
+            ["--initial-cluster", "n1=h:1,,"],
+            "is not of the form name=host:port",
+        ),
+        (
+            ["--initial-cluster", "n2=h:1"],
+            "`n1` is not in `cluster.initial-cluster`",
+        ),
+        (["--name", ""], "--name: cluster.name: \"\" is no name"),
+        (
+            ["--name", "a,b"],
+            "--name: cluster.name: \"a,b\" is no name",
+        ),
+        (
+            ["--initial-cluster-token", ""],
+            "--initial-cluster-token: cluster.token: is empty",
+        ),
+    ] {
+        let output = kontiki(&["server", flags[0], flags[1]]);
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        let errors = errors(&output);
+        assert!(errors.contains(expected), "{flags:?}: {errors}");
+    }
+}
+
+#[test]
 fn a_misspelt_flag_is_refused_with_code_2() {
     let output = kontiki(&["server", "--adr", "127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(2));

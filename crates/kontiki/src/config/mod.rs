@@ -17,8 +17,8 @@ mod validate;
 
 use layers::Problem;
 pub use layers::{Leaf, Problems};
+pub use node::is_address;
 pub use tree::{Config, LogFormat, LogLevel};
-pub use validate::is_address;
 
 use std::path::Path;
 

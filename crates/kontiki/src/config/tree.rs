@@ -84,6 +84,8 @@ pub struct Cluster {
     pub name: String,
     /// The members, as `n1=host:port,n2=host:port`. The same on each of them. Empty: this node alone.
     pub initial_cluster: String,
+    /// Tells apart what clusters the same members found, one after the other. The same on each of them.
+    pub token: String,
 }
 
 impl Default for Cluster {
@@ -91,6 +93,7 @@ impl Default for Cluster {
         Self {
             name: "n1".to_owned(),
             initial_cluster: String::new(),
+            token: node::DEFAULT_TOKEN.to_owned(),
         }
     }
 }
@@ -103,6 +106,8 @@ pub struct Server {
     pub addr: String,
     /// The address that others dial. Empty: this member's in `initial-cluster`, or else `addr`.
     pub advertise_addr: String,
+    /// The address of the status server, for operators: what the node is and does. Empty for none.
+    pub status_addr: String,
     /// What placement may know of this store, such as its zone and host.
     pub labels: BTreeMap<String, String>,
 }
@@ -112,6 +117,7 @@ impl Default for Server {
         Self {
             addr: "127.0.0.1:2379".to_owned(),
             advertise_addr: String::new(),
+            status_addr: "127.0.0.1:20180".to_owned(),
             labels: BTreeMap::new(),
         }
     }

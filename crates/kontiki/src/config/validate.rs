@@ -10,6 +10,7 @@
 use super::layers::{Problem, Source, Sources};
 use super::tree::{Config, Raftstore};
 use super::units::{ReadableDuration, ReadableSize};
+use node::{Members, MembersError, is_address, is_member_name};
 use std::time::Duration;
 
 /// Threads and rounds beyond this are a typing error, not a wish.
@@ -17,71 +18,7 @@ const POOL_SIZE_MAX: usize = 256;
 /// The largest Raft entry: what a client's limit of a request leaves room for.
 const ENTRY_SIZE_MAX: ReadableSize = ReadableSize::mib(8);
 
-/// One of the first members of a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Its name, unique among them.
-    pub name: String,
-    /// The address that others dial, `host:port`.
-    pub address: String,
-}
-
-/// Reads `n1=host:port,n2=host:port`.
-///
-/// # Errors
-/// A sentence about the first member that is malformed, or that repeats a name or an address.
-pub fn parse_initial_cluster(text: &str) -> Result<Vec<Member>, String> {
-    let mut members: Vec<Member> = Vec::new();
-    for part in text
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
-        let (name, address) = part
-            .split_once('=')
-            .map(|(name, address)| (name.trim(), address.trim()))
-            .filter(|(name, _)| !name.is_empty())
-            .ok_or_else(|| format!("`{part}` is not of the form name=host:port"))?;
-        if !is_address(address) {
-            return Err(format!(
-                "member `{name}`: `{address}` is not of the form host:port"
-            ));
-        }
-        if let Some(other) = members
-            .iter()
-            .find(|m| m.name == name || m.address == address)
-        {
-            return Err(format!(
-                "`{part}` repeats the name or address of `{}={}`",
-                other.name, other.address
-            ));
-        }
-        members.push(Member {
-            name: name.to_owned(),
-            address: address.to_owned(),
-        });
-    }
-    Ok(members)
-}
-
-/// Whether `text` is `host:port` with a host and a port that can be dialled.
-pub fn is_address(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return false;
-    };
-    let host_is_one = match host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
-        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-            !host.is_empty() && host.chars().all(allowed)
-        }
-    };
-    host_is_one && port.parse::<u16>().is_ok_and(|port| port > 0)
-}
-
+/// Whether nobody can dial what a server listens on here.
 fn is_wildcard(address: &str) -> bool {
     address.starts_with("0.0.0.0:") || address.starts_with("[::]:")
 }
@@ -124,6 +61,15 @@ impl Check<'_> {
         self.require(!is_wildcard(&dialled), "server.advertise-addr", || {
             format!("others can't dial `{dialled}`: set the address that they reach this node at")
         });
+        let status = &server.status_addr;
+        self.require(
+            status.is_empty() || is_address(status),
+            "server.status-addr",
+            || format!("`{status}` is not of the form host:port"),
+        );
+        self.require(*status != server.addr, "server.status-addr", || {
+            "must be another address than server.addr".to_owned()
+        });
         for (name, value) in &server.labels {
             let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
             let fine = !name.is_empty() && name.chars().chain(value.chars()).all(allowed);
@@ -134,16 +80,20 @@ impl Check<'_> {
     }
 
     fn cluster(&mut self, config: &Config) {
-        let key = "cluster.initial-cluster";
-        let members = match parse_initial_cluster(&config.cluster.initial_cluster) {
-            Ok(members) => members,
-            Err(message) => return self.require(false, key, || message),
-        };
-        if members.is_empty() {
-            return;
-        }
         let name = &config.cluster.name;
-        let own = members.iter().find(|member| member.name == *name);
+        self.require(is_member_name(name), "cluster.name", || {
+            MembersError::Name(name.clone()).to_string()
+        });
+        self.require(!config.cluster.token.is_empty(), "cluster.token", || {
+            "is empty".to_owned()
+        });
+        let key = "cluster.initial-cluster";
+        let members = match config.listed_members() {
+            Some(Ok(members)) => members,
+            Some(Err(error)) => return self.require(false, key, || error.to_string()),
+            None => return,
+        };
+        let own = members.find(name);
         self.require(own.is_some(), "cluster.name", || {
             format!("`{name}` is not in `{key}`: use one of the names there")
         });
@@ -288,10 +238,18 @@ impl Check<'_> {
 }
 
 impl Config {
-    /// The first members, in their order; none when this node is alone.
-    pub fn members(&self) -> Vec<Member> {
-        // A text that is malformed has been reported by `check`.
-        parse_initial_cluster(&self.cluster.initial_cluster).unwrap_or_default()
+    /// The first members: those of the list, or this node alone.
+    ///
+    /// # Errors
+    /// None in a configuration that was checked.
+    pub fn members(&self) -> Result<Members, MembersError> {
+        let alone = || Members::alone(&self.cluster.name, &self.dialled_address());
+        self.listed_members().unwrap_or_else(alone)
+    }
+
+    fn listed_members(&self) -> Option<Result<Members, MembersError>> {
+        let list = self.cluster.initial_cluster.as_str();
+        (!list.is_empty()).then(|| Members::parse(list))
     }
 
     /// The address that others dial this node at.
@@ -299,10 +257,21 @@ impl Config {
         if !self.server.advertise_addr.is_empty() {
             return self.server.advertise_addr.clone();
         }
-        self.members()
-            .into_iter()
-            .find(|member| member.name == self.cluster.name)
-            .map_or_else(|| self.server.addr.clone(), |member| member.address)
+        let listed = self.listed_members().and_then(Result::ok);
+        let own = listed
+            .as_ref()
+            .and_then(|list| list.find(&self.cluster.name));
+        own.map_or_else(|| self.server.addr.clone(), |own| own.address.clone())
+    }
+
+    /// The address that others dial this node's status server at; empty for none.
+    pub fn dialled_status_address(&self) -> String {
+        let status = self.server.status_addr.as_str();
+        let dialled = self.dialled_address();
+        match (status.rsplit_once(':'), dialled.rsplit_once(':')) {
+            (Some((_, port)), Some((host, _))) if is_wildcard(status) => format!("{host}:{port}"),
+            _ => status.to_owned(),
+        }
     }
 }
 
@@ -329,45 +298,6 @@ mod tests {
     }
 
     #[test]
-    fn addresses_have_a_host_and_a_port() {
-        for good in ["127.0.0.1:1", "host-1.example:65535", "[::1]:2379"] {
-            assert!(is_address(good), "{good}");
-        }
-        for bad in [
-            "",
-            ":1",
-            "host",
-            "host:",
-            "host:0",
-            "host:65536",
-            "::1:5",
-            "[x]:1",
-            "http://h:1",
-            "a b:1",
-        ] {
-            assert!(!is_address(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_first_members_are_read_in_order() {
-        let members = parse_initial_cluster("n2=h2:2, n1=h1:1,").unwrap();
-        let pairs: Vec<_> = members
-            .iter()
-            .map(|m| (m.name.as_str(), m.address.as_str()))
-            .collect();
-        assert_eq!(pairs, [("n2", "h2:2"), ("n1", "h1:1")]);
-        assert_eq!(parse_initial_cluster(""), Ok(Vec::new()));
-    }
-
-    #[test]
-    fn malformed_or_repeated_members_are_refused() {
-        for bad in ["n1", "=h:1", "n1=h", "n1=h:1,n1=h:2", "n1=h:1,n2=h:1"] {
-            assert!(parse_initial_cluster(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn each_rule_refuses_what_breaks_it() {
         refused("server.addr", |c| c.server.addr = "nowhere".into());
         refused("server.advertise-addr", |c| {
@@ -375,6 +305,16 @@ mod tests {
         });
         refused("server.advertise-addr", |c| {
             c.server.addr = "0.0.0.0:2379".into()
+        });
+        refused("server.status-addr", |c| c.server.status_addr = "x".into());
+        refused("server.status-addr", |c| {
+            c.server.status_addr = c.server.addr.clone()
+        });
+        refused("cluster.name", |c| c.cluster.name = String::new());
+        refused("cluster.name", |c| c.cluster.name = "a=b".into());
+        refused("cluster.token", |c| c.cluster.token = String::new());
+        refused("cluster.initial-cluster", |c| {
+            c.cluster.initial_cluster = ",".into()
         });
         refused("server.labels", |c| {
             drop(c.server.labels.insert("zone".into(), "a b".into()))
@@ -445,5 +385,26 @@ mod tests {
         assert_eq!(config.dialled_address(), "h1:1");
         config.server.advertise_addr = "h9:9".into();
         assert_eq!(config.dialled_address(), "h9:9");
+    }
+
+    #[test]
+    fn others_dial_a_status_server_that_listens_everywhere_at_the_nodes_own_host() {
+        let mut config = Config::default();
+        assert_eq!(config.dialled_status_address(), "127.0.0.1:20180");
+        config.server.status_addr = "0.0.0.0:1".into();
+        config.server.advertise_addr = "h9:9".into();
+        assert_eq!(config.dialled_status_address(), "h9:1");
+        config.server.status_addr = String::new();
+        assert_eq!(config.dialled_status_address(), "");
+    }
+
+    #[test]
+    fn a_list_that_passes_is_the_one_that_the_node_gets() {
+        let mut config = Config::default();
+        let count = |config: &Config| config.members().unwrap().len();
+        assert_eq!(count(&config), 1);
+        config.cluster.initial_cluster = "n1 = h1:1 , n2=h2:1,".into();
+        assert_eq!(found(|c| c.cluster = config.cluster.clone()), [""; 0]);
+        assert_eq!(count(&config), 2);
     }
 }

@@ -1,103 +1,191 @@
 //! One node, put together from its crates, started and stopped.
 //!
-//! **Start**, in the order in which things go wrong for reasons of the operator: the port, the lock on
-//! the data folder, the engines, the node, and last the service. **Stop** goes in reverse, and lets
-//! requests under way end first.
+//! **Start**, in the order in which things go wrong for reasons of the operator: the status server, the
+//! lock on the data folder, the data, whose they are, the Raft logs, the node, and last the service.
+//! **Stop** goes in reverse, and lets requests under way end first.
 //!
-//! **Invariants.** The port is bound before the data is touched: a second process on the same address
-//! changes nothing. When [`RunningNode::stop`] returns, everything applied is durable and the lock is
-//! free.
+//! **Invariants.** The ports are bound before the data is touched. A folder of somebody else is refused
+//! before its Raft logs are opened, cut or moved. When a node has ended, everything applied is durable,
+//! the lock is free, and nothing of it is left in the process.
 //!
 //! **Not here.** When to stop (`signal`), opening engines (`engines`), names of items (`settings`).
 
 use super::data_dir::DataDir;
 use super::engines;
+use super::ports::Ports;
 use super::settings;
-use super::usage::StoreUsage;
+use super::signal::StopRequest;
+use super::stages::Stages;
+use super::usage::{StoreUsage, unix_seconds};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use engine::RaftLog;
 use engine_rocks::RocksKv;
-use node::{Identity, Members, Node, NodeHandle, Parts, StartError};
+use node::{Identified, Identity, Node, NodeHandle, Parts};
 use placement::{Bootstrap, Store};
 use raftstore::bootstrap::first_regions;
-use server::{GrpcTransport, LinkNode, PdLink, ServeOptions, TransportOptions};
+use server::{GrpcTransport, LinkNode, PdLink, ServeOptions, Stage, TransportOptions};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use types::ApiVersion;
+use tokio::task::JoinSet;
 
-/// A node that serves.
-pub struct RunningNode {
+/// Runs a node from its start to its end, which comes when it is asked to stop.
+///
+/// # Errors
+/// It does not start: the data folder is in use, somebody else's or damaged, or the machine refuses
+/// something. Or it has stopped because a part of it ended, or its last sync failed.
+pub async fn run(config: Config, ports: Ports, stop: StopRequest) -> Result<()> {
+    let name = config.cluster.name.as_str();
+    let address = config.server.addr.as_str();
+    let status = settings::status(&config);
+    // Dropped last, and with it the task.
+    let mut status_server = JoinSet::new();
+    if let Some(listener) = ports.status {
+        status_server.spawn(server::serve_status(listener, status.clone()));
+    }
+    tracing::info!(name, version = server::VERSION, address, "starting");
+    let stages = Stages {
+        status: status.clone(),
+        stop: stop.clone(),
+    };
+    let mut running = match start(&config, ports.node, &stages).await {
+        Err(Error::Interrupted) => {
+            tracing::info!(name, "stopped before it served");
+            return Ok(());
+        }
+        started => started?,
+    };
+    status.enter(Stage::Serving);
+    tracing::info!(name, address, "serving");
+    let result = tokio::select! {
+        reason = stop.made() => {
+            tracing::info!(name, reason, "stopping");
+            Ok(())
+        }
+        ended = running.part_ended() => Err(ended),
+    };
+    status.enter(Stage::Stopping);
+    let stopped = running.stop().await;
+    tracing::info!(name, "stopped");
+    result.and(stopped)
+}
+
+/// A node that serves. Each set has one task, or none when it has ended.
+struct RunningNode {
     node: Node<RocksKv>,
     transport: Arc<GrpcTransport>,
-    link: JoinHandle<()>,
-    service: JoinHandle<()>,
+    link: JoinSet<()>,
+    service: JoinSet<()>,
     stop_service: oneshot::Sender<()>,
-    data_dir: DataDir,
+    data_dir: Arc<DataDir>,
 }
 
-/// Binds the address that a node listens on.
-///
-/// # Errors
-/// The address is taken, or is none of this machine's.
-pub async fn bind(address: &str) -> Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
-    listener.map_err(Error::io(format!("listening on {address}")))
+async fn start(config: &Config, listener: TcpListener, stages: &Stages) -> Result<RunningNode> {
+    let settings = config.clone();
+    let open = move || Opened::open(&settings);
+    let opened = stages.run(Stage::OpeningData, open).await?;
+    let identified = &opened.identified;
+    stages.status.identify(&identified.identity);
+    if identified.is_new {
+        let check = async { Ok(server::check_newcomer(identified).await?) };
+        stages.wait(Stage::AskingMembers, check).await?;
+    }
+    let (settings, data_dir) = (config.clone(), Arc::clone(&opened.data_dir));
+    if config.raft_engine.enable {
+        let open = move || engines::open_log_engine(&settings, &data_dir);
+        let log = stages.run(Stage::OpeningLogs, open).await?;
+        start_on(config, opened, log, listener, stages).await
+    } else {
+        let open = move || engines::open_rocks_log(&settings, &data_dir);
+        let log = stages.run(Stage::OpeningLogs, open).await?;
+        start_on(config, opened, log, listener, stages).await
+    }
 }
 
-/// Starts a node on a bound port.
-///
-/// # Errors
-/// The data folder is in use, somebody else's or damaged, or the machine refuses something.
-pub async fn start(config: &Config, listener: TcpListener) -> Result<RunningNode> {
-    let members = settings::members(config);
-    let api = settings::api_version(config);
-    let identity = members.identify(&config.cluster.name, api);
-    let identity = identity.map_err(|error| Error::Usage(error.to_string()))?;
+/// A data folder whose owner is known.
+struct Opened {
+    data_dir: Arc<DataDir>,
+    kv: RocksKv,
+    identified: Identified,
+}
+
+impl Opened {
+    fn open(config: &Config) -> Result<Self> {
+        let data_dir = DataDir::lock(&config.storage.data_dir)?;
+        let kv = engines::open_kv(config, &data_dir)?;
+        let identified = node::identify(&kv, &settings::configured(config));
+        Ok(Self {
+            data_dir: Arc::new(data_dir),
+            kv,
+            identified: identified.map_err(Error::Start)?,
+        })
+    }
+}
+
+async fn start_on<L: RaftLog>(
+    config: &Config,
+    opened: Opened,
+    log: L,
+    listener: TcpListener,
+    stages: &Stages,
+) -> Result<RunningNode> {
+    let Opened {
+        data_dir,
+        kv,
+        identified,
+    } = opened;
+    let (identity, members) = (identified.identity.clone(), identified.members.clone());
     let runtime = Handle::current();
-    let addresses = Arc::new(members.clone());
-    let transport = GrpcTransport::new(
+    let transport = Arc::new(GrpcTransport::new(
         identity.clone(),
-        addresses,
+        Arc::new(members.clone()),
         TransportOptions::default(),
         runtime.clone(),
+    ));
+    let link = PdLink::new(
+        identity.clone(),
+        members.clone(),
+        own_store(config, &identity),
     );
-    let transport = Arc::new(transport);
-    let store = own_store(config, &identity);
-    let link = PdLink::new(identity.clone(), members.clone(), store);
-    let ports = Outside {
-        members: members.clone(),
-        identity,
-        transport: Arc::clone(&transport),
-        link: link.clone(),
+    let parts = Parts {
+        placement: placement::Config::new(beginning(&identified)),
+        options: settings::node_options(config, identity.store_id.get()),
+        identified,
+        kv,
+        log,
+        transport: Arc::clone(&transport) as _,
+        link: Arc::new(link.clone()),
         runtime,
     };
-    let (node, data_dir) = {
-        let config = config.clone();
-        // Reading the logs of thousands of Regions blocks for a while.
-        let opened = tokio::task::spawn_blocking(move || open(&config, ports));
-        opened.await.map_err(Error::Failed)??
+    let folder = data_dir.path().to_owned();
+    let start = move || {
+        let usage = StoreUsage::measure(&folder);
+        Ok((Node::start(parts).map_err(Error::Start)?, usage))
     };
+    let (node, usage) = stages.run(Stage::StartingNode, start).await?;
     let handle = node.handle();
     let reporter = handle.clone();
     transport.on_unreachable(Box::new(move |region, peer| {
         reporter.report_unreachable(region, peer);
     }));
-    let link = tokio::spawn(link.run(link_node(&handle, StoreUsage::new(data_dir.path()))));
     let (stop_service, stopped) = oneshot::channel::<()>();
     let shutdown = async move {
         // A sender that is gone means the same.
         let _ = stopped.await;
     };
-    let options = ServeOptions::new(listener, members);
-    let service = tokio::spawn(server::serve(options, handle, shutdown));
+    let (mut tasks_of_link, mut service) = (JoinSet::new(), JoinSet::new());
+    tasks_of_link.spawn(link.run(link_node(&handle, usage)));
+    service.spawn(server::serve(
+        ServeOptions::new(listener, members),
+        handle,
+        shutdown,
+    ));
     Ok(RunningNode {
         node,
         transport,
-        link,
+        link: tasks_of_link,
         service,
         stop_service,
         data_dir,
@@ -105,78 +193,36 @@ pub async fn start(config: &Config, listener: TcpListener) -> Result<RunningNode
 }
 
 impl RunningNode {
+    /// Ready when a part has ended that must not: by a panic, which the log has. The node has to stop.
+    async fn part_ended(&mut self) -> Error {
+        tokio::select! {
+            Some(_) = self.service.join_next() => Error::PartEnded("the service"),
+            Some(_) = self.link.join_next() => Error::PartEnded("the link to placement"),
+            () = self.node.host_ended() => Error::PartEnded("the placement host"),
+        }
+    }
+
     /// Lets requests under way end, and stops.
     ///
     /// # Errors
     /// The last sync failed: the node says so, but nothing that was acknowledged is lost.
-    pub async fn stop(self) -> Result<()> {
+    async fn stop(mut self) -> Result<()> {
         drop(self.stop_service);
-        if let Err(error) = self.service.await {
-            tracing::error!(%error, "the service had ended by a panic");
-        }
-        self.link.abort();
+        while self.service.join_next().await.is_some() {}
+        self.link.shutdown().await;
         self.transport.stop();
-        let node = self.node;
-        let stopped = tokio::task::spawn_blocking(move || node.stop());
-        let stopped = stopped.await.map_err(Error::Failed)?;
+        let stopped = self.node.stop().await;
         drop(self.data_dir);
         stopped.map_err(Error::Engine)
     }
 }
 
-/// What a node has around it.
-struct Outside {
-    identity: Identity,
-    members: Members,
-    transport: Arc<GrpcTransport>,
-    link: PdLink,
-    runtime: Handle,
-}
-
-fn open(config: &Config, outside: Outside) -> Result<(Node<RocksKv>, DataDir)> {
-    let data_dir = DataDir::lock(&config.storage.data_dir)?;
-    let kv = engines::open_kv(config, &data_dir)?;
-    let node = if config.raft_engine.enable {
-        let log = engines::open_log_engine(config, &data_dir)?;
-        start_node(config, kv, log, outside)
-    } else {
-        let log = engines::open_rocks_log(config, &data_dir)?;
-        start_node(config, kv, log, outside)
-    };
-    Ok((node.map_err(Error::Start)?, data_dir))
-}
-
-fn start_node<L: RaftLog>(
-    config: &Config,
-    kv: RocksKv,
-    log: L,
-    outside: Outside,
-) -> std::result::Result<Node<RocksKv>, StartError> {
-    let Outside {
-        identity,
-        members,
-        transport,
-        link,
-        runtime,
-    } = outside;
-    let placement = placement::Config::new(beginning(&members, identity.api_version));
-    let options = settings::node_options(config, identity.store_id.get());
-    Node::start(Parts {
-        identity,
-        members,
-        kv,
-        log,
-        transport,
-        link: Arc::new(link),
-        placement,
-        options,
-        runtime,
-    })
-}
-
 /// How the cluster begins: the same on each of its first members, so nothing in it may be known to
-/// one of them only, such as labels.
-fn beginning(members: &Members, api: ApiVersion) -> Bootstrap {
+/// one of them only, such as labels. It counts until the first placement leader has written it down.
+fn beginning(identified: &Identified) -> Bootstrap {
+    let Identified {
+        identity, members, ..
+    } = identified;
     let store = |member: &node::Member| Store {
         id: member.store_id,
         address: member.address.clone(),
@@ -184,23 +230,24 @@ fn beginning(members: &Members, api: ApiVersion) -> Bootstrap {
         ..Store::default()
     };
     Bootstrap {
-        cluster_id: members.cluster_id(),
+        cluster_id: identity.cluster_id,
         stores: members.iter().map(store).collect(),
-        regions: first_regions(members.len(), api),
+        regions: first_regions(members.len(), identity.api_version),
     }
 }
 
-/// What this store registers as.
+/// What this store registers as, at each start and with each new placement leader.
 fn own_store(config: &Config, identity: &Identity) -> Store {
     let labels = config.server.labels.iter();
     Store {
         id: identity.store_id,
         address: identity.address.clone(),
+        status_address: config.dialled_status_address(),
         version: server::VERSION.to_owned(),
         labels: labels
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
-        start_time_s: super::usage::unix_seconds(),
+        start_time_s: unix_seconds(),
         ..Store::default()
     }
 }
@@ -211,5 +258,34 @@ fn link_node(handle: &NodeHandle<RocksKv>, usage: StoreUsage) -> LinkNode {
         leader: Box::new(move || leader.placement().leader()),
         report_all: Box::new(move || reporter.report_all()),
         complete: Box::new(move |stats| usage.complete(stats)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ports::Flags;
+    use super::*;
+    use client::Client;
+
+    const FLAGS: Flags = ["--addr", "--status-addr"];
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_node_that_has_ended_leaves_nothing_open_and_starts_again_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let port = e2e::free_ports(1).unwrap()[0];
+        let mut config = Config::default();
+        config.server.addr = format!("127.0.0.1:{port}");
+        config.server.status_addr = String::new();
+        config.storage.data_dir = folder.path().to_owned();
+        let endpoints = [config.server.addr.clone()];
+        for _ in 0..3 {
+            let ports = Ports::bind(&config, FLAGS).await.unwrap();
+            let stop = StopRequest::new();
+            let node = tokio::spawn(run(config.clone(), ports, stop.clone()));
+            let client = Client::connect(&endpoints, client::Config::default());
+            client.await.unwrap().get(b"k").await.unwrap();
+            stop.make("test");
+            node.await.unwrap().unwrap();
+        }
     }
 }

@@ -8,18 +8,20 @@
 //!
 //! **Not here.** A way to stop single nodes: that is for processes of their own.
 
-use super::node::{self, RunningNode};
-use super::signal::StopSignal;
+use super::node;
+use super::ports::{Flags, Ports};
+use super::signal::StopRequest;
 use crate::cli::PlaygroundArgs;
 use crate::config::units::{ReadableDuration, ReadableSize};
 use crate::config::{self, Config, Leaf};
 use crate::error::{Error, Result};
 use crate::logging;
 use client::{ApiVersion, Client};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::signal::unix::SignalKind;
 use tokio::task::JoinSet;
 
 /// An election after half a second to a second without a leader: nobody waits long, and a laptop that
@@ -29,39 +31,72 @@ const TICK: ReadableDuration = ReadableDuration::millis(50);
 const DEFAULT_PORT: u16 = 2379;
 /// Three caches share one small machine.
 const BLOCK_CACHE: ReadableSize = ReadableSize::mib(64);
-/// For the first leader to be elected; usually it takes a second.
+/// For the first leader to be elected; usually it takes a second or two.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// A node that still writes may put a file into the folder while it is being removed.
+const REMOVALS: usize = 5;
+const FLAGS: Flags = ["--port", "--status-port"];
 
 /// Runs the nodes until told to stop.
 pub async fn playground(args: PlaygroundArgs) -> Result<()> {
     let (folder, temporary) = folder(args.data_dir.as_deref())?;
     let configs = configs(&args, &folder)?;
     logging::start(&configs[0]).map_err(Error::io("starting to log"))?;
-    let stopping = StopSignal::listen()?.wait();
-    tokio::pin!(stopping);
-    let nodes = start_all(&configs).await?;
+    let signals = [
+        ("SIGINT", SignalKind::interrupt()),
+        ("SIGTERM", SignalKind::terminate()),
+        // Its terminal was closed.
+        ("SIGHUP", SignalKind::hangup()),
+    ];
+    let left_behind = temporary.as_ref().map(|folder| folder.path().to_owned());
+    let stop = StopRequest::on_signals(&signals, move || remove(left_behind))?;
+    let mut bound = Vec::new();
+    for config in &configs {
+        bound.push(Ports::bind(config, FLAGS).await?);
+    }
     println!(
         "{}",
         greeting(&args, &configs, &folder, temporary.is_some())
     );
-    let endpoints: Vec<String> = configs
-        .iter()
-        .map(|config| config.server.addr.clone())
-        .collect();
-    let result = tokio::select! {
-        ready = wait_until_ready(&args, &endpoints) => match ready {
-            Ok(()) => {
-                println!("{}", first_commands(&args, &endpoints[0], &program()));
-                stopping.await;
-                Ok(())
-            }
-            Err(error) => Err(error),
-        },
-        _ = &mut stopping => Ok(()),
+    let endpoints: Vec<String> = configs.iter().map(|c| c.server.addr.clone()).collect();
+    let mut nodes = JoinSet::new();
+    for (config, ports) in configs.into_iter().zip(bound) {
+        nodes.spawn(node::run(config, ports, stop.clone()));
+    }
+    let mut result = tokio::select! {
+        told = welcome(&args, &endpoints, &stop) => told,
+        Some(ended) = nodes.join_next() => ended.map_err(Error::Failed).flatten(),
     };
+    // Also when it was not asked for: one node has ended, or the cluster does not answer.
+    stop.make("the end of the playground");
     eprintln!("stopping");
-    let stopped = stop_all(nodes).await;
-    result.and(stopped)
+    while let Some(ended) = nodes.join_next().await {
+        result = result.and(ended.map_err(Error::Failed).flatten());
+    }
+    result
+}
+
+/// Says how to begin as soon as the cluster answers, and waits until it is asked to stop.
+async fn welcome(args: &PlaygroundArgs, endpoints: &[String], stop: &StopRequest) -> Result<()> {
+    let ready = tokio::select! {
+        ready = wait_until_ready(args, endpoints) => ready,
+        _ = stop.made() => return Ok(()),
+    };
+    ready?;
+    println!("{}", first_commands(args, &endpoints[0], &program()));
+    stop.made().await;
+    Ok(())
+}
+
+/// Removes the temporary folder, if there is one, under nodes that have not ended.
+fn remove(folder: Option<PathBuf>) {
+    let Some(folder) = folder else { return };
+    for _ in 0..REMOVALS {
+        if fs::remove_dir_all(&folder).is_ok() {
+            return;
+        }
+    }
+    eprintln!("{} is left behind", folder.display());
 }
 
 /// The folder of all nodes' data, and what removes it if it is temporary.
@@ -80,84 +115,50 @@ fn folder(asked_for: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
 
 /// A configuration for each node, checked like any other.
 fn configs(args: &PlaygroundArgs, folder: &Path) -> Result<Vec<Config>> {
-    let last = args.port.checked_add(args.nodes - 1);
-    let last = last.ok_or_else(|| {
-        Error::Usage(format!(
-            "--port {}: too high for {} nodes",
-            args.port, args.nodes
-        ))
-    })?;
-    let addresses: Vec<String> = (args.port..=last)
-        .map(|port| format!("127.0.0.1:{port}"))
-        .collect();
+    let [node, status] = FLAGS;
+    let node_addresses = addresses(args, node, args.port)?;
+    let status_addresses = addresses(args, status, args.status_port)?;
     let names = || (1..=args.nodes).map(|number| format!("n{number}"));
     let members: Vec<String> = names()
-        .zip(&addresses)
+        .zip(&node_addresses)
         .map(|(name, address)| format!("{name}={address}"))
         .collect();
+    let config = |(name, (address, status_address)): (String, (&String, &String))| {
+        let leaf = |key: &str, value: String| Leaf::from_flag("playground", key, value);
+        let leaves = vec![
+            leaf("storage.data-dir", folder.join(&name).display().to_string()),
+            leaf("cluster.name", name),
+            leaf("cluster.initial-cluster", members.join(",")),
+            leaf("server.addr", address.clone()),
+            leaf("server.status-addr", status_address.clone()),
+        ];
+        let mut config = config::load(None, leaves)?;
+        config.log.level = args.log_level;
+        config.storage.api_version = args.api_version.number() as u8;
+        config.storage.block_cache.capacity = BLOCK_CACHE;
+        config.raftstore.raft_base_tick_interval = TICK;
+        Ok(config)
+    };
     names()
-        .zip(&addresses)
-        .map(|(name, address)| {
-            let leaf = |key: &str, value: String| Leaf::from_flag("playground", key, value);
-            let leaves = vec![
-                leaf("storage.data-dir", folder.join(&name).display().to_string()),
-                leaf("cluster.name", name),
-                leaf("cluster.initial-cluster", members.join(",")),
-                leaf("server.addr", address.clone()),
-            ];
-            let mut config = config::load(None, leaves)?;
-            config.log.level = args.log_level;
-            config.storage.api_version = args.api_version;
-            config.storage.block_cache.capacity = BLOCK_CACHE;
-            config.raftstore.raft_base_tick_interval = TICK;
-            Ok(config)
-        })
+        .zip(node_addresses.iter().zip(&status_addresses))
+        .map(config)
         .collect()
 }
 
-async fn start_all(configs: &[Config]) -> Result<Vec<RunningNode>> {
-    let mut listeners: Vec<TcpListener> = Vec::new();
-    for config in configs {
-        let address = &config.server.addr;
-        let listener = TcpListener::bind(address).await.map_err(|source| {
-            let name = &config.cluster.name;
-            let attempt =
-                format!("{name} can't listen on {address} (choose other ports with --port)");
-            Error::Io { attempt, source }
-        })?;
-        listeners.push(listener);
-    }
-    let mut nodes = Vec::new();
-    for (config, listener) in configs.iter().zip(listeners) {
-        match node::start(config, listener).await {
-            Ok(node) => nodes.push(node),
-            Err(error) => {
-                stop_all(nodes).await?;
-                return Err(error);
-            }
-        }
-    }
-    Ok(nodes)
-}
-
-/// Stops every node, whatever becomes of the others, all at the same time; one error counts.
-async fn stop_all(nodes: Vec<RunningNode>) -> Result<()> {
-    let mut stopping: JoinSet<Result<()>> = nodes.into_iter().map(RunningNode::stop).collect();
-    let mut result = Ok(());
-    while let Some(stopped) = stopping.join_next().await {
-        result = result.and(stopped.map_err(Error::Failed).flatten());
-    }
-    result
+/// An address for each node, on the port that a flag gives to the first one and on the next ones.
+fn addresses(args: &PlaygroundArgs, flag: &str, port: u16) -> Result<Vec<String>> {
+    let last = port
+        .checked_add(args.nodes - 1)
+        .ok_or_else(|| Error::Usage(format!("{flag} {port}: too high for {} nodes", args.nodes)))?;
+    Ok((port..=last)
+        .map(|port| format!("127.0.0.1:{port}"))
+        .collect())
 }
 
 /// Waits until the first read is answered: by then every first Region has a leader.
 async fn wait_until_ready(args: &PlaygroundArgs, endpoints: &[String]) -> Result<()> {
     let config = client::Config {
-        api_version: if args.api_version == 2 {
-            ApiVersion::V2
-        } else {
-            ApiVersion::V1
-        },
+        api_version: args.api_version,
         deadline: READY_WITHIN,
         ..client::Config::default()
     };
@@ -179,11 +180,15 @@ fn greeting(args: &PlaygroundArgs, configs: &[Config], folder: &Path, temporary:
     };
     let mut text = format!(
         "Kontiki playground: {nodes}, API version {}, data in {}{kept}\n",
-        args.api_version,
+        args.api_version.number(),
         folder.display()
     );
     for config in configs {
-        let line = format!("\n  {}  {}", config.cluster.name, config.server.addr);
+        let (name, server) = (&config.cluster.name, &config.server);
+        let line = format!(
+            "\n  {name}  {}  status: http://{}/status",
+            server.addr, server.status_addr
+        );
         text.push_str(&line);
     }
     text
@@ -195,10 +200,10 @@ fn first_commands(args: &PlaygroundArgs, endpoint: &str, program: &str) -> Strin
     } else {
         format!(" --pd {endpoint}")
     };
-    let api = if args.api_version == 2 {
-        " --api-version 2"
+    let api = if args.api_version == ApiVersion::V1 {
+        String::new()
     } else {
-        ""
+        format!(" --api-version {}", args.api_version.number())
     };
     let ctl = format!("{program} ctl{pd}{api}");
     format!(
@@ -225,7 +230,8 @@ mod tests {
         PlaygroundArgs {
             nodes,
             port,
-            api_version: 2,
+            status_port: 20_180,
+            api_version: ApiVersion::V2,
             data_dir: None,
             log_level: LogLevel::Warn,
         }
@@ -239,13 +245,14 @@ mod tests {
             addresses,
             ["127.0.0.1:4000", "127.0.0.1:4001", "127.0.0.1:4002"]
         );
+        assert_eq!(configs[1].server.status_addr, "127.0.0.1:20181");
         assert_eq!(configs[1].storage.data_dir, Path::new("data/n2"));
         for config in &configs {
             assert_eq!(
                 config.cluster.initial_cluster,
                 configs[0].cluster.initial_cluster
             );
-            assert_eq!(config.members().len(), 3);
+            assert_eq!(config.members().unwrap().len(), 3);
             assert_eq!(config.storage.api_version, 2);
         }
     }
@@ -257,6 +264,12 @@ mod tests {
             configs(&args(2, u16::MAX), Path::new("data")),
             Err(Error::Usage(_))
         ));
+        let high = PlaygroundArgs {
+            status_port: u16::MAX - 1,
+            ..args(3, 4000)
+        };
+        let refused = configs(&high, Path::new("data")).unwrap_err().to_string();
+        assert!(refused.contains("--status-port 65534"), "{refused}");
     }
 
     #[test]
@@ -267,7 +280,7 @@ mod tests {
             "{text}"
         );
         let defaults = PlaygroundArgs {
-            api_version: 1,
+            api_version: ApiVersion::V1,
             ..args(3, DEFAULT_PORT)
         };
         let text = first_commands(&defaults, "127.0.0.1:2379", "kontiki");
@@ -285,5 +298,14 @@ mod tests {
         assert!(!path.exists());
         let (path, temporary) = folder(Some(Path::new("here"))).unwrap();
         assert!(path == Path::new("here") && temporary.is_none());
+    }
+
+    #[test]
+    fn an_impatient_end_removes_the_temporary_folder_too() {
+        let (path, temporary) = folder(None).unwrap();
+        fs::create_dir(path.join("n1")).unwrap();
+        remove(temporary.as_ref().map(|folder| folder.path().to_owned()));
+        assert!(!path.exists());
+        remove(None);
     }
 }

@@ -7,24 +7,27 @@
 
 use crate::config::Config;
 use engine_rocks::RocksOptions;
-use node::{Members, NodeOptions};
+use node::{Configured, NodeOptions};
 use raftstore::peer::PeerOptions;
+use server::NodeStatus;
 use std::time::Duration;
 use types::ApiVersion;
 
-/// The first members: those of the configuration, or this node alone.
-pub fn members(config: &Config) -> Members {
-    let list = match config.cluster.initial_cluster.as_str() {
-        "" => format!("{}={}", config.cluster.name, config.dialled_address()),
-        list => list.to_owned(),
-    };
-    Members::parse(&list).expect("the configuration was checked")
+/// What the node is told of itself and its cluster.
+pub fn configured(config: &Config) -> Configured {
+    let api_version = ApiVersion::from_number(u32::from(config.storage.api_version));
+    Configured {
+        name: config.cluster.name.clone(),
+        members: config.members().expect("the configuration was checked"),
+        api_version: api_version.expect("the configuration was checked"),
+        token: config.cluster.token.clone(),
+    }
 }
 
-/// The API that the cluster speaks.
-pub fn api_version(config: &Config) -> ApiVersion {
-    let number = u32::from(config.storage.api_version);
-    ApiVersion::from_number(number).expect("the configuration was checked")
+/// What the status server shows from the beginning.
+pub fn status(config: &Config) -> NodeStatus {
+    let items = serde_json::to_value(config).expect("a configuration is serialisable");
+    NodeStatus::new(config.cluster.name.clone(), config.dialled_address(), items)
 }
 
 /// For both databases.
@@ -102,8 +105,9 @@ mod tests {
 
     #[test]
     fn a_node_without_a_list_of_members_is_the_only_one() {
-        let members = members(&Config::default());
-        let found: Vec<_> = members
+        let configured = configured(&Config::default());
+        let found: Vec<_> = configured
+            .members
             .iter()
             .map(|member| member.address.as_str())
             .collect();

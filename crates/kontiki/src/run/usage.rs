@@ -1,38 +1,89 @@
 //! What a store tells placement about its machine: the disk, and when it started.
 //!
+//! **Why the last figures.** Adding up the files of a large folder, or asking a slow disk, takes long. So
+//! a report takes what was measured last, and starts the next measurement beside it.
+//!
 //! **Not here.** Figures about Regions and requests: the node has them.
 
 use placement::StoreStats;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The disk below one data folder.
+/// The disk below one data folder; clones are the same.
 #[derive(Clone, Debug)]
 pub struct StoreUsage {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     path: PathBuf,
     start_time_s: u64,
+    last: Mutex<Disk>,
+    is_measuring: AtomicBool,
+}
+
+/// What can't be read stays zero: a report without the size of the disk is better than none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Disk {
+    capacity_bytes: u64,
+    available_bytes: u64,
+    used_bytes: u64,
 }
 
 impl StoreUsage {
-    /// Of this data folder; the store starts now.
-    pub fn new(path: &Path) -> Self {
-        Self {
+    /// Measures this data folder; the store starts now. Blocks.
+    pub fn measure(path: &Path) -> Self {
+        let shared = Shared {
             path: path.to_owned(),
             start_time_s: unix_seconds(),
+            last: Mutex::new(Disk::measure(path)),
+            is_measuring: AtomicBool::new(false),
+        };
+        Self {
+            shared: Arc::new(shared),
         }
     }
 
-    /// Adds to a report what the node does not know. What can't be read stays zero: a report without
-    /// the size of the disk is better than none.
+    /// Adds to a report what the node does not know. Does not block, and is called in a runtime.
     pub fn complete(&self, stats: StoreStats) -> StoreStats {
+        if !self.shared.is_measuring.swap(true, Ordering::AcqRel) {
+            let shared = Arc::clone(&self.shared);
+            tokio::task::spawn_blocking(move || shared.measure_again());
+        }
+        let last = *self.shared.lock();
         StoreStats {
-            capacity_bytes: fs2::total_space(&self.path).unwrap_or(0),
-            available_bytes: fs2::available_space(&self.path).unwrap_or(0),
-            used_bytes: size_of_files(&self.path).unwrap_or(0),
-            start_time_s: self.start_time_s,
+            capacity_bytes: last.capacity_bytes,
+            available_bytes: last.available_bytes,
+            used_bytes: last.used_bytes,
+            start_time_s: self.shared.start_time_s,
             ..stats
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Disk> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn measure_again(&self) {
+        let disk = Disk::measure(&self.path);
+        *self.lock() = disk;
+        self.is_measuring.store(false, Ordering::Release);
+    }
+}
+
+impl Disk {
+    fn measure(path: &Path) -> Self {
+        Self {
+            capacity_bytes: fs2::total_space(path).unwrap_or(0),
+            available_bytes: fs2::available_space(path).unwrap_or(0),
+            used_bytes: size_of_files(path).unwrap_or(0),
         }
     }
 }
@@ -62,8 +113,8 @@ fn size_of_files(folder: &Path) -> io::Result<u64> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_report_is_completed_and_the_node_s_own_figures_stay() {
+    #[tokio::test]
+    async fn a_report_is_completed_and_the_node_s_own_figures_stay() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("a")).unwrap();
         fs::write(folder.path().join("a/b"), [0; 1_000]).unwrap();
@@ -72,7 +123,7 @@ mod tests {
             region_count: 7,
             ..StoreStats::default()
         };
-        let complete = StoreUsage::new(folder.path()).complete(stats);
+        let complete = StoreUsage::measure(folder.path()).complete(stats);
         assert_eq!((complete.used_bytes, complete.region_count), (1_024, 7));
         assert!(
             complete.capacity_bytes >= complete.available_bytes && complete.available_bytes > 0
@@ -80,9 +131,21 @@ mod tests {
         assert!(complete.start_time_s > 0);
     }
 
-    #[test]
-    fn a_folder_that_is_gone_leaves_zeros() {
-        let complete = StoreUsage::new(Path::new("nowhere")).complete(StoreStats::default());
+    #[tokio::test]
+    async fn each_report_starts_the_measurement_for_a_later_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let usage = StoreUsage::measure(folder.path());
+        fs::write(folder.path().join("a"), [0; 100]).unwrap();
+        assert_eq!(usage.complete(StoreStats::default()).used_bytes, 0);
+        while usage.complete(StoreStats::default()).used_bytes != 100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_gone_leaves_zeros() {
+        let usage = StoreUsage::measure(Path::new("nowhere"));
+        let complete = usage.complete(StoreStats::default());
         assert_eq!((complete.used_bytes, complete.capacity_bytes), (0, 0));
     }
 }
