@@ -1,25 +1,23 @@
 //! Operations on many keys: cut along Regions, one after the other.
 //!
 //! **Invariants.** What goes to one Region in one request is atomic there; an operation that needs
-//! several requests is not atomic, and an error leaves those before it done. Scans come in pages, so
-//! that no answer grows with the limit.
+//! several requests is not atomic, and an error leaves those before it done.
+//!
+//! **Not here.** Operations on ranges (`scan`).
 
+use crate::Result;
+use crate::page::Page;
 use crate::raw::{Client, Inner};
 use crate::retry::Budget;
 use crate::routes::Route;
 use crate::rpc::RawRequest;
-use crate::{Error, Result};
 use bytes::Bytes;
 use proto::kvrpcpb::{KvPair, RawBatchDeleteRequest, RawBatchGetRequest, RawBatchPutRequest};
-use proto::kvrpcpb::{RawDeleteRangeRequest, RawScanRequest};
-use types::{ApiVersion, KeyMode, keys};
+use types::KeyMode;
 
 /// A request takes keys and values of so many bytes at most, far below a Raft entry's limit; a pair
 /// that is larger has a request of its own.
 const REQUEST_BYTES: usize = 1 << 20;
-/// Keys of a request that reads: the answer's size is not known before.
-const READ_KEYS: usize = 256;
-const SCAN_PAGE: u32 = 256;
 
 impl Client {
     /// The pairs that exist of these keys, in no particular order.
@@ -38,7 +36,7 @@ impl Client {
                     .map(|pair| (pair.key, pair.value)),
             );
         };
-        self.0.many(items, READ_KEYS, request, collect).await?;
+        self.0.many(items, Page::READ, request, collect).await?;
         Ok(found
             .into_iter()
             .map(|(key, value)| (self.0.user_key(key), value))
@@ -61,7 +59,7 @@ impl Client {
                 ..Default::default()
             }
         };
-        self.0.many(items, usize::MAX, request, |_| ()).await
+        self.0.many(items, Page::WHOLE, request, |_| ()).await
     }
 
     /// Deletes keys, whether they exist or not. As atomic as [`Self::batch_put`].
@@ -71,59 +69,8 @@ impl Client {
             keys: chunk.iter().map(|item| item.stored.clone()).collect(),
             ..Default::default()
         };
-        self.0.many(items, usize::MAX, request, |_| ()).await
+        self.0.many(items, Page::WHOLE, request, |_| ()).await
     }
-
-    /// Pairs in `[start, end)` in the order of their keys, at most `limit`; an empty `end` means to
-    /// the end of the keyspace.
-    pub async fn scan(
-        &self,
-        start: &[u8],
-        end: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>> {
-        let inner = &*self.0;
-        let (mut next, end) = inner.range(start, end)?;
-        let mut pairs: Vec<(Bytes, Bytes)> = Vec::new();
-        while pairs.len() < limit && !is_empty(&next, &end) {
-            let page = SCAN_PAGE.min((limit - pairs.len()).try_into().unwrap_or(SCAN_PAGE));
-            let request = |from: &Bytes, to: &Bytes| RawScanRequest {
-                start_key: from.clone(),
-                end_key: to.clone(),
-                limit: page,
-                ..Default::default()
-            };
-            let mut budget = Budget::new(inner.config.deadline);
-            let (response, piece_end) = inner.piece(&mut budget, &next, &end, request).await?;
-            let full = response.kvs.len() >= page as usize;
-            let last = response.kvs.last().map(|pair| pair.key.clone());
-            let read = response
-                .kvs
-                .into_iter()
-                .map(|pair| (inner.user_key(pair.key), pair.value));
-            pairs.extend(read);
-            next = match (full, last) {
-                (true, Some(last)) => [&last[..], &[0]].concat().into(),
-                _ if piece_end == end => break,
-                _ => piece_end,
-            };
-        }
-        Ok(pairs)
-    }
-
-    /// Deletes all keys in `[start, end)`; an empty `end` means to the end of the keyspace. Atomic
-    /// in each Region, not over them.
-    pub async fn delete_range(&self, start: &[u8], end: &[u8]) -> Result<()> {
-        let inner = &*self.0;
-        let (start, end) = inner.range(start, end)?;
-        let mut budget = Budget::new(inner.config.deadline);
-        let done = inner.delete_within(&mut budget, start, &end).await;
-        done.map_err(|error| budget.verdict(error))
-    }
-}
-
-fn is_empty(start: &Bytes, end: &Bytes) -> bool {
-    !end.is_empty() && start >= end
 }
 
 /// One key of many.
@@ -161,12 +108,12 @@ impl Inner {
     async fn many<T, R: RawRequest>(
         &self,
         items: Vec<Item<T>>,
-        keys_max: usize,
+        page: Page,
         request: impl Fn(&[Item<T>]) -> R,
         collect: impl FnMut(R::Response),
     ) -> Result<()> {
         let mut budget = Budget::new(self.config.deadline);
-        let done = self.many_within(&mut budget, &items, keys_max, request, collect);
+        let done = self.many_within(&mut budget, &items, page, request, collect);
         let done = done.await;
         done.map_err(|error| budget.verdict(error))
     }
@@ -176,7 +123,7 @@ impl Inner {
         &self,
         budget: &mut Budget,
         items: &[Item<T>],
-        keys_max: usize,
+        mut page: Page,
         request: impl Fn(&[Item<T>]) -> R,
         mut collect: impl FnMut(R::Response),
     ) -> Result<()> {
@@ -185,10 +132,11 @@ impl Inner {
         let mut unsure = 0_usize;
         while let Some(first) = rest.first() {
             let route = self.route(budget, &first.region_key).await?;
-            let chunk = &rest[..chunk_len(rest, &route, keys_max)];
+            let chunk = &rest[..chunk_len(rest, &route, page.keys())];
             match self.attempt(budget, &route, request(chunk)).await? {
                 Ok(response) => {
                     collect(response);
+                    page.answered();
                     rest = &rest[chunk.len()..];
                     budget.renew();
                     unsure = unsure.saturating_sub(chunk.len());
@@ -198,7 +146,9 @@ impl Inner {
                 }
                 // The Region may be another one now: the chunk is cut anew.
                 Err(failure) => {
-                    self.recover::<R>(budget, &route, failure).await?;
+                    if !page.failed(chunk.len(), &failure) {
+                        self.recover::<R>(budget, &route, failure).await?;
+                    }
                     if budget.is_ambiguous() {
                         unsure = unsure.max(chunk.len());
                     }
@@ -206,99 +156,6 @@ impl Inner {
             }
         }
         Ok(())
-    }
-
-    /// Deletes a range, the part in one Region after the other.
-    async fn delete_within(&self, budget: &mut Budget, start: Bytes, end: &Bytes) -> Result<()> {
-        let mut next = start;
-        while !is_empty(&next, end) {
-            let request = |from: &Bytes, to: &Bytes| RawDeleteRangeRequest {
-                start_key: from.clone(),
-                end_key: to.clone(),
-                ..Default::default()
-            };
-            let (_, piece_end) = self.piece(budget, &next, end, request).await?;
-            if piece_end == *end {
-                break;
-            }
-            next = piece_end;
-            // What got no answer may have been about more than this part, since Regions split.
-            budget.renew();
-        }
-        Ok(())
-    }
-
-    /// Sends a request about the part of `[start, end)` that lies in the first Region of it, and
-    /// returns the answer and where that part ends.
-    async fn piece<R: RawRequest>(
-        &self,
-        budget: &mut Budget,
-        start: &Bytes,
-        end: &Bytes,
-        request: impl Fn(&Bytes, &Bytes) -> R,
-    ) -> Result<(R::Response, Bytes)> {
-        let region_start = self.boundary(start);
-        loop {
-            let route = self.route(budget, &region_start).await?;
-            let piece_end = self.clip(end, &route)?;
-            let message = request(start, &piece_end);
-            match self.attempt(budget, &route, message).await? {
-                Ok(response) => return Ok((response, piece_end)),
-                Err(failure) => self.recover::<R>(budget, &route, failure).await?,
-            }
-        }
-    }
-
-    /// The smaller of `end` and the route's own end, as a key that stores know.
-    fn clip(&self, end: &Bytes, route: &Route) -> Result<Bytes> {
-        let region_end = &route.region.range.end;
-        if region_end.is_empty() {
-            return Ok(end.clone());
-        }
-        let region_end: Bytes = match self.config.api_version {
-            ApiVersion::V1 => Bytes::copy_from_slice(region_end),
-            ApiVersion::V2 => keys::decode(region_end)
-                .map_err(|error| Error::Protocol(format!("a Region's boundary: {error}")))?
-                .into(),
-        };
-        Ok(if end.is_empty() || region_end < *end {
-            region_end
-        } else {
-            end.clone()
-        })
-    }
-
-    /// A range of the user's keys as stores know it.
-    fn range(&self, start: &[u8], end: &[u8]) -> Result<(Bytes, Bytes)> {
-        let stored_start = self.stored_key(start);
-        let stored_end = match (end.is_empty(), self.config.api_version) {
-            (true, ApiVersion::V1) => Bytes::new(),
-            (true, ApiVersion::V2) => Bytes::copy_from_slice(&self.keyspace.end(KeyMode::Raw)),
-            (false, _) => self.stored_key(end),
-        };
-        if !stored_end.is_empty() && stored_start > stored_end {
-            return Err(types::CodecError::InvertedRange.into());
-        }
-        Ok((stored_start, stored_end))
-    }
-
-    /// A key as Regions' boundaries are written, though it may be no valid key by itself.
-    fn boundary(&self, stored: &[u8]) -> Vec<u8> {
-        match self.config.api_version {
-            ApiVersion::V1 => stored.to_vec(),
-            ApiVersion::V2 => keys::encode(stored),
-        }
-    }
-
-    /// The user's own part of a key that a store returned.
-    fn user_key(&self, stored: Bytes) -> Bytes {
-        match self.config.api_version {
-            ApiVersion::V1 => stored,
-            ApiVersion::V2 => {
-                let prefix = self.keyspace.prefix(KeyMode::Raw).len();
-                stored.slice(prefix.min(stored.len())..)
-            }
-        }
     }
 }
 

@@ -20,14 +20,17 @@ mod channels;
 mod config;
 mod error;
 mod inspect;
+mod page;
 mod pd;
 mod raw;
 mod retry;
 mod routes;
 mod rpc;
+mod scan;
 
 pub use config::Config;
 pub use error::{Error, Result};
 pub use inspect::{Member, Members, RegionInfo, Store};
 pub use raw::{Client, Swap, Ttl};
+pub use scan::{Contents, Scan};
 pub use types::ApiVersion;

@@ -161,6 +161,17 @@ impl Inner {
         }
     }
 
+    /// The user's own part of a key that a store returned.
+    pub(crate) fn user_key(&self, stored: Bytes) -> Bytes {
+        match self.config.api_version {
+            ApiVersion::V1 => stored,
+            ApiVersion::V2 => {
+                let prefix = self.keyspace.prefix(KeyMode::Raw).len();
+                stored.slice(prefix.min(stored.len())..)
+            }
+        }
+    }
+
     /// A request about one key.
     async fn single<R: RawRequest>(&self, key: &Bytes, request: R) -> Result<R::Response> {
         let region_key = self.config.api_version.region_key(KeyMode::Raw, key)?;
@@ -273,6 +284,7 @@ impl Inner {
                 budget.redirected().await
             }
             Failure::Busy { pause, reason } => budget.pause(pause, reason).await,
+            Failure::OverBudget { reason } => budget.pause(Duration::ZERO, reason).await,
             Failure::Transport { ambiguous, reason } => {
                 self.routes.rotate(route);
                 if ambiguous && R::EFFECT == Effect::Conditional {

@@ -5,7 +5,7 @@
 //! about the attempt that it answers: an earlier one may have had an effect ([`Budget::verdict`]).
 
 use crate::{Error, Result};
-use proto::errorpb;
+use proto::{READ_OVER_BUDGET, errorpb};
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -22,6 +22,8 @@ pub(crate) enum Failure {
     WrongRoute(Vec<Region>),
     /// The store wants to be left alone for a while.
     Busy { pause: Duration, reason: String },
+    /// The answer would be larger, or take longer, than the store allows: it is to be asked for less.
+    OverBudget { reason: String },
     /// No answer: the store or the way to it is gone.
     Transport { ambiguous: bool, reason: String },
     /// Another attempt is of no use.
@@ -57,11 +59,12 @@ pub(crate) fn region_failure(error: errorpb::Error) -> Failure {
         return Failure::WrongRoute(Vec::new());
     }
     if let Some(server) = error.server_is_busy {
+        let reason = format!("server is busy: {}", server.reason);
+        if server.reason.starts_with(READ_OVER_BUDGET) {
+            return Failure::OverBudget { reason };
+        }
         let pause = Duration::from_millis(server.backoff_ms);
-        return Failure::Busy {
-            pause,
-            reason: format!("server is busy: {}", server.reason),
-        };
+        return Failure::Busy { pause, reason };
     }
     if error.stale_command.is_some() {
         return busy("stale command");
@@ -285,6 +288,26 @@ mod tests {
             status_failure(&invalid),
             Failure::Fatal(Error::Refused { .. })
         ));
+    }
+
+    #[test]
+    fn a_read_over_its_budget_is_told_from_a_busy_store() {
+        let busy = |reason: &str| {
+            let server_is_busy = Some(errorpb::ServerIsBusy {
+                reason: reason.to_owned(),
+                ..Default::default()
+            });
+            region_failure(errorpb::Error {
+                server_is_busy,
+                ..Default::default()
+            })
+        };
+        assert!(matches!(
+            busy("too many writes are pending"),
+            Failure::Busy { .. }
+        ));
+        let over = busy(&format!("{READ_OVER_BUDGET}: too many bytes"));
+        assert!(matches!(over, Failure::OverBudget { .. }));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod fake;
 
 use bytes::Bytes;
-use client::{ApiVersion, Client, Config, Error, Swap};
+use client::{ApiVersion, Client, Config, Contents, Error, Swap};
 use fake::{Fake, Fault};
 use std::time::{Duration, Instant};
 
@@ -331,6 +331,51 @@ async fn a_scan_goes_over_regions_and_pages_and_stops_at_its_bounds() {
         client.scan(b"key0000", b"key0256", 5_000).await.unwrap(),
         pairs[..256]
     );
+}
+
+/// 300 pairs of about a kilobyte, where a store reads ten kilobytes at once.
+async fn with_values_beyond_the_budget_of_reads() -> (Fake, Client, Vec<(Bytes, Bytes)>) {
+    let fake = Fake::start(&[b"key0150"]).await;
+    let client = connect(&fake).await;
+    let value = Bytes::from(vec![b'v'; 1_000]);
+    let pairs: Vec<_> = (0..300)
+        .map(|n| (Bytes::from(format!("key{n:04}")), value.clone()))
+        .collect();
+    client.batch_put(&pairs).await.unwrap();
+    fake.world.lock().read_bytes_max = 10_000;
+    (fake, client, pairs)
+}
+
+#[tokio::test]
+async fn a_scan_over_the_stores_budget_is_asked_for_in_smaller_pages() {
+    let (fake, client, pairs) = with_values_beyond_the_budget_of_reads().await;
+    assert_eq!(client.scan(b"", b"", 1_000).await.unwrap(), pairs);
+    let calls = fake.calls(0, "RawScan");
+    assert!(calls < 300 / 4, "{calls} requests");
+    assert_eq!(client.scan(b"", b"", 20).await.unwrap(), pairs[..20]);
+}
+
+#[tokio::test]
+async fn a_batch_get_over_the_stores_budget_is_asked_for_in_smaller_pieces() {
+    let (fake, client, pairs) = with_values_beyond_the_budget_of_reads().await;
+    let keys: Vec<Bytes> = pairs.iter().map(|(key, _)| key.clone()).collect();
+    assert_eq!(client.batch_get(&keys).await.unwrap(), pairs);
+    let calls = fake.calls(0, "RawBatchGet");
+    assert!(calls < 300 / 4, "{calls} requests");
+}
+
+#[tokio::test]
+async fn a_scan_of_keys_leaves_the_values_at_the_store() {
+    let (fake, client, pairs) = with_values_beyond_the_budget_of_reads().await;
+    let mut scan = client.scan_pages(b"", b"", 290, Contents::Keys).unwrap();
+    let mut keys = Vec::new();
+    while let Some(page) = scan.next_page().await.unwrap() {
+        assert!(page.iter().all(|(_, value)| value.is_empty()));
+        keys.extend(page.into_iter().map(|(key, _)| key));
+    }
+    let expected = pairs[..290].iter().map(|(key, _)| key);
+    assert!(keys.iter().eq(expected));
+    assert_eq!(fake.calls(0, "RawScan"), 2, "one page of each Region");
 }
 
 #[tokio::test]

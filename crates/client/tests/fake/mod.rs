@@ -52,6 +52,8 @@ pub struct World {
     pub regions: Vec<(metapb::Region, u64)>,
     /// The leader's store id that placement believes in, if it differs.
     pub stale_leader: Option<u64>,
+    /// What one answer may have in bytes; a read of more is over its budget.
+    pub read_bytes_max: usize,
     /// One for each of the next requests.
     pub faults: VecDeque<Fault>,
     /// The one of the request that is answered now.
@@ -79,7 +81,10 @@ impl Drop for Fake {
 impl Fake {
     /// Three stores; one Region for each space between the boundaries, led by store 1.
     pub async fn start(boundaries: &[&[u8]]) -> Fake {
-        let world = Arc::new(Mutex::new(World::default()));
+        let world = Arc::new(Mutex::new(World {
+            read_bytes_max: 32 << 20,
+            ..World::default()
+        }));
         let mut servers = Vec::new();
         for store in 1..=3 {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -246,8 +251,8 @@ impl World {
 
     fn planned_refusal(&self, region_id: u64) -> Option<errorpb::Error> {
         match self.fault? {
-            Fault::Busy => Some(busy(0)),
-            Fault::BusyForAnHour => Some(busy(3_600_000)),
+            Fault::Busy => Some(busy(0, "a test wants it")),
+            Fault::BusyForAnHour => Some(busy(3_600_000, "a test wants it")),
             Fault::NoLeader => Some(errorpb::Error {
                 not_leader: Some(errorpb::NotLeader {
                     region_id,
@@ -279,6 +284,16 @@ impl World {
         }
     }
 
+    fn within_budget(
+        &self,
+        pairs: Vec<kvrpcpb::KvPair>,
+    ) -> Result<Vec<kvrpcpb::KvPair>, errorpb::Error> {
+        match bytes_of(&pairs) > self.read_bytes_max {
+            true => Err(busy(0, proto::READ_OVER_BUDGET)),
+            false => Ok(pairs),
+        }
+    }
+
     fn range(&self, start: &Bytes, end: &Bytes) -> Vec<(Bytes, Bytes)> {
         let inside = |key: &Bytes| key >= start && (end.is_empty() || key < end);
         self.data
@@ -289,9 +304,15 @@ impl World {
     }
 }
 
-fn busy(backoff_ms: u64) -> errorpb::Error {
+fn bytes_of(pairs: &[kvrpcpb::KvPair]) -> usize {
+    let size = |pair: &kvrpcpb::KvPair| pair.key.len() + pair.value.len();
+    pairs.iter().map(size).sum()
+}
+
+fn busy(backoff_ms: u64, reason: &str) -> errorpb::Error {
     let server_is_busy = Some(errorpb::ServerIsBusy {
         backoff_ms,
+        reason: reason.to_owned(),
         ..Default::default()
     });
     errorpb::Error {
@@ -409,8 +430,7 @@ fn tikv(server: Server, request: HttpRequest<Body>) -> Answering {
                 &keys,
                 |a: &mut kvrpcpb::RawBatchPutResponse, e| a.region_error = Some(e),
                 |world| {
-                    let size = |pair: &kvrpcpb::KvPair| pair.key.len() + pair.value.len();
-                    let bytes: usize = q.pairs.iter().map(size).sum();
+                    let bytes = bytes_of(&q.pairs);
                     if bytes > ENTRY_BYTES_MAX {
                         return Err(too_large(bytes));
                     }
@@ -439,7 +459,7 @@ fn tikv(server: Server, request: HttpRequest<Body>) -> Answering {
                         })
                     };
                     Ok(kvrpcpb::RawBatchGetResponse {
-                        pairs: q.keys.iter().filter_map(pair).collect(),
+                        pairs: world.within_budget(q.keys.iter().filter_map(pair).collect())?,
                         ..Default::default()
                     })
                 },
@@ -456,15 +476,13 @@ fn tikv(server: Server, request: HttpRequest<Body>) -> Answering {
                         .range(&q.start_key, &q.end_key)
                         .into_iter()
                         .take(q.limit as usize);
-                    let kvs = pairs
-                        .map(|(key, value)| kvrpcpb::KvPair {
-                            key,
-                            value,
-                            error: None,
-                        })
-                        .collect();
+                    let pair = |(key, value)| kvrpcpb::KvPair {
+                        key,
+                        value: if q.key_only { Bytes::new() } else { value },
+                        error: None,
+                    };
                     Ok(kvrpcpb::RawScanResponse {
-                        kvs,
+                        kvs: world.within_budget(pairs.map(pair).collect())?,
                         ..Default::default()
                     })
                 },
