@@ -254,10 +254,16 @@ async fn full_disks_refuse_writes_stop_nobody_and_are_forgotten_once_there_is_ro
             tokio::time::timeout(Duration::from_millis(50), write).await
         });
         let results = futures::future::join_all(writes).await;
-        if results.iter().any(|result| matches!(result, Ok(Err(RequestError::DiskFull)))) {
+        if results
+            .iter()
+            .any(|result| matches!(result, Ok(Err(RequestError::DiskFull))))
+        {
             break;
         }
-        assert!(start.elapsed() < DEADLINE, "nobody says that the disk is full");
+        assert!(
+            start.elapsed() < DEADLINE,
+            "nobody says that the disk is full"
+        );
     }
     disks.iter().for_each(|disk| disk.set_full(false));
     hanging.await.unwrap();
