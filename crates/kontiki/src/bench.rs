@@ -157,11 +157,21 @@ pub async fn run(args: BenchArgs) -> Result<()> {
     }
     let report = workload::run(&spec, &targets).await.map_err(usage)?;
     print(&report, args.output)?;
-    if report.count() > 0 {
-        Ok(())
-    } else {
-        Err(Error::Incomplete("no operation succeeded".to_owned()))
+    check(&report)
+}
+
+/// Whether all was done that the figures are taken for.
+fn check(report: &Report) -> Result<()> {
+    let (done, failed, unwritten) = (report.count(), report.errors(), report.preload_errors);
+    if done == 0 {
+        return Err(Error::Incomplete("no operation succeeded".to_owned()));
     }
+    if failed == 0 && unwritten == 0 {
+        return Ok(());
+    }
+    Err(Error::Incomplete(format!(
+        "{failed} operations failed, and {unwritten} keys could not be put before them"
+    )))
 }
 
 fn print(report: &Report, form: Output) -> Result<()> {
@@ -178,6 +188,7 @@ mod tests {
     use super::*;
     use clap::Parser;
     use std::time::Duration;
+    use workload::{Latency, Operation, OperationReport};
 
     #[derive(Parser)]
     struct Line {
@@ -236,6 +247,40 @@ mod tests {
         assert_eq!(found.stop, Stop::After(Duration::from_secs(60)));
         assert_eq!(found.warm_up, Duration::ZERO);
         assert_eq!(spec(&["put", "--count", "9"]).stop, Stop::Count(9));
+    }
+
+    fn report(count: u64, errors: u64, preload_errors: u64) -> Report {
+        let latency = Latency {
+            mean_us: 1.0,
+            p50_us: 1,
+            p99_us: 1,
+            p999_us: 1,
+            max_us: 1,
+        };
+        let put = OperationReport {
+            operation: Operation::Put,
+            count,
+            errors,
+            found: count,
+            throughput_per_s: 1.0,
+            latency,
+        };
+        Report {
+            spec: Spec::default(),
+            elapsed_s: 1.0,
+            preload_errors,
+            operations: vec![put],
+            error_samples: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_a_run_without_a_failure_counts_as_done() {
+        assert!(check(&report(10, 0, 0)).is_ok());
+        for (count, errors, preload_errors) in [(0, 0, 0), (10, 1, 0), (10, 0, 1)] {
+            let verdict = check(&report(count, errors, preload_errors));
+            assert!(matches!(verdict, Err(Error::Incomplete(_))));
+        }
     }
 
     #[test]
