@@ -7,7 +7,7 @@
 
 use super::args::{LoadArgs, RawCommand, ScanArgs};
 use super::encoding::Encoding;
-use super::load::{self, Limits, Sink, Source};
+use super::load::{self, Limits, NotWritten, Sink, Source};
 use super::output::Printer;
 use crate::config::units::ReadableDuration;
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ use serde_json::json;
 
 /// Pairs that are asked for at once.
 const SCAN_PAGE: usize = 1_024;
-/// A batch is written when it has so many bytes: far below the limit of a Raft entry.
+/// A batch has up to so many bytes: far below the limit of a Raft entry.
 const LOAD_BATCH_BYTES: usize = 512 << 10;
 
 /// Does one command. `encoding` is that of arguments; files have their own.
@@ -159,9 +159,19 @@ fn just_after(key: &[u8]) -> Bytes {
 struct ClientSink(Client);
 
 impl Sink for ClientSink {
-    async fn write(&self, pairs: Vec<(Bytes, Bytes)>) -> std::result::Result<(), String> {
-        let written = self.0.batch_put(&pairs).await;
-        written.map_err(|error| Error::Cluster(error).in_full())
+    async fn write(&self, pairs: Vec<(Bytes, Bytes)>) -> std::result::Result<(), NotWritten> {
+        self.0.batch_put(&pairs).await.map_err(not_written)
+    }
+}
+
+/// Only what a server refuses for good can be the fault of single pairs: a full disk takes none.
+fn not_written(error: client::Error) -> NotWritten {
+    use client::Error::{Invalid, Refused, TooLarge};
+    let is_refused = matches!(error, Refused { .. } | TooLarge { .. } | Invalid(_));
+    let reason = Error::Cluster(error).in_full();
+    match is_refused {
+        true => NotWritten::Refused(reason),
+        false => NotWritten::Unavailable(reason),
     }
 }
 
@@ -171,15 +181,15 @@ async fn load_file(
     encoding: Encoding,
     printer: &mut Printer,
 ) -> Result<()> {
-    let attempt = format!("loading {}", args.file.display());
-    let source = Source::open(&args.file, args.format, encoding).map_err(Error::io(&attempt))?;
+    let source = Source::open(&args.file, args.format, encoding);
+    let source = source.map_err(Error::io(format!("loading {}", args.file.display())))?;
     let limits = Limits {
         batch_pairs: args.batch as usize,
         batch_bytes: LOAD_BATCH_BYTES,
         workers: usize::from(args.workers),
     };
     let loaded = load::load(source, limits, ClientSink(client.clone())).await;
-    let report = loaded.map_err(Error::io(&attempt))?;
+    let report = loaded.map_err(Error::Failed)?;
     printer.report(&report.to_string(), &json!(report))?;
     if report.is_complete() {
         Ok(())

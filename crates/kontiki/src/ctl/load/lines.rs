@@ -65,6 +65,11 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
+    /// The number of the last line that was read; 0 before the first.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// How much of the source has been read, in bytes.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read

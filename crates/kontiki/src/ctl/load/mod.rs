@@ -4,7 +4,8 @@
 //! line.
 //!
 //! **Invariants.** Reading blocks, so it has a thread of its own; it never runs further ahead of the
-//! writers than their queues allow. The report accounts for every line.
+//! writers than their queues allow. The report accounts for every line that was read, also when the
+//! load was given up or the file could not be read to its end.
 //!
 //! **Not here.** The protocol: pairs go into a [`Sink`].
 
@@ -13,12 +14,12 @@ mod lines;
 mod progress;
 mod report;
 
-pub use batches::{Limits, Sink};
+pub use batches::{Limits, NotWritten, Sink};
 pub use lines::Format;
 pub use report::Report;
 
 use super::encoding::Encoding;
-use batches::{GivenUp, Spreader};
+use batches::Spreader;
 use lines::Lines;
 use progress::Progress;
 use report::Tally;
@@ -27,6 +28,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::task::JoinError;
 
 /// Between two looks at the progress, in lines.
 const PROGRESS_LINES: u64 = 256;
@@ -84,43 +86,48 @@ fn format_of(path: &Path) -> Option<Format> {
     }
 }
 
-/// Loads all of `source` into `sink`.
+/// Loads all of `source` into `sink`. Whatever went wrong with the file, its lines and their pairs is
+/// in the report.
 ///
 /// # Errors
-/// When the source can't be read to its end. Bad lines and failed writes are in the report.
-pub async fn load<S: Sink>(source: Source, limits: Limits, sink: S) -> io::Result<Report> {
+/// When a part of this program panicked.
+pub async fn load<S: Sink>(source: Source, limits: Limits, sink: S) -> Result<Report, JoinError> {
     let started = Instant::now();
     let tally = Arc::new(Tally::default());
     let (spreader, mut workers) = batches::start(limits, &sink, &tally);
     let name = source.name.clone();
     let reader_tally = tally.clone();
-    let reader = tokio::task::spawn_blocking(move || read(source, spreader, &reader_tally));
-    let outcome = reader.await.map_err(io::Error::other)?;
+    tokio::task::spawn_blocking(move || read(source, spreader, &reader_tally)).await?;
     while let Some(worker) = workers.join_next().await {
-        worker.map_err(io::Error::other)?;
+        worker?;
     }
-    outcome?;
     Ok(tally.report(&name, started.elapsed()))
 }
 
-/// Reads to the end, or until the workers have given up.
-fn read(source: Source, mut spreader: Spreader, tally: &Tally) -> io::Result<()> {
+/// Reads to the end, or as far as it goes. It also does when the writers have given up, since a report
+/// without the number of lines that are missing would leave the person to find them.
+fn read(source: Source, mut spreader: Spreader, tally: &Tally) {
     let mut progress = Progress::start(source.bytes_total);
     let mut lines = Lines::new(source.reader, source.format, source.encoding);
-    let mut outcome = Ok(());
-    while let (Ok(()), Some(line)) = (&outcome, lines.next()?) {
+    loop {
+        let line = match lines.next() {
+            Ok(Some(line)) => line,
+            Ok(None) => break,
+            Err(error) => {
+                tally.unreadable(lines.number(), &error);
+                break;
+            }
+        };
         if line.number % PROGRESS_LINES == 0 {
             progress.update(lines.bytes_read(), tally.pairs());
         }
         match line.pair {
-            Ok(pair) => outcome = spreader.push(line.number, pair),
+            Ok(pair) => spreader.push(line.number, pair),
             Err(error) => tally.bad_line(line.number, error),
         }
     }
-    // Whoever gave up has been counted: the report says so.
-    let (Ok(()) | Err(GivenUp)) = outcome.and_then(|()| spreader.finish());
+    spreader.finish();
     progress.finish();
-    Ok(())
 }
 
 #[cfg(test)]

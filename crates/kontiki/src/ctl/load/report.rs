@@ -1,30 +1,76 @@
 //! What a load did: counted while it runs, reported when it ends.
 //!
-//! **Invariants.** Every line that is not empty is counted once: loaded, failed, or bad. Details are
-//! kept for the first few only, so that a file of nothing but bad lines needs no memory.
+//! **Invariants.** Every line that was read and is not empty is counted once: loaded, failed, bad, or
+//! not tried. Details are kept for the first few only, so that a file of nothing but bad lines needs
+//! no memory.
 //!
 //! **Not here.** The progress bar.
 
 use serde::Serialize;
-use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use std::{fmt, io};
 
-/// How many bad lines and failed batches are described one by one.
+/// How many bad lines and failures are described one by one.
 const DETAILS_MAX: usize = 20;
-/// After so many failed batches, the rest is not tried.
-const FAILURES_MAX: u64 = 16;
+/// After so many batches for which the cluster was not available, the rest is not tried.
+const UNAVAILABLE_MAX: u64 = 16;
+/// Nor after so many pairs that were refused while not a single one was taken: then it is not the
+/// pairs (the cluster may have another API version).
+const REFUSED_FROM_THE_START_MAX: u64 = 1_024;
 
-/// A batch that may not have been written.
+/// Where pairs stand in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Span {
+    /// The line of the first of them, from 1.
+    pub first_line: u64,
+    /// The line of the last. Others between may have fared otherwise.
+    pub last_line: u64,
+    /// How many lines are meant.
+    pub pairs: u64,
+}
+
+impl Span {
+    /// One line.
+    pub fn line(number: u64) -> Self {
+        Self {
+            first_line: number,
+            last_line: number,
+            pairs: 1,
+        }
+    }
+
+    /// The lines of both.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            first_line: self.first_line.min(other.first_line),
+            last_line: self.last_line.max(other.last_line),
+            pairs: self.pairs + other.pairs,
+        }
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Span {
+            first_line,
+            last_line,
+            pairs,
+        } = self;
+        match pairs {
+            1 => write!(f, "{first_line}"),
+            _ => write!(f, "{first_line}-{last_line} ({pairs} pairs)"),
+        }
+    }
+}
+
+/// Pairs that may not have been written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// The first line of the batch, from 1.
-    pub first_line: u64,
-    /// Its last line. Lines between that belong to other batches may be written.
-    pub last_line: u64,
-    /// How many lines the batch had.
-    pub pairs: u64,
+    /// Which.
+    #[serde(flatten)]
+    pub span: Span,
     /// Why.
     pub error: String,
 }
@@ -43,8 +89,10 @@ pub struct BadLine {
 pub struct Tally {
     pairs: AtomicU64,
     bytes: AtomicU64,
-    failed_pairs: AtomicU64,
-    failed_batches: AtomicU64,
+    refused_pairs: AtomicU64,
+    unavailable_pairs: AtomicU64,
+    unavailable_batches: AtomicU64,
+    untried_lines: AtomicU64,
     bad_lines: AtomicU64,
     details: Mutex<Details>,
 }
@@ -53,6 +101,7 @@ pub struct Tally {
 struct Details {
     failures: Vec<Failure>,
     bad_lines: Vec<BadLine>,
+    read_error: Option<String>,
 }
 
 impl Tally {
@@ -62,15 +111,37 @@ impl Tally {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// A batch may not have been written.
-    pub fn failed(&self, failure: Failure) {
-        self.failed_pairs
-            .fetch_add(failure.pairs, Ordering::Relaxed);
-        self.failed_batches.fetch_add(1, Ordering::Relaxed);
+    /// These pairs are never taken.
+    pub fn refused(&self, failure: Failure) {
+        self.refused_pairs
+            .fetch_add(failure.span.pairs, Ordering::Relaxed);
+        self.describe(failure);
+    }
+
+    /// The cluster was not available for a batch, which may not have been written.
+    pub fn unavailable(&self, failure: Failure) {
+        self.unavailable_pairs
+            .fetch_add(failure.span.pairs, Ordering::Relaxed);
+        self.unavailable_batches.fetch_add(1, Ordering::Relaxed);
+        self.describe(failure);
+    }
+
+    fn describe(&self, failure: Failure) {
         let mut details = self.details.lock().expect("no holder panics");
         if details.failures.len() < DETAILS_MAX {
             details.failures.push(failure);
         }
+    }
+
+    /// So many lines are left out, because it is hopeless.
+    pub fn untried(&self, lines: u64) {
+        self.untried_lines.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// Behind this line the file can't be read.
+    pub fn unreadable(&self, after_line: u64, error: &io::Error) {
+        let mut details = self.details.lock().expect("no holder panics");
+        details.read_error = Some(format!("after line {after_line}: {error}"));
     }
 
     /// A line is no pair.
@@ -89,7 +160,9 @@ impl Tally {
 
     /// Whether so much has failed that the rest would too.
     pub fn is_hopeless(&self) -> bool {
-        self.failed_batches.load(Ordering::Relaxed) >= FAILURES_MAX
+        let nothing_is_taken = self.pairs() == 0
+            && self.refused_pairs.load(Ordering::Relaxed) >= REFUSED_FROM_THE_START_MAX;
+        nothing_is_taken || self.unavailable_batches.load(Ordering::Relaxed) >= UNAVAILABLE_MAX
     }
 
     /// The report, after all workers have ended.
@@ -105,8 +178,10 @@ impl Tally {
             pairs_per_second: pairs as f64 / seconds,
             bytes_per_second: bytes as f64 / seconds,
             bad_lines: self.bad_lines.load(Ordering::Relaxed),
-            failed_pairs: self.failed_pairs.load(Ordering::Relaxed),
-            given_up: self.is_hopeless(),
+            failed_pairs: self.refused_pairs.load(Ordering::Relaxed)
+                + self.unavailable_pairs.load(Ordering::Relaxed),
+            untried_lines: self.untried_lines.load(Ordering::Relaxed),
+            read_error: details.read_error.clone(),
             first_bad_lines: details.bad_lines.clone(),
             first_failures: details.failures.clone(),
         }
@@ -130,20 +205,22 @@ pub struct Report {
     pub bytes_per_second: f64,
     /// Lines that are no pair.
     pub bad_lines: u64,
-    /// Lines in batches that may not have been written.
+    /// Lines with pairs that were refused, or may not have been written.
     pub failed_pairs: u64,
-    /// Whether the rest of the file was left out because too much had failed.
-    pub given_up: bool,
+    /// Lines that were left out because too much had failed before.
+    pub untried_lines: u64,
+    /// Why the file could not be read to its end, if so; what follows is in no other figure.
+    pub read_error: Option<String>,
     /// The first bad lines.
     pub first_bad_lines: Vec<BadLine>,
-    /// The first failed batches.
+    /// The first failures.
     pub first_failures: Vec<Failure>,
 }
 
 impl Report {
     /// Whether the whole file was written.
     pub fn is_complete(&self) -> bool {
-        self.bad_lines == 0 && self.failed_pairs == 0 && !self.given_up
+        self.bad_lines + self.failed_pairs + self.untried_lines == 0 && self.read_error.is_none()
     }
 }
 
@@ -165,34 +242,34 @@ impl fmt::Display for Report {
             for bad in &self.first_bad_lines {
                 write!(f, "\n  {}:{}: {}", self.file, bad.line, bad.error)?;
             }
-            let more = self.bad_lines - self.first_bad_lines.len() as u64;
-            if more > 0 {
-                write!(f, "\n  and {more} more")?;
-            }
+            write_more(f, self.bad_lines - self.first_bad_lines.len() as u64)?;
         }
         if self.failed_pairs > 0 {
+            let failed = self.failed_pairs;
+            write!(f, "\n{failed} pairs failed and may be missing:")?;
+            for failure in &self.first_failures {
+                write!(f, "\n  {}:{}: {}", self.file, failure.span, failure.error)?;
+            }
+            let described = self.first_failures.iter().map(|failure| failure.span.pairs);
+            write_more(f, failed - described.sum::<u64>())?;
+        }
+        if self.untried_lines > 0 {
+            let untried = self.untried_lines;
             write!(
                 f,
-                "\n{} pairs failed and may be missing:",
-                self.failed_pairs
+                "\ngiven up: too much failed; {untried} lines were not tried"
             )?;
-            for failure in &self.first_failures {
-                let Failure {
-                    first_line,
-                    last_line,
-                    pairs,
-                    error,
-                } = failure;
-                write!(
-                    f,
-                    "\n  {}:{first_line}-{last_line} ({pairs} pairs): {error}",
-                    self.file
-                )?;
-            }
         }
-        if self.given_up {
-            f.write_str("\ngiven up: too many batches failed; the rest of the file was not tried")?;
+        if let Some(error) = &self.read_error {
+            write!(f, "\n{} could not be read to its end: {error}", self.file)?;
         }
         Ok(())
+    }
+}
+
+fn write_more(f: &mut fmt::Formatter<'_>, more: u64) -> fmt::Result {
+    match more {
+        0 => Ok(()),
+        more => write!(f, "\n  and {more} more"),
     }
 }
