@@ -12,11 +12,9 @@ use super::output::Printer;
 use crate::config::units::ReadableDuration;
 use crate::error::{Error, Result};
 use bytes::Bytes;
-use client::{Client, Ttl};
+use client::{Client, Contents, Ttl};
 use serde_json::json;
 
-/// Pairs that are asked for at once.
-const SCAN_PAGE: usize = 1_024;
 /// A batch has up to so many bytes: far below the limit of a Raft entry.
 const LOAD_BATCH_BYTES: usize = 512 << 10;
 
@@ -129,29 +127,25 @@ fn after_prefix(prefix: &[u8]) -> Bytes {
 
 async fn scan(
     client: &Client,
-    (mut start, end): (Bytes, Bytes),
+    (start, end): (Bytes, Bytes),
     args: &ScanArgs,
     printer: &mut Printer,
 ) -> Result<()> {
-    let mut left = args.limit.unwrap_or(u64::MAX);
-    while left > 0 && (end.is_empty() || start < end) {
-        let page_max = SCAN_PAGE.min(usize::try_from(left).unwrap_or(usize::MAX));
-        let page = client.scan(&start, &end, page_max).await?;
+    let limit = args
+        .limit
+        .map_or(usize::MAX, |limit| limit.try_into().unwrap_or(usize::MAX));
+    let contents = match args.keys_only {
+        true => Contents::Keys,
+        false => Contents::Pairs,
+    };
+    let mut pages = client.scan_pages(&start, &end, limit, contents)?;
+    while let Some(page) = pages.next_page().await? {
         for (key, value) in &page {
-            let value = (!args.keys_only).then_some(value.as_ref());
+            let value = (contents == Contents::Pairs).then_some(value.as_ref());
             print_pair(printer, key, value)?;
-        }
-        left -= page.len() as u64;
-        match page.last() {
-            Some((key, _)) if page.len() == page_max => start = just_after(key),
-            _ => break,
         }
     }
     Ok(())
-}
-
-fn just_after(key: &[u8]) -> Bytes {
-    Bytes::from([key, &[0]].concat())
 }
 
 /// Pairs of a file go to the cluster in batches.
