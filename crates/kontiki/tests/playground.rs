@@ -23,27 +23,8 @@ impl Playground {
     fn start(api_version: u8) -> Playground {
         let data = tempfile::tempdir().unwrap();
         let port = three_in_a_row();
-        let args = [
-            "playground",
-            "--port",
-            &port.to_string(),
-            "--api-version",
-            &api_version.to_string(),
-            "--data-dir",
-            &data.path().join("data").display().to_string(),
-        ];
-        let args: Vec<OsString> = args.iter().map(OsString::from).collect();
-        let log = data.path().join("log");
-        let mut process = Process::spawn("playground", Path::new(KONTIKI), &args, &log).unwrap();
-        let deadline = Instant::now() + STARTS_WITHIN;
-        while !process.output().contains("Ready.") {
-            assert!(
-                process.ended().is_none() && Instant::now() < deadline,
-                "{}",
-                process.output()
-            );
-            std::thread::sleep(POLL);
-        }
+        let mut process = spawn(port, api_version, data.path(), "log");
+        wait_until_ready(&mut process);
         Playground {
             process,
             endpoint: format!("127.0.0.1:{port}"),
@@ -68,6 +49,33 @@ impl Playground {
         let path = self.data.path().join(name);
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
+    }
+}
+
+/// A playground with its nodes' data and its log in `folder`; it has yet to start.
+fn spawn(port: u16, api_version: u8, folder: &Path, log: &str) -> Process {
+    let args = [
+        "playground",
+        "--port",
+        &port.to_string(),
+        "--api-version",
+        &api_version.to_string(),
+        "--data-dir",
+        &folder.join("data").display().to_string(),
+    ];
+    let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+    Process::spawn("playground", Path::new(KONTIKI), &args, &folder.join(log)).unwrap()
+}
+
+fn wait_until_ready(process: &mut Process) {
+    let deadline = Instant::now() + STARTS_WITHIN;
+    while !process.output().contains("Ready.") {
+        assert!(
+            process.ended().is_none() && Instant::now() < deadline,
+            "{}",
+            process.output()
+        );
+        std::thread::sleep(POLL);
     }
 }
 
@@ -212,17 +220,29 @@ fn a_playground_keeps_the_folder_that_was_asked_for_and_its_data() {
     let status = cluster.process.terminate(ENDS_WITHIN).unwrap();
     assert!(status.success(), "{}", cluster.process.output());
     assert!(cluster.data.path().join("data/n3/db").is_dir());
-    let port = cluster.endpoint.rsplit(':').next().unwrap();
-    let data = cluster.data.path().join("data").display().to_string();
-    let args: Vec<OsString> = ["playground", "--port", port, "--data-dir", &data]
-        .iter()
-        .map(OsString::from)
-        .collect();
-    let log = cluster.data.path().join("log2");
-    let again = Process::spawn("playground", Path::new(KONTIKI), &args, &log).unwrap();
-    let value = cluster.prints(&["ctl", "--timeout", "30s", "raw", "get", "kept"]);
-    assert_eq!(value, "kept\tyes\n");
-    drop(again);
+    let (_, port) = cluster.endpoint.rsplit_once(':').unwrap();
+    let port = port.parse().unwrap();
+    cluster.process = spawn(port, 1, cluster.data.path(), "log of the second start");
+    wait_until_ready(&mut cluster.process);
+    assert_eq!(
+        cluster.prints(&["ctl", "raw", "get", "kept"]),
+        "kept\tyes\n"
+    );
+}
+
+#[test]
+fn ctl_waits_for_a_cluster_that_is_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = three_in_a_row();
+    let playground = spawn(port, 1, folder.path(), "log");
+    let output = Command::new(KONTIKI)
+        .args(["ctl", "--timeout", "60s", "--pd"])
+        .arg(format!("127.0.0.1:{port}"))
+        .args(["raw", "put", "k", "v"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}\n{}", playground.output());
 }
 
 #[test]
@@ -230,18 +250,12 @@ fn a_taken_port_is_named_before_anything_is_written() {
     let port = three_in_a_row();
     let taken = std::net::TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    let output = Command::new(KONTIKI)
-        .args(["playground", "--port", &port.to_string(), "--data-dir"])
-        .arg(&data)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        errors.contains(&taken.local_addr().unwrap().to_string()),
-        "{errors}"
-    );
-    assert!(errors.contains("--port"), "{errors}");
-    assert!(!data.exists());
+    let mut refused = spawn(port, 1, folder.path(), "log");
+    let status = refused.wait(ENDS_WITHIN).unwrap();
+    let output = refused.output();
+    assert_eq!(status.code(), Some(1), "{output}");
+    let taken = taken.local_addr().unwrap().to_string();
+    assert!(output.contains(&taken), "{output}");
+    assert!(output.contains("--port"), "{output}");
+    assert!(!folder.path().join("data").exists());
 }
