@@ -169,6 +169,34 @@ fn a_load_with_bad_lines_names_them_and_loads_the_rest() {
 }
 
 #[test]
+fn values_near_the_limit_of_an_entry_are_loaded_and_scanned_and_what_is_beyond_is_named() {
+    let cluster = Playground::start(1);
+    // Together more than a store reads for one answer, each with a small neighbour.
+    let large = "x".repeat(7 << 20);
+    let mut lines: Vec<String> = (0..5)
+        .flat_map(|n| [format!("key{n}\t{large}"), format!("key{n}+\tsmall")])
+        .collect();
+    let (key_too_large, value_too_large) = ("k".repeat(9_000), "x".repeat(9 << 20));
+    let bad = [
+        format!("{key_too_large}\tv"),
+        format!("key\t{value_too_large}"),
+    ];
+    let file = cluster.write("pairs.tsv", &[&lines[..], &bad].concat().join("\n"));
+    let output = cluster.run(&["ctl", "raw", "load", "--timeout", "60s", &file]);
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(report.starts_with("10 pairs"), "{report}");
+    assert!(report.contains("2 pairs failed"), "{report}");
+    assert!(report.contains("pairs.tsv:11: refused: key too large"));
+    assert!(report.contains("pairs.tsv:12: too large"), "{report}");
+    lines.sort();
+    let all = cluster.prints(&["ctl", "raw", "scan", "--timeout", "60s"]);
+    assert!(all.lines().eq(&lines), "{} lines", all.lines().count());
+    let keys = cluster.prints(&["ctl", "raw", "scan", "--keys-only"]);
+    assert_eq!(keys.lines().count(), 10, "{keys}");
+}
+
+#[test]
 fn ctl_shows_stores_regions_and_members() {
     let cluster = Playground::start(1);
     let stores = cluster.prints(&["ctl", "store"]);
