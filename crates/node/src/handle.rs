@@ -24,7 +24,7 @@ use types::{PeerId, Region, RegionId, RequestId, Space};
 
 /// How requests and messages enter a node. Clones are the same handle.
 pub struct NodeHandle<K: KvEngine> {
-    inner: Arc<Inner<K>>,
+    pub(crate) inner: Arc<Inner<K>>,
 }
 
 impl<K: KvEngine> Clone for NodeHandle<K> {
@@ -63,6 +63,9 @@ pub fn deliver(peers: &PeerRouter, message: RaftMessage) -> Delivery {
         Err(SendError::Full(_) | SendError::Stopped(_)) => Delivery::Dropped,
     }
 }
+
+/// How a request is sent to its Peer: within the bounds for clients, or past them.
+type SendFn = fn(&PeerRouter, u64, PeerMessage) -> Result<(), SendError<PeerMessage>>;
 
 pub(crate) struct Inner<K: KvEngine> {
     pub(crate) identity: Identity,
@@ -107,12 +110,32 @@ impl<K: KvEngine> NodeHandle<K> {
     ) -> Result<Outcome, RequestError> {
         let region = context.region_id;
         let _permit = self.admit_write(region, command.size_bytes()).await?;
+        self.propose(context, command, PeerRouter::send).await
+    }
+
+    /// As [`Self::write`], past the bounds that keep clients' requests from piling up: for the
+    /// placement driver, which they need to go on and which has one write under way.
+    pub(crate) async fn write_past_bounds(
+        &self,
+        context: RequestContext,
+        command: Command,
+    ) -> Result<Outcome, RequestError> {
+        self.propose(context, command, PeerRouter::force_send).await
+    }
+
+    async fn propose(
+        &self,
+        context: RequestContext,
+        command: Command,
+        send: SendFn,
+    ) -> Result<Outcome, RequestError> {
+        let region = context.region_id;
         let input = |request| Input::Propose {
             request,
             context,
             command,
         };
-        match self.ask(region, input).await? {
+        match self.ask(region, input, send).await? {
             Reply::Command(outcome) => Ok(outcome),
             Reply::ReadReady(_) => unreachable!("a command is not answered like a read"),
         }
@@ -125,6 +148,15 @@ impl<K: KvEngine> NodeHandle<K> {
     /// The Region can't be read here now.
     pub async fn read(&self, context: RequestContext) -> Result<RegionSnapshot<K>, RequestError> {
         let region = self.await_read(context).await?;
+        Ok(RegionSnapshot::new(region, self.inner.engine.snapshot()))
+    }
+
+    /// As [`Self::read`], past the bounds for clients: see [`Self::write_past_bounds`].
+    pub(crate) async fn read_past_bounds(
+        &self,
+        context: RequestContext,
+    ) -> Result<RegionSnapshot<K>, RequestError> {
+        let region = self.confirm_read(context, PeerRouter::force_send).await?;
         Ok(RegionSnapshot::new(region, self.inner.engine.snapshot()))
     }
 
@@ -150,10 +182,18 @@ impl<K: KvEngine> NodeHandle<K> {
     }
 
     async fn await_read(&self, context: RequestContext) -> Result<Arc<Region>, RequestError> {
+        let _permit = self.admit_read(context.region_id)?;
+        self.confirm_read(context, PeerRouter::send).await
+    }
+
+    async fn confirm_read(
+        &self,
+        context: RequestContext,
+        send: SendFn,
+    ) -> Result<Arc<Region>, RequestError> {
         let region = context.region_id;
-        let _permit = self.admit_read(region)?;
         let input = |request| Input::Read { request, context };
-        match self.ask(region, input).await? {
+        match self.ask(region, input, send).await? {
             Reply::ReadReady(region) => Ok(region),
             Reply::Command(_) => unreachable!("a read is not answered like a command"),
         }
@@ -220,10 +260,11 @@ impl<K: KvEngine> NodeHandle<K> {
         &self,
         region_id: RegionId,
         input: impl FnOnce(RequestId) -> Input,
+        send: SendFn,
     ) -> Result<Reply, RequestError> {
         let pending = self.inner.replies.register();
         let message = PeerMessage(input(pending.id()));
-        match self.inner.peers.send(region_id.get(), message) {
+        match send(&self.inner.peers, region_id.get(), message) {
             Ok(()) => pending.answer().await,
             Err(SendError::NotFound(_)) => Err(RequestError::RegionNotFound { region_id }),
             Err(SendError::Full(_)) => Err(self.busy(region_id, "the Region's mailbox is full")),
@@ -264,7 +305,7 @@ mod tests {
             reads: Semaphore::new(0),
             leaders: Leaders::default(),
             room: DiskRoom::new(Duration::ZERO),
-            placement: placement_host::channel().0,
+            placement: placement_host::channel(StoreId(1)).0,
         })
     }
 

@@ -40,7 +40,7 @@ pub use identity::{is_address, is_member_name};
 pub use leaders::Leaders;
 pub use memory::Memory;
 pub use node::{Node, NodeOptions, Parts};
-pub use placement_host::PlacementHandle;
+pub use placement_host::{PlacementAnswer, PlacementHandle};
 pub use ports::{LeadershipObserver, PlacementLink, Ports, Replies, Transport};
 pub use recover::{Recovered, bootstrap, recover};
 pub use room::DiskRoom;

@@ -137,7 +137,7 @@ impl<K: KvEngine> Node<K> {
         let replies = Arc::new(ReplyTable::default());
         let (peers, appliers) = systems(&options, store, &replies)?;
 
-        let (placement, observer, inbox) = placement_host::channel();
+        let (placement, observer, inbox) = placement_host::channel(identity.store_id);
         let ports = Ports {
             transport: parts.transport,
             link: parts.link,

@@ -8,121 +8,46 @@
 //! leader's late write is refused, never applied after its successor has loaded. A timestamp is
 //! released only after leadership was confirmed at a moment after it was allocated.
 //!
-//! **Not here.** Decisions (`placement`).
+//! **Who retries.** The host, what only asks: the state and confirmations, until there is an answer or
+//! leadership ends. The driver, what writes: only it knows what a failed write leaves behind.
+//!
+//! **Not here.** Decisions (`placement`). Known gap: a leader that can't use the state says so and
+//! goes on leading, for there is no way yet to hand leadership over.
 
-use crate::handle::NodeHandle;
-use crate::ports::LeadershipObserver;
+mod handle;
+mod region;
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
-use engine::{Cf, KvEngine, KvIterator};
+use engine::Cf;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use placement::{
-    ConfirmId, Effect, Error, Input, Now, PersistFailed, Placement, Request, Response, WriteId,
-};
+use handle::{Answer, Call};
+use placement::{ConfirmId, Effect, Input, Now, PersistFailed, Placement, WriteId};
 use raftstore::{Command, Leadership, Mutation, RequestContext, RequestError};
+use region::{Pairs, PlacementRegion};
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, oneshot};
-use types::{Peer, RegionId, RequestId, StoreId};
+use tokio::sync::oneshot;
+use types::{Peer, RegionId, RequestId};
+
+pub(crate) use handle::{Inbox, channel};
+pub use handle::{PlacementAnswer, PlacementHandle};
 
 const TICK: Duration = Duration::from_millis(50);
-const LOAD_RETRY: Duration = Duration::from_millis(20);
-const CALLS_MAX: usize = 4096;
-
-type Answer = Result<Response, Error>;
-
-enum Event {
-    Call(Request, oneshot::Sender<Answer>),
-    Leadership(Leadership),
-}
-
-/// Asks this node's placement driver.
-#[derive(Clone)]
-pub struct PlacementHandle {
-    events: mpsc::Sender<Event>,
-    /// Zero: unknown.
-    leader: Arc<AtomicU64>,
-}
-
-impl PlacementHandle {
-    /// Asks. A node that does not lead the placement Region answers [`Error::NotLeader`], with the
-    /// leader's store where it is known.
-    ///
-    /// # Errors
-    /// As [`Error`] says.
-    pub async fn call(&self, request: Request) -> Result<Response, Error> {
-        let (sender, receiver) = oneshot::channel();
-        let gone = || Error::NotLeader { leader: None };
-        let event = Event::Call(request, sender);
-        self.events.send(event).await.map_err(|_| gone())?;
-        let mut answer = receiver.await.unwrap_or_else(|_| Err(gone()));
-        if let Err(Error::NotLeader { leader }) = &mut answer {
-            *leader = self.leader();
-        }
-        answer
-    }
-
-    /// The store whose placement driver leads, as this node knows it.
-    pub fn leader(&self) -> Option<StoreId> {
-        match self.leader.load(Ordering::Acquire) {
-            0 => None,
-            store => Some(StoreId(store)),
-        }
-    }
-}
-
-/// Tells the host who leads the placement Region.
-pub(crate) struct PlacementObserver {
-    events: mpsc::UnboundedSender<Event>,
-    leader: Arc<AtomicU64>,
-}
-
-impl LeadershipObserver for PlacementObserver {
-    fn leadership(&self, leadership: &Leadership) {
-        if leadership.region_id != RegionId::PLACEMENT {
-            return;
-        }
-        let leader = leadership.leader.map_or(0, |peer| peer.store_id.get());
-        self.leader.store(leader, Ordering::Release);
-        // The host is gone only when the node stops.
-        let _ = self.events.send(Event::Leadership(leadership.clone()));
-    }
-}
-
-/// The host's ends of its channels, before it runs.
-pub(crate) struct Inbox {
-    calls: mpsc::Receiver<Event>,
-    elections: mpsc::UnboundedReceiver<Event>,
-}
-
-pub(crate) fn channel() -> (PlacementHandle, PlacementObserver, Inbox) {
-    let (events, calls) = mpsc::channel(CALLS_MAX);
-    let (election_sender, elections) = mpsc::unbounded_channel();
-    let leader = Arc::new(AtomicU64::new(0));
-    let handle = PlacementHandle {
-        events,
-        leader: Arc::clone(&leader),
-    };
-    let observer = PlacementObserver {
-        events: election_sender,
-        leader,
-    };
-    (handle, observer, Inbox { calls, elections })
-}
+const RETRY: Duration = Duration::from_millis(20);
 
 /// A piece of work that has ended.
 enum Done {
-    Loaded(u64, Vec<(Vec<u8>, Vec<u8>)>),
-    LoadFailed(RequestContext),
-    Persisted(WriteId, Result<(), PersistFailed>),
-    Confirmed(ConfirmId, bool),
+    Loaded(u64, Result<Pairs, String>),
+    Persisted(WriteId, Result<(), RequestError>),
+    Confirmed(ConfirmId, Result<(), RequestError>),
 }
 
-pub(crate) struct Host<K: KvEngine> {
-    node: NodeHandle<K>,
+pub(crate) struct Host<R> {
+    region: R,
     placement: Placement,
     /// How to address the placement Region in the term in which this node leads it.
     leading: Option<RequestContext>,
@@ -130,18 +55,21 @@ pub(crate) struct Host<K: KvEngine> {
     last_id: u64,
     waiting: HashMap<RequestId, oneshot::Sender<Answer>>,
     jobs: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Why the state could not be read, as logged last.
+    said: String,
 }
 
-impl<K: KvEngine> Host<K> {
-    pub(crate) fn new(node: NodeHandle<K>, config: placement::Config) -> Self {
+impl<R: PlacementRegion> Host<R> {
+    pub(crate) fn new(region: R, config: placement::Config) -> Self {
         Self {
-            node,
+            region,
             placement: Placement::new(config),
             leading: None,
             started: Instant::now(),
             last_id: 0,
             waiting: HashMap::new(),
             jobs: FuturesUnordered::new(),
+            said: String::new(),
         }
     }
 
@@ -150,10 +78,10 @@ impl<K: KvEngine> Host<K> {
         loop {
             tokio::select! {
                 biased;
-                Some(event) = inbox.elections.recv() => self.event(event),
+                Some(leadership) = inbox.elections.recv() => self.leadership(&leadership),
                 Some(done) = self.jobs.next() => self.done(done),
-                event = inbox.calls.recv() => match event {
-                    Some(event) => self.event(event),
+                call = inbox.calls.recv() => match call {
+                    Some(call) => self.call(call),
                     None => return,
                 },
                 _ = ticks.tick() => self.step(Input::Tick),
@@ -161,63 +89,65 @@ impl<K: KvEngine> Host<K> {
         }
     }
 
-    fn event(&mut self, event: Event) {
-        match event {
-            Event::Call(request, sender) => {
-                self.last_id += 1;
-                let id = RequestId(self.last_id);
-                self.waiting.insert(id, sender);
-                self.step(Input::Request { id, request });
-            }
-            Event::Leadership(leadership) => self.leadership(&leadership),
-        }
+    fn call(&mut self, call: Call) {
+        self.last_id += 1;
+        let id = RequestId(self.last_id);
+        self.waiting.insert(id, call.answer);
+        let request = call.request;
+        self.step(Input::Request { id, request });
     }
 
     fn leadership(&mut self, leadership: &Leadership) {
-        if leadership.is_self && self.is_leading(leadership.term) {
-            // Nothing new: a term has one leader, and this one has been told.
+        let term = leadership.term;
+        let led = self.leading.take();
+        if leadership.is_self {
+            self.leading = Some(RequestContext {
+                region_id: RegionId::PLACEMENT,
+                epoch: leadership.epoch,
+                peer: Peer::default(),
+                term,
+            });
+        }
+        let led_term = led.map(|context| context.term);
+        if leadership.is_self && led_term == Some(term) {
+            // A term has one leader, and the driver knows; only the epoch is new.
             return;
         }
-        let context = RequestContext {
-            region_id: RegionId::PLACEMENT,
-            epoch: leadership.epoch,
-            peer: Peer::default(),
-            term: leadership.term,
-        };
-        if self.leading.take().is_some() {
+        if led_term.is_some() {
             self.step(Input::Deposed);
         }
         if leadership.is_self {
-            self.leading = Some(context.clone());
-            self.jobs.push(Box::pin(load(self.node.clone(), context)));
+            self.step(Input::Elected { term });
+            self.load(Duration::ZERO);
         }
     }
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Loaded(term, state) => {
-                if self.is_leading(term) {
-                    self.step(Input::Elected { term, state });
-                }
+            Done::Loaded(term, Ok(state)) => self.step(Input::Loaded { term, state }),
+            Done::Loaded(term, Err(reason)) => self.load_failed(term, reason),
+            Done::Persisted(write, result) => {
+                let failed = |error: RequestError| PersistFailed {
+                    reason: error.to_string(),
+                };
+                let result = result.map_err(failed);
+                self.step(Input::Persisted { write, result });
             }
-            Done::LoadFailed(context) => {
-                if self.is_leading(context.term) {
-                    let node = self.node.clone();
-                    self.jobs.push(Box::pin(async move {
-                        tokio::time::sleep(LOAD_RETRY).await;
-                        load(node, context).await
-                    }));
-                }
-            }
-            Done::Persisted(write, result) => self.step(Input::Persisted { write, result }),
-            Done::Confirmed(confirm, leads) => self.step(Input::Confirmed { confirm, leads }),
+            Done::Confirmed(confirm, result) => match still_leads(&result) {
+                Some(leads) => self.step(Input::Confirmed { confirm, leads }),
+                None => self.confirm(confirm, RETRY),
+            },
         }
     }
 
-    fn is_leading(&self, term: u64) -> bool {
-        self.leading
-            .as_ref()
-            .is_some_and(|context| context.term == term)
+    fn load_failed(&mut self, term: u64, reason: String) {
+        if self.leading.as_ref().is_some_and(|now| now.term == term) {
+            if self.said != reason {
+                tracing::warn!(term, reason, "the placement state can't be read yet");
+                self.said = reason;
+            }
+            self.load(RETRY);
+        }
     }
 
     fn step(&mut self, input: Input) {
@@ -232,22 +162,42 @@ impl<K: KvEngine> Host<K> {
                     }
                 }
                 Effect::Notice(notice) => tracing::warn!("{notice}"),
-                Effect::Persist { write, puts } => {
-                    let (node, context) = (self.node.clone(), self.leading.clone());
-                    self.jobs
-                        .push(Box::pin(persist(node, context, write, puts)));
-                }
-                Effect::Confirm { confirm } => {
-                    let (node, context) = (self.node.clone(), self.leading.clone());
-                    self.jobs.push(Box::pin(async move {
-                        let leads = match context {
-                            Some(context) => node.read(context).await.is_ok(),
-                            None => false,
-                        };
-                        Done::Confirmed(confirm, leads)
-                    }));
-                }
+                Effect::Persist { write, puts } => self.persist(write, puts),
+                Effect::Confirm { confirm } => self.confirm(confirm, Duration::ZERO),
             }
+        }
+    }
+
+    /// Begins to read the state, after `wait`.
+    fn load(&mut self, wait: Duration) {
+        self.begin(|region, context| async move {
+            pause(wait).await;
+            Done::Loaded(context.term, region.read_all(context).await)
+        });
+    }
+
+    /// Begins to find out, after `wait`, whether this node still leads.
+    fn confirm(&mut self, confirm: ConfirmId, wait: Duration) {
+        self.begin(|region, context| async move {
+            pause(wait).await;
+            Done::Confirmed(confirm, region.confirm(context).await)
+        });
+    }
+
+    fn persist(&mut self, write: WriteId, puts: Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+        let command = Command::Write(puts.into_iter().map(mutation).collect());
+        self.begin(|region, context| async move {
+            Done::Persisted(write, region.write(context, command).await)
+        });
+    }
+
+    /// Begins a job in the term in which this node leads. Without one nobody waits for it.
+    fn begin<J>(&mut self, job: impl FnOnce(R, RequestContext) -> J)
+    where
+        J: Future<Output = Done> + Send + 'static,
+    {
+        if let Some(context) = self.leading.clone() {
+            self.jobs.push(Box::pin(job(self.region.clone(), context)));
         }
     }
 
@@ -260,57 +210,34 @@ impl<K: KvEngine> Host<K> {
     }
 }
 
-async fn load<K: KvEngine>(node: NodeHandle<K>, context: RequestContext) -> Done {
-    let term = context.term;
-    let read = async {
-        let snapshot = node
-            .read(context.clone())
-            .await
-            .map_err(|e| e.to_string())?;
-        let mut iter = snapshot
-            .iter(Cf::Default, &[], &[])
-            .map_err(|e| e.to_string())?;
-        let mut state = Vec::new();
-        let mut valid = iter.seek_to_first().map_err(|e| e.to_string())?;
-        while valid {
-            state.push((iter.key().to_vec(), iter.value().to_vec()));
-            valid = iter.next().map_err(|e| e.to_string())?;
-        }
-        Ok::<_, String>(state)
-    };
-    match read.await {
-        Ok(state) => Done::Loaded(term, state),
-        Err(error) => {
-            tracing::debug!(term, error, "the placement state is not readable yet");
-            Done::LoadFailed(context)
-        }
+/// Whether this node still led; `None` if the question found no answer.
+fn still_leads(result: &Result<(), RequestError>) -> Option<bool> {
+    match result {
+        Ok(()) => Some(true),
+        Err(
+            RequestError::NotLeader { .. }
+            | RequestError::StaleCommand
+            | RequestError::RegionNotFound { .. },
+        ) => Some(false),
+        Err(_) => None,
     }
 }
 
-async fn persist<K: KvEngine>(
-    node: NodeHandle<K>,
-    context: Option<RequestContext>,
-    write: WriteId,
-    puts: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-) -> Done {
-    let mutation = |(key, value): (Vec<u8>, Option<Vec<u8>>)| {
-        let (cf, key) = (Cf::Default, Bytes::from(key));
-        match value {
-            Some(value) => Mutation::Put {
-                cf,
-                key,
-                value: value.into(),
-            },
-            None => Mutation::Delete { cf, key },
-        }
-    };
-    let command = Command::Write(puts.into_iter().map(mutation).collect());
-    let result = match context {
-        Some(context) => node.write(context, command).await.map(drop),
-        None => Err(RequestError::StaleCommand),
-    };
-    let failed = |error: RequestError| PersistFailed {
-        reason: error.to_string(),
-    };
-    Done::Persisted(write, result.map_err(failed))
+fn mutation((key, value): (Vec<u8>, Option<Vec<u8>>)) -> Mutation {
+    let (cf, key) = (Cf::Default, Bytes::from(key));
+    match value {
+        Some(value) => Mutation::Put {
+            cf,
+            key,
+            value: value.into(),
+        },
+        None => Mutation::Delete { cf, key },
+    }
+}
+
+/// A timer would round no wait at all up to a millisecond.
+async fn pause(wait: Duration) {
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
 }

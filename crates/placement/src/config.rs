@@ -32,6 +32,8 @@ pub struct Config {
     pub tso_window_ms: u64,
     /// How many ids are persisted ahead.
     pub id_step: u64,
+    /// How long a request may wait for the state after an election, in milliseconds.
+    pub load_wait_ms: u64,
     /// A store without a heartbeat for so long counts as disconnected.
     pub store_disconnected_ms: u64,
     /// A store without a heartbeat for so long counts as down.
@@ -51,6 +53,7 @@ impl Config {
             bootstrap,
             tso_window_ms: 3_000,
             id_step: 1_000,
+            load_wait_ms: 1_000,
             store_disconnected_ms: 20_000,
             store_down_ms: 30 * 60 * 1_000,
             pending_bytes_max: 16 << 20,

@@ -1,7 +1,7 @@
 //! The one error type of this crate. What is answered to clients is its text, so some of the words
 //! are fixed: clients look for "not leader", and for "invalid store ID" with "not found".
 //!
-//! Who acts: `NotLeader`, `Busy`, `PersistFailed` mean *retry*; `StateUnusable` needs an operator;
+//! Who acts: `NotLeader`, `Loading`, `Busy`, `PersistFailed` mean *retry*; `StateUnusable` needs an operator;
 //! everything else means *reject*: the same request fails again.
 
 use types::{Epoch, RegionId, StoreId};
@@ -27,6 +27,9 @@ pub enum Error {
         /// Who does, if that is known. This crate does not know it; the host may fill it in.
         leader: Option<StoreId>,
     },
+    /// This node leads, but the state was not there in time.
+    #[error("placement has just got a leader that is still reading its state")]
+    Loading,
     /// Too many bytes of requests are pending.
     #[error("placement is busy: requests of {pending_bytes} bytes are pending")]
     Busy {
@@ -127,6 +130,27 @@ pub enum Error {
 impl Error {
     /// The answer of a node that does not lead, and does not know who does.
     pub const NOT_LEADER: Error = Error::NotLeader { leader: None };
+
+    /// Whether the same request may succeed later, or elsewhere.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Error::NotLeader { .. }
+            | Error::Loading
+            | Error::Busy { .. }
+            | Error::PersistFailed(_) => true,
+            Error::StateUnusable { .. }
+            | Error::StoreNotFound(_)
+            | Error::StoreAddressTaken { .. }
+            | Error::InvalidStore { .. }
+            | Error::InvalidRegion { .. }
+            | Error::StaleRegion { .. }
+            | Error::StaleTerm { .. }
+            | Error::KeyspaceNotFound { .. }
+            | Error::InvalidTimestampCount { .. }
+            | Error::TimestampsExhausted
+            | Error::ForeignCluster { .. } => false,
+        }
+    }
 }
 
 fn hint(leader: &Option<StoreId>) -> String {

@@ -5,7 +5,7 @@
 //! one [`Input`], and describes what has to happen as [`Effect`]s. The host replicates what is to be
 //! persisted (through the Raft group of the reserved placement Region) and answers requests.
 //!
-//! **The way of a request.** A leader answers a question at once from what is *visible*. A change is
+//! **The way of a request.** Between its election and the state a node holds it. A leader answers a question at once from what is *visible*. A change is
 //! evaluated on the *staged* state, queued, and written with whatever else queued meanwhile; its
 //! answer leaves when that write is acknowledged, and then the change is visible. Timestamps and ids
 //! come from windows that were written before, so they need no write of their own; timestamps also
@@ -31,6 +31,7 @@ mod ids;
 mod keyspaces;
 mod leader;
 mod ledger;
+mod loading;
 mod message;
 mod placement;
 mod routes;

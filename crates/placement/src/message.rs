@@ -33,10 +33,15 @@ pub struct ConfirmId(pub u64);
 pub enum Input {
     /// This node leads the placement Region from now on.
     Elected {
-        /// In this term; terms never go back. Ignored if this node leads in this term already.
+        /// In this term, for the first time; terms never go back.
         term: u64,
-        /// All pairs that are persisted. Read after an entry of this term was applied here, and after
-        /// the last [`Input::Deposed`]: all earlier writes are in it, or will never be.
+    },
+    /// The state that [`Input::Elected`] waits for. The first one of its term counts.
+    Loaded {
+        /// The term of the election.
+        term: u64,
+        /// All pairs that are persisted. Read after an entry of this term was applied here: all
+        /// earlier writes are in it, or will never be.
         state: Vec<(Vec<u8>, Vec<u8>)>,
     },
     /// This node does not lead any more.
@@ -97,6 +102,9 @@ pub enum Effect {
 /// Something that an operator should know of, though it is nobody's answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Notice {
+    /// This node leads, but the state can't be used. It refuses everything as long as it leads.
+    #[error("this node leads placement and can't: {0}")]
+    Unable(Error),
     /// Timestamps follow a wall clock that has jumped. They do not come back when the clock does.
     #[error("the wall clock has jumped forward by {ahead_ms} ms, and timestamps with it")]
     ClockJumped {

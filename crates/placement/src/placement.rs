@@ -1,9 +1,11 @@
 //! Gaining and losing leadership; everything else is a leader's work.
 //!
 //! **Invariants.**
-//! - Terms never go back. A later election begins anew from the state that comes with it: all
-//!   requests of before are answered first. Being elected again in the term in which this node leads
-//!   is no news: that state may have been read before this leader's writes.
+//! - Terms never go back, and nobody is elected twice in one. A later election begins anew from the
+//!   state that comes after it: all requests of before are answered first.
+//! - Between an election and its state requests are held, for a bounded time.
+//! - A state is taken in once for each election: another may have been read before this leader's
+//!   writes.
 //! - Windows that this node has used are in every later state. One without them is older than what
 //!   was promised, and refused.
 //!
@@ -13,7 +15,8 @@ use crate::Error;
 use crate::config::Config;
 use crate::error::Result;
 use crate::leader::{Leader, Step};
-use crate::message::{Effect, Input, Now, Request};
+use crate::loading::Loading;
+use crate::message::{Effect, Input, Notice, Now, Request};
 use crate::state::Durable;
 use types::RequestId;
 
@@ -40,6 +43,8 @@ struct Used {
 enum Role {
     /// Somebody else leads, or nobody.
     Follower,
+    /// This node was elected, and its host reads the state.
+    Loading(Loading),
     /// This node leads.
     Leader(Box<Leader>),
     /// This node was elected, but can't read the state. It answers everybody why.
@@ -78,16 +83,22 @@ impl Placement {
             effects,
         };
         match (input, &mut self.role) {
-            (Input::Elected { term, .. }, Role::Leader(_)) if term == self.term => {}
-            (Input::Elected { term, state }, role) => {
+            (Input::Elected { term }, role) => {
                 assert!(
-                    term >= self.term,
+                    term > self.term,
                     "elected in term {term} after term {}",
                     self.term
                 );
                 self.term = term;
                 retire(role, used, &mut step);
-                self.role = elected(&state, used, &mut step);
+                *role = Role::Loading(Loading::default());
+            }
+            (Input::Loaded { term, state }, Role::Loading(loading)) if term == self.term => {
+                let held = loading.take();
+                self.role = loaded(&state, used, &mut step);
+                for (id, request) in held {
+                    handle(&mut self.role, id, request, &mut step);
+                }
             }
             (Input::Deposed, role) => retire(role, used, &mut step),
             (Input::Request { id, request }, role) => handle(role, id, request, &mut step),
@@ -97,8 +108,15 @@ impl Placement {
             (Input::Confirmed { confirm, leads }, Role::Leader(leader)) => {
                 leader.confirmed(confirm, leads, &mut step);
             }
+            (Input::Tick, Role::Loading(loading)) => loading.tick(&mut step),
             (Input::Tick, Role::Leader(leader)) => leader.tick(&mut step),
-            (Input::Persisted { .. } | Input::Confirmed { .. } | Input::Tick, _) => {}
+            (
+                Input::Loaded { .. }
+                | Input::Persisted { .. }
+                | Input::Confirmed { .. }
+                | Input::Tick,
+                _,
+            ) => {}
         }
     }
 
@@ -113,8 +131,10 @@ impl Placement {
     ///
     /// If one does not hold.
     pub fn check_invariants(&self) {
-        if let Role::Leader(leader) = &self.role {
-            leader.check_invariants();
+        match &self.role {
+            Role::Leader(leader) => leader.check_invariants(),
+            Role::Loading(loading) => loading.check_invariants(),
+            Role::Follower | Role::Unable(_) => {}
         }
     }
 }
@@ -122,24 +142,36 @@ impl Placement {
 fn handle(role: &mut Role, id: RequestId, request: Request, step: &mut Step<'_>) {
     match role {
         Role::Follower => step.reply(id, Err(Error::NOT_LEADER)),
+        Role::Loading(loading) => loading.hold(id, request, step),
         Role::Unable(error) => step.reply(id, Err(error.clone())),
         Role::Leader(leader) => leader.request(id, request, step),
     }
 }
 
 fn retire(role: &mut Role, used: &mut Used, step: &mut Step<'_>) {
-    if let Role::Leader(leader) = std::mem::replace(role, Role::Follower) {
-        let persisted = leader.persisted_state();
-        used.id_limit = used.id_limit.max(persisted.id_limit);
-        used.tso_limit_ms = used.tso_limit_ms.max(persisted.tso_limit_ms);
-        leader.retire(step);
+    match std::mem::replace(role, Role::Follower) {
+        Role::Leader(leader) => {
+            let persisted = leader.persisted_state();
+            used.id_limit = used.id_limit.max(persisted.id_limit);
+            used.tso_limit_ms = used.tso_limit_ms.max(persisted.tso_limit_ms);
+            leader.retire(step);
+        }
+        Role::Loading(mut loading) => {
+            for (id, _) in loading.take() {
+                step.reply(id, Err(Error::NOT_LEADER));
+            }
+        }
+        Role::Follower | Role::Unable(_) => {}
     }
 }
 
-fn elected(state: &[(Vec<u8>, Vec<u8>)], used: &Used, step: &mut Step<'_>) -> Role {
+fn loaded(state: &[(Vec<u8>, Vec<u8>)], used: &Used, step: &mut Step<'_>) -> Role {
     match load(state, used, step.config) {
         Ok(persisted) => Role::Leader(Box::new(Leader::new(persisted, step))),
-        Err(error) => Role::Unable(error),
+        Err(error) => {
+            step.notice(Notice::Unable(error.clone()));
+            Role::Unable(error)
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use proptest::prelude::*;
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Elect(usize),
+    Win(usize),
+    Load(usize),
     Depose(usize),
     Crash(usize),
     Tso(usize, u32),
@@ -30,6 +32,8 @@ fn op() -> impl Strategy<Value = Op> {
     let node = || 0usize..3;
     prop_oneof![
         2 => node().prop_map(Op::Elect),
+        1 => node().prop_map(Op::Win),
+        2 => node().prop_map(Op::Load),
         1 => node().prop_map(Op::Depose),
         1 => node().prop_map(Op::Crash),
         6 => (node(), prop_oneof![Just(1u32), 1u32..5_000, Just(1 << 18)])
@@ -60,6 +64,8 @@ fn run(world: &mut World, op: Op) {
     let key = |at: u8| if at == 0 { vec![] } else { vec![at] };
     match op {
         Op::Elect(at) => world.elect(at),
+        Op::Win(at) => world.win(at),
+        Op::Load(at) => world.load(at),
         Op::Depose(at) => world.depose(at),
         Op::Crash(at) => world.crash(at),
         Op::Tso(at, count) => _ = world.ask(at, Request::Tso { count }),

@@ -172,7 +172,8 @@ impl FakeNode {
 
 impl State {
     fn elect(&mut self) {
-        self.drive(Input::Elected {
+        self.drive(Input::Elected { term: 5 });
+        self.drive(Input::Loaded {
             term: 5,
             state: Vec::new(),
         });

@@ -261,27 +261,41 @@ impl World {
         self.answers.contains_key(&id)
     }
 
-    /// A node wins an election. Whoever led does not know of it.
+    /// A node wins an election, and its host reads the state at once. Whoever led does not know.
     pub fn elect(&mut self, at: usize) {
-        self.term += 1;
-        self.leader = Some((at, self.term));
-        self.nodes[at].leads = Some(self.term);
-        let state = self
-            .disk
-            .iter()
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        self.step(
-            at,
-            Input::Elected {
-                term: self.term,
-                state,
-            },
-        );
+        self.win(at);
+        self.load(at);
         assert!(
             self.nodes[at].placement.is_leader(),
             "the state that was handed over is unusable"
         );
+    }
+
+    /// A node wins an election. Its state is not there yet.
+    pub fn win(&mut self, at: usize) {
+        self.term += 1;
+        self.leader = Some((at, self.term));
+        self.nodes[at].leads = Some(self.term);
+        self.step(at, Input::Elected { term: self.term });
+    }
+
+    /// The node's host has read the state, if the node still leads.
+    pub fn load(&mut self, at: usize) {
+        if self.leader == Some((at, self.term)) {
+            let state = self.state();
+            self.step(
+                at,
+                Input::Loaded {
+                    term: self.term,
+                    state,
+                },
+            );
+        }
+    }
+
+    /// All that is persisted.
+    pub fn state(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.disk.clone().into_iter().collect()
     }
 
     /// A node learns that it does not lead.

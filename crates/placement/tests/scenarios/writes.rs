@@ -14,24 +14,21 @@ fn safe_point(safe_point: u64) -> Request {
 fn answer_of_state(state: Vec<(Vec<u8>, Vec<u8>)>) -> Answer {
     let mut placement = Placement::new(config());
     let mut effects = Vec::new();
-    placement.step(
-        Now::default(),
-        Input::Elected { term: 1, state },
-        &mut effects,
-    );
     let request = Input::Request {
         id: RequestId(1),
         request: STATUS,
     };
-    placement.step(Now::default(), request, &mut effects);
+    for input in [
+        Input::Elected { term: 1 },
+        Input::Loaded { term: 1, state },
+        request,
+    ] {
+        placement.step(Now::default(), input, &mut effects);
+    }
     match effects.pop() {
         Some(Effect::Reply { result, .. }) => result,
         other => panic!("{other:?}"),
     }
-}
-
-fn state_of(world: &World) -> Vec<(Vec<u8>, Vec<u8>)> {
-    world.disk.clone().into_iter().collect()
 }
 
 #[test]
@@ -92,21 +89,21 @@ fn a_first_state_that_is_lost_is_written_again() {
 #[test]
 fn a_state_of_another_cluster_or_a_damaged_one_is_refused() {
     let world = World::settled();
-    assert!(answer_of_state(state_of(&world)).is_ok());
-    let mut foreign = state_of(&world);
+    assert!(answer_of_state(world.state()).is_ok());
+    let mut foreign = world.state();
     foreign[0] = (b"c".to_vec(), vec![1, 0, 0, 0, 0, 0, 0, 0, 9]);
     let refused = answer_of_state(foreign).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "the placement state belongs to cluster 9, this node to cluster 77"
     );
-    let mut damaged = state_of(&world);
+    let mut damaged = world.state();
     damaged[1].1.pop();
     assert!(matches!(
         answer_of_state(damaged),
         Err(Error::StateUnusable { .. })
     ));
-    let headless = state_of(&world)[1..].to_vec();
+    let headless = world.state()[1..].to_vec();
     assert!(matches!(
         answer_of_state(headless),
         Err(Error::StateUnusable { .. })
@@ -116,34 +113,18 @@ fn a_state_of_another_cluster_or_a_damaged_one_is_refused() {
 #[test]
 fn a_state_that_is_older_than_what_this_node_persisted_is_refused() {
     let mut world = World::settled();
-    let before_the_id = state_of(&world);
+    let before_the_id = world.state();
     world.id(0);
     world.depose(0);
-    world.step(
-        0,
-        Input::Elected {
-            term: 50,
-            state: before_the_id,
-        },
-    );
-    assert!(matches!(
-        world.call(0, STATUS),
-        Err(Error::StateUnusable { .. })
-    ));
-    world.step(
-        0,
-        Input::Elected {
-            term: 50,
-            state: vec![],
-        },
-    );
-    assert!(matches!(
-        world.call(0, STATUS),
-        Err(Error::StateUnusable { .. })
-    ));
-    let state = state_of(&world);
-    world.nodes[0].leads = Some(50);
-    world.step(0, Input::Elected { term: 50, state });
+    for state in [before_the_id, vec![]] {
+        world.win(0);
+        let term = world.nodes[0].leads.unwrap();
+        world.step(0, Input::Loaded { term, state });
+        let refused = world.call(0, STATUS).unwrap_err();
+        assert!(matches!(refused, Error::StateUnusable { .. }));
+        assert_eq!(world.notices.pop(), Some(Notice::Unable(refused)));
+    }
+    world.elect(0);
     assert!(
         world.call(0, STATUS).is_ok(),
         "the right state comes after all"
@@ -151,23 +132,67 @@ fn a_state_that_is_older_than_what_this_node_persisted_is_refused() {
 }
 
 #[test]
+fn whoever_asks_a_new_leader_waits_for_its_state() {
+    let mut world = World::settled();
+    world.win(0);
+    let asked = [
+        world.ask(0, STATUS),
+        world.ask(0, Request::Tso { count: 1 }),
+        world.ask(0, Request::AllocId),
+    ];
+    world.advance(0, 950);
+    assert!(asked.iter().all(|id| !world.is_answered(*id)));
+    world.load(0);
+    world.settle();
+    for id in asked {
+        assert!(
+            matches!(world.answer(id), Some(Ok(_))),
+            "{:?}",
+            world.answer(id)
+        );
+    }
+}
+
+#[test]
+fn nobody_waits_for_ever_for_a_new_leaders_state() {
+    let mut world = World::settled();
+    world.win(0);
+    let first = world.ask(0, STATUS);
+    world.advance(0, 950);
+    let second = world.ask(0, STATUS);
+    world.advance(0, 50);
+    assert_eq!(world.answer(first), Some(&Err(Error::Loading)));
+    assert!(!world.is_answered(second));
+    world.depose(0);
+    assert_eq!(world.answer(second), Some(&Err(Error::NOT_LEADER)));
+}
+
+#[test]
 fn a_late_state_of_the_term_in_which_this_node_leads_is_ignored() {
     let mut world = World::settled();
-    let early = state_of(&world);
+    let early = world.state();
     let before = world.timestamps(0, 1);
     assert_eq!(world.id(0), 24);
     let asked = world.ask(0, safe_point(3));
-    world.step(
-        0,
-        Input::Elected {
-            term: 6,
-            state: early,
-        },
-    );
+    let term = world.nodes[0].leads.unwrap();
+    world.step(0, Input::Loaded { term, state: early });
     assert!(!world.is_answered(asked));
     assert_eq!(world.id(0), 25);
     assert!(world.timestamps(0, 1) > before);
     assert!(world.is_answered(asked));
+}
+
+#[test]
+fn the_state_of_an_earlier_term_is_ignored() {
+    let mut world = World::settled();
+    world.win(0);
+    let early = world.nodes[0].leads.unwrap();
+    world.win(0);
+    let state = world.state();
+    world.step(0, Input::Loaded { term: early, state });
+    assert!(!world.nodes[0].placement.is_leader());
+    world.load(0);
+    assert!(world.nodes[0].placement.is_leader());
 }
 
 #[test]
@@ -316,9 +341,12 @@ fn pending_requests_are_bounded_in_bytes() {
     let mut config = config();
     config.pending_bytes_max = 10_000;
     let mut world = World::with_config(1, config);
-    world.elect(0);
+    world.win(0);
     let mut refused = 0;
-    for _ in 0..100 {
+    for at in 0..100 {
+        if at == 5 {
+            world.load(0);
+        }
         let asked = world.ask(
             0,
             Request::GetRegion {

@@ -137,7 +137,7 @@ impl<B: Backend> PdService<B> {
     fn error_header(&self, error: &placement::Error) -> Result<pdpb::ResponseHeader, Status> {
         use placement::Error as E;
         let kind = match error {
-            E::NotLeader { .. } | E::Busy { .. } | E::PersistFailed(_) => {
+            E::NotLeader { .. } | E::Loading | E::Busy { .. } | E::PersistFailed(_) => {
                 return Err(status(error));
             }
             E::StateUnusable { .. } | E::TimestampsExhausted | E::ForeignCluster { .. } => {
@@ -196,12 +196,11 @@ fn member_to_wire(member: &Member) -> pdpb::Member {
 
 /// The status of a request that the client shall bring again, or an operator has to look at.
 fn status(error: &placement::Error) -> Status {
-    use placement::Error as E;
     match error {
-        E::NotLeader { .. } | E::Busy { .. } | E::PersistFailed(_) => {
-            Status::unavailable(error.to_string())
+        error if error.is_transient() => Status::unavailable(error.to_string()),
+        placement::Error::InvalidTimestampCount { .. } => {
+            Status::invalid_argument(error.to_string())
         }
-        E::InvalidTimestampCount { .. } => Status::invalid_argument(error.to_string()),
         _ => Status::internal(error.to_string()),
     }
 }
