@@ -10,11 +10,16 @@
 use crate::error::Failure;
 use bytes::Bytes;
 use engine::{Cf, KvEngine, KvIterator};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use node::{Identity, NodeHandle, RegionSnapshot};
 use raftstore::{Command, Outcome, RaftMessage, RequestContext, RequestError};
 use std::future::Future;
 use std::ops::ControlFlow;
 use types::{KeyRange, Region, StoreId};
+
+/// The placement driver's answer.
+pub(crate) type Placed = Result<placement::Response, placement::Error>;
 
 /// A node, as the services see it. Clones are handles of the same node.
 pub(crate) trait Backend: Clone + Send + Sync + 'static {
@@ -48,14 +53,23 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
     /// Hands over a message from another store. Never blocks.
     fn deliver(&self, message: RaftMessage);
 
-    /// Asks the placement driver, if this node leads it.
-    fn place(
+    /// Hands a question to the placement driver, which hears them in the order in which these calls
+    /// end. What comes out becomes the answer.
+    fn enqueue(
         &self,
         request: placement::Request,
-    ) -> impl Future<Output = Result<placement::Response, placement::Error>> + Send;
+    ) -> impl Future<Output = BoxFuture<'static, Placed>> + Send;
+
+    /// Asks the placement driver, if this node leads it.
+    fn place(&self, request: placement::Request) -> impl Future<Output = Placed> + Send {
+        async { self.enqueue(request).await.await }
+    }
 
     /// Who leads the placement driver, as far as this node knows.
     fn placement_leader(&self) -> Option<StoreId>;
+
+    /// Ready when this node does not lead the placement driver, or not any more as it does now.
+    fn placement_lost(&self) -> BoxFuture<'static, ()>;
 }
 
 /// In which order a scan visits keys.
@@ -110,15 +124,16 @@ impl<K: KvEngine> Backend for NodeHandle<K> {
         NodeHandle::deliver(self, message);
     }
 
-    async fn place(
-        &self,
-        request: placement::Request,
-    ) -> Result<placement::Response, placement::Error> {
-        self.placement().call(request).await
+    async fn enqueue(&self, request: placement::Request) -> BoxFuture<'static, Placed> {
+        self.placement().enqueue(request).await.get().boxed()
     }
 
     fn placement_leader(&self) -> Option<StoreId> {
         self.placement().leader()
+    }
+
+    fn placement_lost(&self) -> BoxFuture<'static, ()> {
+        self.placement().leadership_lost().boxed()
     }
 }
 

@@ -5,9 +5,11 @@
 //!
 //! **What it does not do.** Lose leadership by itself, or take time.
 
-use crate::backend::{Backend, Direction, ReadView, Visit};
+use crate::backend::{Backend, Direction, Placed, ReadView, Visit};
 use crate::error::Failure;
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use node::{DEFAULT_TOKEN, Identity, Members};
 use parking_lot::Mutex;
 use placement::{Bootstrap, Config, Effect, Input, Now, Placement};
@@ -30,6 +32,8 @@ pub(crate) struct FakeNode {
 struct Inner {
     identity: Identity,
     members: Members,
+    /// The term in which this node leads the placement driver; zero if it does not.
+    leads_in: watch::Sender<u64>,
     state: Mutex<State>,
     /// Whether writes are answered; until then they wait.
     acknowledges: watch::Sender<bool>,
@@ -42,8 +46,8 @@ struct State {
     /// Every request on keys is answered so.
     refusal: Option<RequestError>,
     placement: Placement,
-    /// Whether this node leads the placement driver.
-    leads: bool,
+    /// What the placement driver has persisted.
+    disk: BTreeMap<Vec<u8>, Vec<u8>>,
     last_request: u64,
 }
 
@@ -105,18 +109,19 @@ impl FakeNode {
             delivered: Vec::new(),
             refusal: None,
             placement: Placement::new(Config::new(bootstrap)),
-            leads: true,
+            disk: BTreeMap::new(),
             last_request: 0,
         };
         let node = Self {
             inner: Arc::new(Inner {
                 identity,
                 members,
+                leads_in: watch::Sender::new(0),
                 state: Mutex::new(state),
                 acknowledges: watch::Sender::new(true),
             }),
         };
-        node.inner.state.lock().elect();
+        node.elect(5);
         node
     }
 
@@ -164,21 +169,24 @@ impl FakeNode {
 
     /// The other node leads the placement driver from now on.
     pub(crate) fn depose(&self) {
+        self.inner.leads_in.send_replace(0);
+        self.inner.state.lock().drive(Input::Deposed);
+    }
+
+    /// This node leads the placement driver from now on.
+    pub(crate) fn elect(&self, term: u64) {
         let mut state = self.inner.state.lock();
-        state.leads = false;
-        state.drive(Input::Deposed);
+        let persisted = state.disk.clone().into_iter().collect();
+        state.drive(Input::Elected { term });
+        state.drive(Input::Loaded {
+            term,
+            state: persisted,
+        });
+        self.inner.leads_in.send_replace(term);
     }
 }
 
 impl State {
-    fn elect(&mut self) {
-        self.drive(Input::Elected { term: 5 });
-        self.drive(Input::Loaded {
-            term: 5,
-            state: Vec::new(),
-        });
-    }
-
     /// Feeds an input and at once whatever its effects bring about; returns the replies.
     fn drive(&mut self, input: Input) -> Vec<Result<placement::Response, placement::Error>> {
         let mut inputs = vec![input];
@@ -192,7 +200,13 @@ impl State {
             self.placement.step(now, input, &mut effects);
             for effect in effects {
                 match effect {
-                    Effect::Persist { write, .. } => {
+                    Effect::Persist { write, puts } => {
+                        for (key, value) in puts {
+                            match value {
+                                Some(value) => self.disk.insert(key, value),
+                                None => self.disk.remove(&key),
+                            };
+                        }
                         inputs.push(Input::Persisted {
                             write,
                             result: Ok(()),
@@ -351,25 +365,46 @@ impl Backend for FakeNode {
         self.inner.state.lock().delivered.push(message);
     }
 
-    async fn place(
-        &self,
-        request: placement::Request,
-    ) -> Result<placement::Response, placement::Error> {
-        let mut state = self.inner.state.lock();
-        if !state.leads {
-            return Err(placement::Error::NotLeader {
-                leader: Some(StoreId(2)),
-            });
+    async fn enqueue(&self, request: placement::Request) -> BoxFuture<'static, Placed> {
+        let id = {
+            let mut state = self.inner.state.lock();
+            state.last_request += 1;
+            RequestId(state.last_request)
+        };
+        // Some are taken in later than others: only who waits for that is heard in order.
+        for _ in 0..id.get() % 3 {
+            tokio::task::yield_now().await;
         }
-        state.last_request += 1;
-        let id = RequestId(state.last_request);
-        let mut replies = state.drive(Input::Request { id, request });
+        let mut replies = self
+            .inner
+            .state
+            .lock()
+            .drive(Input::Request { id, request });
         assert_eq!(replies.len(), 1, "one answer to each request");
-        replies.remove(0)
+        let leader = self.placement_leader();
+        let reply = replies.remove(0).map_err(|error| match error {
+            placement::Error::NotLeader { .. } => placement::Error::NotLeader { leader },
+            other => other,
+        });
+        ready(reply).boxed()
     }
 
     fn placement_leader(&self) -> Option<StoreId> {
-        Some(StoreId(if self.inner.state.lock().leads { 1 } else { 2 }))
+        Some(StoreId(match *self.inner.leads_in.borrow() {
+            0 => 2,
+            _ => 1,
+        }))
+    }
+
+    fn placement_lost(&self) -> BoxFuture<'static, ()> {
+        let mut leads_in = self.inner.leads_in.subscribe();
+        let term = *leads_in.borrow();
+        let lost = async move {
+            let is_lost = |now: &u64| *now == 0 || *now != term;
+            // An error means that the node is gone.
+            let _ = leads_in.wait_for(is_lost).await;
+        };
+        lost.boxed()
     }
 }
 

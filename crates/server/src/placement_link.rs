@@ -4,9 +4,11 @@
 //! kept. One task finds the leader, registers the store, opens a stream for Region heartbeats that
 //! takes what is there, and sends the store's heartbeats beside it. When the leader changes, it goes
 //! to the next one and asks the node to report all its Regions again, since a new leader knows none.
+//! A leader that was deposed ends the stream: one that leads again in a later term has forgotten all.
 //!
 //! **Invariants.** No call of the node blocks. What is kept is bounded by the number of Regions that
-//! lead here. A refused report is logged and forgotten: a newer one follows.
+//! lead here. A refused report of a Region is logged and forgotten: a newer one follows. A refused
+//! report of the store ends the stream: the store registers again.
 //!
 //! **Not here.** Operators from the placement driver: it gives none yet.
 
@@ -22,14 +24,15 @@ use pending::Pending;
 use placement::{RegionHeartbeat, Store, StoreStats};
 use proto::pdpb::pd_client::PdClient;
 use proto::pdpb::{
-    GetMembersRequest, PutStoreRequest, RegionHeartbeatRequest, RequestHeader, ResponseHeader,
-    StoreHeartbeatRequest,
+    GetMembersRequest, PutStoreRequest, RegionHeartbeatRequest, RegionHeartbeatResponse,
+    RequestHeader, ResponseHeader, StoreHeartbeatRequest,
 };
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status, Streaming};
 use types::StoreId;
 
 /// An attempt to reach a member, and any single call, may take so long.
@@ -41,6 +44,9 @@ const LEADER_CHECK: Duration = Duration::from_millis(100);
 pub struct LinkNode {
     /// Who the placement leader is, as far as the node knows: `NodeHandle::placement().leader()`.
     pub leader: Box<dyn Fn() -> Option<StoreId> + Send + Sync>,
+    /// Tells the node who the placement leader is, in case that it does not know by itself:
+    /// `NodeHandle::placement().tell_leader()`.
+    pub tell_leader: Box<dyn Fn(Option<StoreId>) + Send + Sync>,
     /// Makes all leaders on this store report: `NodeHandle::report_all`.
     pub report_all: Box<dyn Fn() + Send + Sync>,
     /// Completes the store's report with what the node does not know: the disk, the start time.
@@ -63,6 +69,13 @@ struct Shared {
     store_report: Notify,
 }
 
+/// An open stream of Region heartbeats to one leader.
+struct Session {
+    leader: StoreId,
+    client: PdClient<Channel>,
+    answers: Streaming<RegionHeartbeatResponse>,
+}
+
 impl PdLink {
     /// A link that keeps reports until [`Self::run`] sends them.
     pub fn new(identity: Identity, members: Members, store: Store) -> Self {
@@ -83,22 +96,22 @@ impl PdLink {
         let mut backoff = Backoff::new();
         let mut said = String::new();
         loop {
-            let reason = match self.shared.find_leader(&node).await {
-                Some(leader) => match self.shared.report_to(leader, &node).await {
-                    Ok(()) => {
-                        backoff.reset();
-                        said.clear();
-                        continue;
-                    }
-                    Err(reason) => reason,
-                },
-                None => "no placement leader is known".to_owned(),
+            let ended = match self.shared.open(&node).await {
+                Ok(session) => {
+                    backoff.reset();
+                    said.clear();
+                    self.shared.report(session, &node).await
+                }
+                Err(reason) => Err(reason),
             };
-            if said != reason {
-                tracing::warn!(%reason, "no reports to the placement driver");
-                said = reason;
+            (node.tell_leader)(None);
+            if let Err(reason) = ended {
+                if said != reason {
+                    tracing::warn!(%reason, "no reports to the placement driver");
+                    said = reason;
+                }
+                tokio::time::sleep(backoff.next()).await;
             }
-            tokio::time::sleep(backoff.next()).await;
         }
     }
 }
@@ -140,9 +153,9 @@ impl Shared {
             let request = GetMembersRequest {
                 header: Some(self.header()),
             };
-            let call = tokio::time::timeout(CALL_TIMEOUT, client.get_members(request));
-            if let Ok(Ok(response)) = call.await
-                && let Some(leader) = response.into_inner().leader
+            let call = in_time("asking for the members", client.get_members(request));
+            if let Ok(response) = call.await
+                && let Some(leader) = response.leader
             {
                 return Some(StoreId(leader.member_id));
             }
@@ -150,27 +163,39 @@ impl Shared {
         None
     }
 
-    /// Reports to one leader until another one leads. An error says why it ended otherwise.
-    async fn report_to(self: &Arc<Self>, leader: StoreId, node: &LinkNode) -> Result<(), String> {
+    /// Finds the leader, registers the store, and opens the stream for Region heartbeats.
+    async fn open(self: &Arc<Self>, node: &LinkNode) -> Result<Session, String> {
+        let leader = self.find_leader(node).await;
+        let leader = leader.ok_or("no placement leader is known")?;
+        (node.tell_leader)(Some(leader));
         let member = self.members.iter().find(|member| member.store_id == leader);
         let member = member.ok_or_else(|| format!("store {leader} is not a known member"))?;
         let mut client = dial(&member.address).await?;
         self.register(&mut client).await?;
         let reports = Arc::clone(self).region_reports();
-        let call = tokio::time::timeout(CALL_TIMEOUT, client.region_heartbeat(reports)).await;
-        let answers =
-            call.map_err(|_| "the stream for heartbeats did not open in time".to_owned())?;
-        let mut answers = answers
-            .map_err(|status| status.message().to_owned())?
-            .into_inner();
+        let answers = in_time("opening the stream", client.region_heartbeat(reports)).await?;
         tracing::info!(%leader, "reporting to the placement leader");
         (node.report_all)();
+        Ok(Session {
+            leader,
+            client,
+            answers,
+        })
+    }
+
+    /// Reports to one leader until another one leads. An error says why it ended otherwise.
+    async fn report(&self, session: Session, node: &LinkNode) -> Result<(), String> {
+        let Session {
+            leader,
+            mut client,
+            mut answers,
+        } = session;
         let mut check = tokio::time::interval(LEADER_CHECK);
         loop {
             tokio::select! {
                 answer = answers.message() => match answer {
-                    Ok(Some(answer)) => log_refusal(answer.region_id, answer.header.as_ref()),
-                    Ok(None) => return Err("the placement leader closed the stream".to_owned()),
+                    Ok(Some(answer)) => log_refusal(&answer),
+                    Ok(None) => return Err("the placement leader ended the stream".to_owned()),
                     Err(status) => return Err(status.message().to_owned()),
                 },
                 () = self.store_report.notified() => self.report_store(&mut client, node).await?,
@@ -188,15 +213,8 @@ impl Shared {
             header: Some(self.header()),
             store: Some(wire::registration(&self.store)),
         };
-        let call = tokio::time::timeout(CALL_TIMEOUT, client.put_store(request)).await;
-        let response = call.map_err(|_| "registering the store took too long".to_owned())?;
-        let response = response
-            .map_err(|status| status.message().to_owned())?
-            .into_inner();
-        match response.header.and_then(|header| header.error) {
-            None => Ok(()),
-            Some(error) => Err(format!("the store is not accepted: {}", error.message)),
-        }
+        let response = in_time("registering the store", client.put_store(request)).await?;
+        accepted(response.header.as_ref())
     }
 
     async fn report_store(
@@ -211,10 +229,10 @@ impl Shared {
             header: Some(self.header()),
             stats: Some(wire::stats_to_wire(&(node.complete)(stats))),
         };
-        let call = tokio::time::timeout(CALL_TIMEOUT, client.store_heartbeat(request)).await;
-        let response = call.map_err(|_| "the store's heartbeat took too long".to_owned())?;
-        response.map_err(|status| status.message().to_owned())?;
-        Ok(())
+        let call = client.store_heartbeat(request);
+        let response = in_time("the store's heartbeat", call).await?;
+        // A leader that does not know the store, or has it otherwise, is told anew who it is.
+        accepted(response.header.as_ref())
     }
 
     /// What Regions report from now on.
@@ -247,8 +265,33 @@ async fn dial(address: &str) -> Result<PdClient<Channel>, String> {
     Ok(PdClient::new(channel))
 }
 
-fn log_refusal(region: u64, header: Option<&ResponseHeader>) {
-    if let Some(error) = header.and_then(|header| header.error.as_ref()) {
-        tracing::debug!(region, reason = %error.message, "a Region heartbeat was refused");
+/// The answer to a call, if it comes in time.
+async fn in_time<T>(
+    what: &str,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(status.message().to_owned()),
+        Err(_) => Err(format!("{what} took too long")),
+    }
+}
+
+fn accepted(header: Option<&ResponseHeader>) -> Result<(), String> {
+    match refusal(header) {
+        Some(reason) => Err(format!("the store is not accepted: {reason}")),
+        None => Ok(()),
+    }
+}
+
+fn refusal(header: Option<&ResponseHeader>) -> Option<&str> {
+    let error = header?.error.as_ref()?;
+    Some(&error.message)
+}
+
+fn log_refusal(answer: &RegionHeartbeatResponse) {
+    if let Some(reason) = refusal(answer.header.as_ref()) {
+        let region = answer.region_id;
+        tracing::info!(region, reason, "a Region heartbeat was refused");
     }
 }

@@ -253,9 +253,10 @@ fn own_store(config: &Config, identity: &Identity) -> Store {
 }
 
 fn link_node(handle: &NodeHandle<RocksKv>, usage: StoreUsage) -> LinkNode {
-    let (leader, reporter) = (handle.clone(), handle.clone());
+    let (leader, told, reporter) = (handle.clone(), handle.clone(), handle.clone());
     LinkNode {
         leader: Box::new(move || leader.placement().leader()),
+        tell_leader: Box::new(move |leader| told.placement().tell_leader(leader)),
         report_all: Box::new(move || reporter.report_all()),
         complete: Box::new(move |stats| usage.complete(stats)),
     }

@@ -6,7 +6,8 @@ use crate::fake::FakeNode;
 use crate::limits::Limits;
 use crate::{LinkNode, PdLink};
 use node::{DEFAULT_TOKEN, PlacementLink};
-use placement::{RegionHeartbeat, Request, Response, Store, StoreStats};
+use parking_lot::Mutex;
+use placement::{RegionHeartbeat, Request, Response, Store, StoreStats, StoreView};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
@@ -76,68 +77,134 @@ async fn until_region_is_led(node: &FakeNode) {
     }
 }
 
+/// What a link has of its node in a test: who leads as the node knows it, and what it was told.
+#[derive(Clone, Default)]
+struct Beside {
+    /// Zero: unknown.
+    leader: Arc<AtomicU64>,
+    reports_asked: Arc<AtomicU64>,
+    told: Arc<Mutex<Vec<Option<StoreId>>>>,
+}
+
+impl Beside {
+    fn leads(&self, store: u64) {
+        self.leader.store(store, Ordering::SeqCst);
+    }
+
+    fn reports_asked(&self) -> u64 {
+        self.reports_asked.load(Ordering::SeqCst)
+    }
+
+    /// Whoever asks for reports gets `report`.
+    fn node(&self, link: PdLink, report: RegionHeartbeat) -> LinkNode {
+        let (knows, asked, told) = (self.clone(), self.clone(), self.clone());
+        LinkNode {
+            leader: Box::new(move || match knows.leader.load(Ordering::SeqCst) {
+                0 => None,
+                store => Some(StoreId(store)),
+            }),
+            tell_leader: Box::new(move |leader| told.told.lock().push(leader)),
+            report_all: Box::new(move || {
+                asked.reports_asked.fetch_add(1, Ordering::SeqCst);
+                link.region_heartbeat(report.clone());
+            }),
+            complete: Box::new(|stats| StoreStats {
+                capacity_bytes: 1_000,
+                ..stats
+            }),
+        }
+    }
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn store_2(node: &FakeNode) -> StoreView {
+    let store_id = StoreId(2);
+    match node.place(Request::GetStore { store_id }).await {
+        Ok(Response::Store(view)) => *view,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn reports_follow_the_leader_and_are_asked_for_again_after_a_change() {
     let cluster = Cluster::start().await;
-    let link = cluster.link();
-    let leader = Arc::new(AtomicU64::new(1));
-    let asked = Arc::new(AtomicU64::new(0));
-    let (now, again, report) = (
-        leader.clone(),
-        (asked.clone(), link.clone()),
-        cluster.report(),
-    );
-    let task = tokio::spawn(link.clone().run(LinkNode {
-        leader: Box::new(move || Some(StoreId(now.load(Ordering::SeqCst)))),
-        report_all: Box::new(move || {
-            again.0.fetch_add(1, Ordering::SeqCst);
-            again.1.region_heartbeat(report.clone());
-        }),
-        complete: Box::new(|stats| StoreStats {
-            capacity_bytes: 1_000,
-            ..stats
-        }),
-    }));
+    let (link, beside) = (cluster.link(), Beside::default());
+    beside.leads(1);
+    let node = beside.node(link.clone(), cluster.report());
+    let task = tokio::spawn(link.run(node));
     until_region_is_led(&cluster.nodes[0]).await;
-    leader.store(2, Ordering::SeqCst);
+    beside.leads(2);
     until_region_is_led(&cluster.nodes[1]).await;
-    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    assert_eq!(beside.reports_asked(), 2);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_leader_that_was_deposed_and_leads_again_hears_all_reports_again() {
+    let cluster = Cluster::start().await;
+    let (link, beside) = (cluster.link(), Beside::default());
+    beside.leads(1);
+    let node = beside.node(link.clone(), cluster.report());
+    let task = tokio::spawn(link.run(node));
+    let leader = &cluster.nodes[0];
+    until_region_is_led(leader).await;
+    leader.depose();
+    leader.elect(7);
+    until_region_is_led(leader).await;
+    assert_eq!(beside.reports_asked(), 2);
     task.abort();
 }
 
 #[tokio::test]
 async fn a_node_that_knows_no_leader_asks_the_members_and_registers_its_store() {
     let cluster = Cluster::start().await;
-    let link = cluster.link();
+    let (link, beside) = (cluster.link(), Beside::default());
     link.store_heartbeat(StoreStats {
         store_id: StoreId(2),
         region_count: 3,
         ..Default::default()
     });
-    let task = tokio::spawn(link.run(LinkNode {
-        leader: Box::new(|| None),
-        report_all: Box::new(|| ()),
-        complete: Box::new(|stats| StoreStats {
-            capacity_bytes: 1_000,
-            ..stats
-        }),
-    }));
+    let leader = &cluster.nodes[0];
+    let before = store_2(leader).await;
+    assert!(!before.store.is_registered());
+    let node = beside.node(link.clone(), cluster.report());
+    let task = tokio::spawn(link.run(node));
     let store = loop {
-        let answer = cluster.nodes[0]
-            .place(Request::GetStore {
-                store_id: StoreId(2),
-            })
-            .await;
-        let Ok(Response::Store(view)) = answer else {
-            panic!("{answer:?}")
-        };
+        let view = store_2(leader).await;
         if view.stats.is_some() {
             break view;
         }
         tokio::task::yield_now().await;
     };
+    assert!(store.store.is_registered());
     assert_eq!(store.store.version, "as-registered");
     let stats = store.stats.unwrap();
     assert_eq!((stats.region_count, stats.capacity_bytes), (3, 1_000));
+    assert_eq!(*beside.told.lock(), [Some(StoreId(1))]);
+    leader.depose();
+    until(|| beside.told.lock().len() > 1).await;
+    assert_eq!(beside.told.lock()[1], None, "it does not know any more");
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_store_whose_heartbeat_is_refused_registers_again() {
+    let cluster = Cluster::start().await;
+    let (link, beside) = (cluster.link(), Beside::default());
+    beside.leads(1);
+    let node = beside.node(link.clone(), cluster.report());
+    let task = tokio::spawn(link.clone().run(node));
+    until(|| beside.reports_asked() == 1).await;
+    // No store has this id: the leader says so in the header.
+    link.store_heartbeat(StoreStats {
+        store_id: StoreId(9),
+        ..Default::default()
+    });
+    until(|| beside.reports_asked() == 2).await;
     task.abort();
 }

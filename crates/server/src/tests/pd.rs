@@ -91,6 +91,38 @@ async fn stores_are_found_and_an_unknown_one_is_a_text_that_clients_know() {
 }
 
 #[tokio::test]
+async fn a_store_that_never_registered_is_told_from_one_that_did() {
+    let node = FakeNode::v1();
+    let (_server, mut client, header) = start(&node).await;
+    let get = GetStoreRequest {
+        header,
+        store_id: 2,
+    };
+    let listed = client.get_store(get).await.unwrap().into_inner();
+    let listed = listed.store.unwrap();
+    assert_eq!((listed.start_timestamp, listed.last_heartbeat), (0, 0));
+    let put = PutStoreRequest {
+        header,
+        store: Some(listed),
+    };
+    let response = client.put_store(put).await.unwrap().into_inner();
+    assert_success(response.header, header);
+    node.depose();
+    node.elect(7);
+    let all = GetAllStoresRequest {
+        header,
+        exclude_tombstone_stores: false,
+    };
+    let all = client.get_all_stores(all).await.unwrap().into_inner();
+    let started: Vec<_> = all
+        .stores
+        .iter()
+        .map(|store| store.start_timestamp)
+        .collect();
+    assert!(started[0] == 0 && started[1] > 0, "{started:?}");
+}
+
+#[tokio::test]
 async fn regions_come_with_peers_and_a_leader() {
     let node = FakeNode::v1();
     let (_server, mut client, header) = start(&node).await;

@@ -3,6 +3,10 @@
 //! **Who answers.** Any node answers who the members are and who leads; everything else only the
 //! placement leader, elsewhere the answer is "not leader" and clients look for another member.
 //!
+//! **A change of leader.** A stream of Region heartbeats ends with the leadership in which it was opened,
+//! so that stores come back and report everything to the next leader, who knows nothing: also if that
+//! is the same node again.
+//!
 //! **Invariants.** Every response has a header with the cluster's id, and a header without an error
 //! means success. A request for another cluster is refused. Timestamps come back in the order in
 //! which they were asked for.
@@ -12,15 +16,15 @@
 mod regions;
 mod rpc;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Placed};
 use crate::stop::Stop;
-use futures::future::{Either, ready};
-use futures::stream::{BoxStream, StreamExt};
+use futures::future::{BoxFuture, Either, FutureExt, ready};
+use futures::stream::{BoxStream, Stream, StreamExt};
 use node::{Identity, Member, Members};
 use proto::pdpb;
 use std::future::Future;
 use std::sync::Arc;
-use tonic::{Response, Status, Streaming};
+use tonic::{Response, Status};
 use types::StoreId;
 
 /// The longest key that can be asked for, in bytes: the encoded form of the longest that is stored.
@@ -29,6 +33,9 @@ const KEY_BYTES_MAX: usize = 16 << 10;
 const QUESTIONS_MAX: usize = 4_096;
 /// Requests of one stream that are under way at the same time.
 const PIPELINE_MAX: usize = 64;
+
+/// The answer to a request that has been taken in.
+type Later<A> = BoxFuture<'static, Result<A, Status>>;
 
 /// The service; clones are the same.
 pub(crate) struct PdService<B> {
@@ -64,26 +71,30 @@ impl<B: Backend> PdService<B> {
         }
     }
 
-    /// Answers each request of a stream, several at a time, in the order in which they came.
+    /// Answers each request of a stream in the order in which they came: they are taken in one after
+    /// the other, and several are under way at a time.
     fn answer_each<Q, A, F>(
         &self,
-        requests: Streaming<Q>,
-        answer: impl Fn(Self, Q) -> F + Send + 'static,
+        requests: impl Stream<Item = Result<Q, Status>> + Send + 'static,
+        take_in: impl Fn(Self, Q) -> F + Send + 'static,
     ) -> BoxStream<'static, Result<A, Status>>
     where
         Q: Send + 'static,
         A: Send + 'static,
-        F: Future<Output = Result<A, Status>> + Send + 'static,
+        F: Future<Output = Result<Later<A>, Status>> + Send + 'static,
     {
         let this = self.clone();
-        let answer = move |request: Result<Q, Status>| match request {
-            Ok(request) => Either::Left(answer(this.clone(), request)),
-            Err(status) => Either::Right(ready(Err(status))),
+        let take_in = move |request: Result<Q, Status>| {
+            let taken_in = match request {
+                Ok(request) => Either::Left(take_in(this.clone(), request)),
+                Err(status) => Either::Right(ready(Err(status))),
+            };
+            taken_in.map(|later| later.unwrap_or_else(|status| ready(Err(status)).boxed()))
         };
         self.inner
             .stop
             .end(requests)
-            .map(answer)
+            .then(take_in)
             .buffered(PIPELINE_MAX)
             .boxed()
     }
@@ -109,17 +120,14 @@ impl<B: Backend> PdService<B> {
     }
 
     /// Asks the placement driver.
-    pub(crate) async fn ask(
-        &self,
-        request: placement::Request,
-    ) -> Result<placement::Response, placement::Error> {
+    pub(crate) async fn ask(&self, request: placement::Request) -> Placed {
         self.inner.backend.place(request).await
     }
 
     /// Turns the placement driver's answer into a response.
     pub(crate) fn finish<T: WithHeader>(
         &self,
-        result: Result<placement::Response, placement::Error>,
+        result: Placed,
         fill: impl FnOnce(placement::Response, &mut T) -> Option<()>,
     ) -> Result<Response<T>, Status> {
         let mut response = T::default();

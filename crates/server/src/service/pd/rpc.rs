@@ -2,10 +2,11 @@
 //!
 //! **Not here.** Questions about many Regions at once (`regions`).
 
-use super::{PdService, status, unexpected_answer};
+use super::{Later, PdService, status, unexpected_answer};
 use crate::backend::Backend;
 use crate::wire;
-use futures::stream::BoxStream;
+use futures::future::{FutureExt, ready};
+use futures::stream::{BoxStream, StreamExt};
 use placement::Request as Ask;
 use placement::Response as Answer;
 use proto::pdpb::pd_server::Pd;
@@ -38,9 +39,9 @@ impl<B: Backend> Pd for PdService<B> {
     }
 
     async fn tso(&self, request: Request<Streaming<TsoRequest>>) -> Reply<Self::TsoStream> {
-        let answer = |this: Self, request| async move { this.timestamps(request).await };
+        let take_in = |this: Self, request| async move { this.timestamps(request).await };
         Ok(Response::new(
-            self.answer_each(request.into_inner(), answer),
+            self.answer_each(request.into_inner(), take_in),
         ))
     }
 
@@ -139,10 +140,10 @@ impl<B: Backend> Pd for PdService<B> {
         &self,
         request: Request<Streaming<RegionHeartbeatRequest>>,
     ) -> Reply<Self::RegionHeartbeatStream> {
-        let answer = |this: Self, request| async move { this.heard_of_region(request).await };
-        Ok(Response::new(
-            self.answer_each(request.into_inner(), answer),
-        ))
+        let take_in = |this: Self, request| async move { this.hear_of_region(request).await };
+        let leads_until = self.inner.backend.placement_lost();
+        let requests = request.into_inner().take_until(leads_until);
+        Ok(Response::new(self.answer_each(requests, take_in)))
     }
 
     async fn get_region(&self, request: Request<GetRegionRequest>) -> Reply<GetRegionResponse> {
@@ -177,9 +178,12 @@ impl<B: Backend> Pd for PdService<B> {
         &self,
         request: Request<Streaming<QueryRegionRequest>>,
     ) -> Reply<Self::QueryRegionStream> {
-        let answer = |this: Self, request| async move { this.answer_query(request).await };
+        let take_in = |this: Self, request| {
+            let answer = async move { this.answer_query(request).await };
+            ready(Ok(answer.boxed()))
+        };
         Ok(Response::new(
-            self.answer_each(request.into_inner(), answer),
+            self.answer_each(request.into_inner(), take_in),
         ))
     }
 
@@ -264,29 +268,29 @@ fn fill_region(answer: Answer, response: &mut GetRegionResponse) -> Option<()> {
 }
 
 impl<B: Backend> PdService<B> {
-    async fn timestamps(&self, request: TsoRequest) -> Result<TsoResponse, Status> {
+    async fn timestamps(self, request: TsoRequest) -> Result<Later<TsoResponse>, Status> {
         self.check(request.header.as_ref())?;
-        match self
-            .ask(Ask::Tso {
-                count: request.count,
-            })
-            .await
-        {
-            Ok(Answer::Timestamps { last, count }) => Ok(TsoResponse {
-                header: self.header(),
-                count,
-                timestamp: Some(wire::timestamp(last)),
-            }),
-            Ok(_) => Err(unexpected_answer()),
-            Err(error) => Err(status(&error)),
-        }
+        let count = request.count;
+        let answer = self.inner.backend.enqueue(Ask::Tso { count }).await;
+        let later = async move {
+            match answer.await {
+                Ok(Answer::Timestamps { last, count }) => Ok(TsoResponse {
+                    header: self.header(),
+                    count,
+                    timestamp: Some(wire::timestamp(last)),
+                }),
+                Ok(_) => Err(unexpected_answer()),
+                Err(error) => Err(status(&error)),
+            }
+        };
+        Ok(later.boxed())
     }
 
     /// A report that is refused is answered with the reason; the stream goes on.
-    async fn heard_of_region(
-        &self,
+    async fn hear_of_region(
+        self,
         request: RegionHeartbeatRequest,
-    ) -> Result<RegionHeartbeatResponse, Status> {
+    ) -> Result<Later<RegionHeartbeatResponse>, Status> {
         self.check(request.header.as_ref())?;
         let heartbeat = wire::heartbeat_from_wire(request).map_err(Status::invalid_argument)?;
         let region = &heartbeat.region;
@@ -296,9 +300,14 @@ impl<B: Backend> PdService<B> {
             region_epoch: Some(region.epoch.into()),
             target_peer: region.peer(heartbeat.leader).copied().map(Into::into),
         };
-        if let Err(error) = self.ask(Ask::RegionHeartbeat(Box::new(heartbeat))).await {
-            response.header = Some(self.error_header(&error)?);
-        }
-        Ok(response)
+        let report = Ask::RegionHeartbeat(Box::new(heartbeat));
+        let answer = self.inner.backend.enqueue(report).await;
+        let later = async move {
+            if let Err(error) = answer.await {
+                response.header = Some(self.error_header(&error)?);
+            }
+            Ok(response)
+        };
+        Ok(later.boxed())
     }
 }
