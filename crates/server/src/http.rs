@@ -14,6 +14,7 @@
 //! **Not here.** Anything that changes something.
 
 use crate::backend::Backend;
+use crate::service::pd::scan;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
@@ -24,9 +25,6 @@ use placement::{Liveness, RegionRoute, Request as Ask, Response as Answer, Store
 use serde_json::{Value, json};
 use std::fmt::Write;
 use types::{Peer, StoreId};
-
-/// Regions are fetched so many at a time.
-const REGIONS_PER_PAGE: usize = 4_096;
 
 struct Http<B> {
     backend: B,
@@ -59,25 +57,24 @@ pub(crate) fn router<B: Backend>(backend: B, members: Members) -> Router {
 
 impl<B: Backend> Http<B> {
     async fn ask(&self, ask: Ask, uri: &Uri) -> Result<Answer, Response> {
-        let error = match self.backend.place(ask).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
+        let placed = self.backend.place(ask).await;
+        placed.map_err(|error| self.refusal(&error, uri))
+    }
+
+    fn refusal(&self, error: &placement::Error, uri: &Uri) -> Response {
         let body = Json(json!({ "error": error.to_string() }));
-        let placement::Error::NotLeader { leader } = error else {
-            return Err((StatusCode::INTERNAL_SERVER_ERROR, body).into_response());
+        let leader = match error {
+            placement::Error::NotLeader { leader } => leader.and_then(|store| self.member(store)),
+            _ => None,
         };
-        let here = self.backend.identity().store_id;
-        match leader
-            .filter(|leader| *leader != here)
-            .and_then(|leader| self.member(leader))
-        {
-            Some(member) => {
-                let location = format!("http://{}{}", member.address, uri.path());
-                let headers = [(header::LOCATION, location)];
-                Err((StatusCode::TEMPORARY_REDIRECT, headers, body).into_response())
-            }
-            None => Err((StatusCode::SERVICE_UNAVAILABLE, body).into_response()),
+        if let Some(leader) = leader {
+            let location = format!("http://{}{}", leader.address, uri.path());
+            let headers = [(header::LOCATION, location)];
+            return (StatusCode::TEMPORARY_REDIRECT, headers, body).into_response();
+        }
+        match error.is_transient() {
+            true => (StatusCode::SERVICE_UNAVAILABLE, body).into_response(),
+            false => (StatusCode::INTERNAL_SERVER_ERROR, body).into_response(),
         }
     }
 
@@ -97,25 +94,11 @@ async fn regions<B: Backend>(
     State(http): State<Http<B>>,
     uri: Uri,
 ) -> Result<Json<Value>, Response> {
-    let mut list = Vec::new();
-    let mut start = Vec::new();
-    loop {
-        let ask = Ask::ScanRegions {
-            start,
-            end: Vec::new(),
-            limit: REGIONS_PER_PAGE,
-        };
-        let Answer::Regions(page) = http.ask(ask, &uri).await? else {
-            return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());
-        };
-        list.extend(page.iter().map(region_json));
-        match page.last() {
-            Some(last) if !last.region.range.end.is_empty() => {
-                start = last.region.range.end.clone();
-            }
-            _ => break,
-        }
-    }
+    let all = scan(&http.backend, Vec::new(), Vec::new(), usize::MAX).await;
+    let Answer::Regions(routes) = all.map_err(|error| http.refusal(&error, &uri))? else {
+        return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    };
+    let list: Vec<Value> = routes.iter().map(region_json).collect();
     Ok(Json(json!({ "count": list.len(), "regions": list })))
 }
 

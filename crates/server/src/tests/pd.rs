@@ -122,6 +122,64 @@ async fn a_store_that_never_registered_is_told_from_one_that_did() {
     assert!(started[0] == 0 && started[1] > 0, "{started:?}");
 }
 
+/// Replaces the one Region by so many others.
+async fn split_into(node: &FakeNode, regions: u32) {
+    for at in 0..regions {
+        let range = types::KeyRange {
+            start: at.to_be_bytes().to_vec(),
+            end: (at + 1).to_be_bytes().to_vec(),
+        };
+        let region = types::Region {
+            id: types::RegionId(u64::from(at) + 100),
+            range,
+            epoch: types::Epoch {
+                conf_ver: 1,
+                version: 2,
+            },
+            peers: node.region().peers,
+        };
+        let report = placement::RegionHeartbeat {
+            leader: region.peers[0].id,
+            region,
+            term: 6,
+            ..Default::default()
+        };
+        let report = placement::Request::RegionHeartbeat(Box::new(report));
+        assert_eq!(node.place(report).await, Ok(placement::Response::Done));
+    }
+}
+
+#[tokio::test]
+async fn a_scan_without_a_limit_answers_all_regions_or_says_that_they_are_too_many() {
+    let node = FakeNode::v1();
+    let (_server, mut client, header) = start(&node).await;
+    let scan = |limit| ScanRegionsRequest {
+        header,
+        limit,
+        ..Default::default()
+    };
+    let batch_scan = |limit| BatchScanRegionsRequest {
+        header,
+        ranges: vec![KeyRange::default()],
+        limit,
+        ..Default::default()
+    };
+    split_into(&node, 20_000).await;
+    for (limit, found) in [(0, 20_000), (-1, 20_000), (17_000, 17_000), (3, 3)] {
+        let scanned = client.scan_regions(scan(limit)).await.unwrap().into_inner();
+        assert_eq!(scanned.regions.len(), found);
+        let scanned = client.batch_scan_regions(batch_scan(limit)).await;
+        assert_eq!(scanned.unwrap().into_inner().regions.len(), found);
+    }
+    split_into(&node, 65_537).await;
+    for limit in [0, 70_000] {
+        let refused = client.scan_regions(scan(limit)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        let refused = client.batch_scan_regions(batch_scan(limit)).await;
+        assert_eq!(refused.unwrap_err().code(), Code::ResourceExhausted);
+    }
+}
+
 #[tokio::test]
 async fn regions_come_with_peers_and_a_leader() {
     let node = FakeNode::v1();

@@ -1,6 +1,7 @@
 //! The port itself: both versions of HTTP, gRPC's trailers, compression, bounds, and the end.
 
 use super::{Server, key, v1};
+use crate::backend::Backend;
 use crate::fake::FakeNode;
 use crate::limits::Limits;
 use bytes::Bytes;
@@ -74,6 +75,24 @@ async fn grpc_and_http_1_share_the_port() {
     assert_eq!(json(&server, "/health").await["health"], "true");
     let (head, _) = http_get(&server, "/nonsense").await;
     assert!(head.starts_with("HTTP/1.1 404"), "{head}");
+}
+
+#[tokio::test]
+async fn the_leaders_of_each_store_are_counted_over_http() {
+    let node = FakeNode::v1();
+    let server = Server::start(node.clone(), Limits::default()).await;
+    let region = node.region();
+    let report = placement::RegionHeartbeat {
+        leader: region.peers[0].id,
+        region,
+        term: 6,
+        ..Default::default()
+    };
+    let report = placement::Request::RegionHeartbeat(Box::new(report));
+    node.place(report).await.unwrap();
+    let stores = json(&server, "/pd/api/v1/stores").await;
+    let led = [0, 1].map(|at| &stores["stores"][at]["status"]["leader_count"]);
+    assert_eq!(led, [1, 0]);
 }
 
 #[tokio::test]

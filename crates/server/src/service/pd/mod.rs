@@ -16,6 +16,8 @@
 mod regions;
 mod rpc;
 
+pub(crate) use regions::scan;
+
 use crate::backend::{Backend, Placed};
 use crate::stop::Stop;
 use futures::future::{BoxFuture, Either, FutureExt, ready};

@@ -1,12 +1,12 @@
-//! Questions about many Regions at once: `QueryRegion` and `BatchScanRegions`.
+//! Questions about many Regions at once: `QueryRegion`, `ScanRegions` and `BatchScanRegions`.
 //!
-//! **Invariants.** The maps of a `QueryRegion` answer are parallel to the keys of its request. A scan
+//! **Invariants.** No answer is cut short but by the limit that the client gave. The maps of a `QueryRegion` answer are parallel to the keys of its request. A scan
 //! over several ranges names each Region once, and keeps to one limit for all.
 //!
 //! **Not here.** Questions about one Region (`rpc`).
 
 use super::{KEY_BYTES_MAX, PdService, QUESTIONS_MAX, status, unexpected_answer};
-use crate::backend::Backend;
+use crate::backend::{Backend, Placed};
 use crate::wire;
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -20,6 +20,8 @@ use types::RegionId;
 
 /// The most Regions in one answer.
 const REGIONS_MAX: usize = 65_536;
+/// The most Regions that the placement driver is asked for at once.
+const REGIONS_PER_PAGE: usize = 4_096;
 
 impl<B: Backend> PdService<B> {
     /// A key of a request that is for this cluster.
@@ -102,6 +104,22 @@ impl<B: Backend> PdService<B> {
         }
     }
 
+    /// The Regions of one range. More than one answer may have are an error: a client takes a short
+    /// answer for the end of what there is.
+    pub(super) async fn scan_one(
+        &self,
+        start: Vec<u8>,
+        end: Vec<u8>,
+        limit: i32,
+    ) -> Result<Placed, Status> {
+        let limit = limit_of(limit).min(REGIONS_MAX + 1);
+        let scanned = scan(&self.inner.backend, start, end, limit).await;
+        if let Ok(Answer::Regions(routes)) = &scanned {
+            check_count(routes.len())?;
+        }
+        Ok(scanned)
+    }
+
     /// The Regions of several ranges, which are in order.
     pub(super) async fn scan_many(
         &self,
@@ -112,32 +130,23 @@ impl<B: Backend> PdService<B> {
         if request.ranges.len() > QUESTIONS_MAX {
             return Err(Status::invalid_argument("too many ranges"));
         }
-        let unlimited = request.limit <= 0;
-        let limit = usize::try_from(request.limit).unwrap_or(0);
+        let limit = limit_of(request.limit);
         let mut found: Vec<RegionRoute> = Vec::new();
         for range in &request.ranges {
-            if !unlimited && found.len() >= limit {
+            if found.len() >= limit {
                 break;
             }
             let start = self.checked_key(header, &range.start_key)?;
             let end = self.checked_key(header, &range.end_key)?;
             // One more than is left: the first may be the last one of the range before.
-            let limit = if unlimited {
-                0
-            } else {
-                limit - found.len() + 1
-            };
-            let ask = Ask::ScanRegions {
-                start: start.clone(),
-                end: end.clone(),
-                limit,
-            };
-            let routes = match self.ask(ask).await {
+            let left = limit.min(REGIONS_MAX + 1) - found.len() + 1;
+            let scanned = scan(&self.inner.backend, start.clone(), end.clone(), left).await;
+            let routes = match scanned {
                 Ok(Answer::Regions(routes)) => routes,
                 Ok(_) => return Err(unexpected_answer()),
                 Err(error) => return Err(status(&error)),
             };
-            let cut = !unlimited && routes.len() >= limit;
+            let cut = routes.len() >= left;
             if request.contain_all_key_range && has_gap(&routes, &start, &end, cut) {
                 let message = "the known Regions do not contain the whole range".to_owned();
                 let kind = ErrorType::RegionsNotContainAllKeyRange;
@@ -147,23 +156,64 @@ impl<B: Backend> PdService<B> {
                     ..Default::default()
                 });
             }
-            if found.len() + routes.len() > REGIONS_MAX {
-                return Err(Status::resource_exhausted(
-                    "too many Regions: ask with a limit",
-                ));
-            }
             let last = found.last().map(|route| route.region.id);
             let is_new = |route: &RegionRoute| Some(route.region.id) != last;
             found.extend(routes.into_iter().filter(is_new));
+            if limit > REGIONS_MAX {
+                check_count(found.len())?;
+            }
         }
-        if !unlimited {
-            found.truncate(limit);
-        }
+        found.truncate(limit);
         Ok(BatchScanRegionsResponse {
             header: self.header(),
             regions: found.iter().map(wire::region).collect(),
         })
     }
+}
+
+/// The most Regions that a request wants; without a limit it is all of them.
+fn limit_of(limit: i32) -> usize {
+    match usize::try_from(limit) {
+        Ok(limit) if limit > 0 => limit,
+        _ => usize::MAX,
+    }
+}
+
+fn check_count(regions: usize) -> Result<(), Status> {
+    if regions > REGIONS_MAX {
+        let message = format!("more than {REGIONS_MAX} Regions: ask with a limit of that at most");
+        return Err(Status::resource_exhausted(message));
+    }
+    Ok(())
+}
+
+/// The first `limit` Regions of `[start, end)`, asked for a page at a time: the driver has other things
+/// to do in between.
+pub(crate) async fn scan<B: Backend>(
+    backend: &B,
+    mut start: Vec<u8>,
+    end: Vec<u8>,
+    limit: usize,
+) -> Placed {
+    let mut found: Vec<RegionRoute> = Vec::new();
+    while found.len() < limit {
+        let ask = Ask::ScanRegions {
+            start,
+            end: end.clone(),
+            limit: (limit - found.len()).min(REGIONS_PER_PAGE),
+        };
+        let page = match backend.place(ask).await? {
+            Answer::Regions(page) => page,
+            other => return Ok(other),
+        };
+        let Some(last) = page.last() else { break };
+        start = last.region.range.end.clone();
+        found.extend(page);
+        if start.is_empty() || (!end.is_empty() && start >= end) {
+            break;
+        }
+    }
+    Ok(Answer::Regions(found))
 }
 
 /// Whether Regions, in order, leave a part of `[start, end)` out. A list that was cut at a limit may

@@ -194,8 +194,7 @@ impl<B: Backend> Pd for PdService<B> {
         let request = request.into_inner();
         let start = self.checked_key(request.header.as_ref(), &request.start_key)?;
         let end = self.checked_key(request.header.as_ref(), &request.end_key)?;
-        let limit = usize::try_from(request.limit).unwrap_or(0);
-        let result = self.ask(Ask::ScanRegions { start, end, limit }).await;
+        let result = self.scan_one(start, end, request.limit).await?;
         self.finish(result, |answer, response: &mut ScanRegionsResponse| {
             let Answer::Regions(routes) = answer else {
                 return None;
