@@ -58,12 +58,15 @@ headed!(
 
 impl Pd {
     /// Finds the leader through the first endpoint that knows it, as soon as one does.
-    pub(crate) async fn connect(endpoints: &[String], config: Config) -> Result<Pd> {
+    pub(crate) async fn connect(
+        endpoints: &[String],
+        config: Config,
+        budget: &mut Budget,
+    ) -> Result<Pd> {
         let mut known = Vec::new();
         add_urls(&mut known, endpoints);
-        let mut budget = Budget::new(config.deadline);
         loop {
-            let members = find_members(&known, &config, None, &mut budget).await?;
+            let members = find_members(&known, &config, None, budget).await?;
             let cluster_id = members
                 .header
                 .as_ref()
@@ -239,7 +242,7 @@ impl Pd {
     }
 
     /// The id of a keyspace.
-    pub(crate) async fn keyspace(&self, name: &str) -> Result<KeyspaceId> {
+    pub(crate) async fn keyspace(&self, budget: &mut Budget, name: &str) -> Result<KeyspaceId> {
         let request = LoadKeyspaceRequest {
             header: self.header(),
             name: name.to_owned(),
@@ -248,8 +251,7 @@ impl Pd {
             let request = request.clone();
             async move { KeyspaceClient::new(channel).load_keyspace(request).await }
         };
-        let mut budget = Budget::new(self.config.deadline);
-        let response: proto::keyspacepb::LoadKeyspaceResponse = self.ask(&mut budget, ask).await?;
+        let response: proto::keyspacepb::LoadKeyspaceResponse = self.ask(budget, ask).await?;
         let keyspace = response
             .keyspace
             .ok_or_else(|| Error::NoKeyspace(name.to_owned()))?;

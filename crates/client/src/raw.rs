@@ -48,10 +48,11 @@ pub enum Ttl {
 impl Client {
     /// Finds the cluster through any of these placement endpoints (`host:port`).
     pub async fn connect(endpoints: &[String], config: Config) -> Result<Client> {
-        let pd = Pd::connect(endpoints, config.clone()).await?;
+        let mut budget = Budget::new(config.deadline);
+        let pd = Pd::connect(endpoints, config.clone(), &mut budget).await?;
         let keyspace = match config.api_version {
             ApiVersion::V1 => KeyspaceId::DEFAULT,
-            ApiVersion::V2 => pd.keyspace(&config.keyspace).await?,
+            ApiVersion::V2 => pd.keyspace(&mut budget, &config.keyspace).await?,
         };
         let (routes, channels) = (Routes::default(), Channels::default());
         Ok(Client(Arc::new(Inner {
