@@ -19,10 +19,10 @@ struct Playground {
 }
 
 impl Playground {
-    /// Three nodes on consecutive free ports, ready.
+    /// Three nodes, ready.
     fn start(api_version: u8) -> Playground {
         let data = tempfile::tempdir().unwrap();
-        let port = three_in_a_row();
+        let port = six_in_a_row();
         let mut process = spawn(port, api_version, data.path(), "log");
         wait_until_ready(&mut process);
         Playground {
@@ -58,6 +58,8 @@ fn spawn(port: u16, api_version: u8, folder: &Path, log: &str) -> Process {
         "playground",
         "--port",
         &port.to_string(),
+        "--status-port",
+        &(port + 3).to_string(),
         "--api-version",
         &api_version.to_string(),
         "--data-dir",
@@ -79,12 +81,13 @@ fn wait_until_ready(process: &mut Process) {
     }
 }
 
-fn three_in_a_row() -> u16 {
+/// The first of six free ports: for each node one of its own, and one for its status.
+fn six_in_a_row() -> u16 {
     let ports = free_ports(30).unwrap();
     let row = ports
-        .windows(3)
-        .find(|row| row[1] == row[0] + 1 && row[2] == row[1] + 1);
-    row.expect("three of thirty ports are consecutive")[0]
+        .windows(6)
+        .find(|row| row.windows(2).all(|two| two[1] == two[0] + 1));
+    row.expect("six of thirty ports are consecutive")[0]
 }
 
 #[test]
@@ -261,7 +264,7 @@ fn a_playground_keeps_the_folder_that_was_asked_for_and_its_data() {
 #[test]
 fn ctl_waits_for_a_cluster_that_is_starting() {
     let folder = tempfile::tempdir().unwrap();
-    let port = three_in_a_row();
+    let port = six_in_a_row();
     let playground = spawn(port, 1, folder.path(), "log");
     let output = Command::new(KONTIKI)
         .args(["ctl", "--timeout", "60s", "--pd"])
@@ -275,7 +278,7 @@ fn ctl_waits_for_a_cluster_that_is_starting() {
 
 #[test]
 fn a_taken_port_is_named_before_anything_is_written() {
-    let port = three_in_a_row();
+    let port = six_in_a_row();
     let taken = std::net::TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut refused = spawn(port, 1, folder.path(), "log");
