@@ -233,9 +233,11 @@ impl Playground {
         }
     }
 
-    fn until_it_says(&self, text: &str) -> String {
+    fn until_it_says(&mut self, text: &str) -> String {
         until(text, || {
+            let ended = self.process.ended();
             let output = self.process.output();
+            assert!(output.contains(text) || ended.is_none(), "{output}");
             output.contains(text).then_some(output)
         })
     }
@@ -259,7 +261,7 @@ fn a_playground_can_move_to_other_ports_with_its_data() {
     first.until_it_says("Ready.");
     first.ctl(&["raw", "put", "kept", "yes"]);
     assert!(first.process.terminate(WITHIN).unwrap().success());
-    let second = Playground::start(3, folder.path(), &flags);
+    let mut second = Playground::start(3, folder.path(), &flags);
     assert_ne!(first.endpoint, second.endpoint);
     second.until_it_says("Ready.");
     assert_eq!(second.ctl(&["raw", "get", "kept"]), "kept\tyes\n");

@@ -3,13 +3,15 @@
 //! **Why a lock of its own.** RocksDB locks its own folder only; the Raft logs and the marker of their
 //! engine are beside it, and moving logs between engines needs all of them alone.
 //!
-//! **Invariants.** While a [`DataDir`] lives, no other process has one of the same folder. The lock is
+//! **Invariants.** The folder is made durably: what is synced in it can't vanish with it in a crash of
+//! the machine. While a [`DataDir`] lives, no other process has one of the same folder. The lock is
 //! the kernel's: a killed process leaves none behind.
 //!
 //! **Not here.** Whose data it is: the node checks that.
 
 use crate::error::{Error, Result};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use engine::file::create_directory;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +32,7 @@ impl DataDir {
     pub fn lock(path: &Path) -> Result<Self> {
         let shown = path.display();
         let unusable = || Error::io(format!("the data folder {shown} can't be used"));
-        fs::create_dir_all(path).map_err(unusable())?;
+        create_directory(path).map_err(|error| unusable()(io::Error::other(error)))?;
         let mut options = OpenOptions::new();
         let options = options.create(true).truncate(false).write(true);
         let lock = options.open(path.join(LOCK)).map_err(unusable())?;
@@ -75,7 +77,7 @@ mod tests {
     fn a_file_in_its_place_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        fs::write(&path, "").unwrap();
+        std::fs::write(&path, "").unwrap();
         let refused = DataDir::lock(&path).unwrap_err().in_full();
         assert!(refused.contains("file can't be used"), "{refused}");
     }

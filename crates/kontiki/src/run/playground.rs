@@ -10,15 +10,18 @@
 
 use super::node;
 use super::ports::{Flags, Ports};
-use super::signal::StopRequest;
+use super::signal::{IMPATIENT, StopRequest};
 use crate::cli::PlaygroundArgs;
 use crate::config::units::{ReadableDuration, ReadableSize};
 use crate::config::{self, Config, Leaf};
 use crate::error::{Error, Result};
 use crate::logging;
 use client::{ApiVersion, Client};
-use std::fs;
+use engine::file::create_directory;
+use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::signal::unix::SignalKind;
@@ -33,8 +36,6 @@ const DEFAULT_PORT: u16 = 2379;
 const BLOCK_CACHE: ReadableSize = ReadableSize::mib(64);
 /// For the first leader to be elected; usually it takes a second or two.
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// A node that still writes may put a file into the folder while it is being removed.
-const REMOVALS: usize = 5;
 const FLAGS: Flags = ["--port", "--status-port"];
 
 /// Runs the nodes until told to stop.
@@ -49,11 +50,14 @@ pub async fn playground(args: PlaygroundArgs) -> Result<()> {
         ("SIGHUP", SignalKind::hangup()),
     ];
     let left_behind = temporary.as_ref().map(|folder| folder.path().to_owned());
-    let stop = StopRequest::on_signals(&signals, move || remove(left_behind))?;
+    let stop = StopRequest::on_signals(&signals, move || vanish(left_behind))?;
     let mut bound = Vec::new();
     for config in &configs {
         bound.push(Ports::bind(config, FLAGS).await?);
     }
+    // Once, before its nodes make theirs in it all at the same time.
+    let unusable = Error::io(format!("the folder {} can't be used", folder.display()));
+    create_directory(&folder).map_err(|error| unusable(io::Error::other(error)))?;
     println!(
         "{}",
         greeting(&args, &configs, &folder, temporary.is_some())
@@ -88,15 +92,13 @@ async fn welcome(args: &PlaygroundArgs, endpoints: &[String], stop: &StopRequest
     Ok(())
 }
 
-/// Removes the temporary folder, if there is one, under nodes that have not ended.
-fn remove(folder: Option<PathBuf>) {
+/// Ends the process at once, and leaves no temporary folder. The process becomes another program, and
+/// no thread of a node lives on in it that could still write to the folder.
+fn vanish(folder: Option<PathBuf>) {
     let Some(folder) = folder else { return };
-    for _ in 0..REMOVALS {
-        if fs::remove_dir_all(&folder).is_ok() {
-            return;
-        }
-    }
-    eprintln!("{} is left behind", folder.display());
+    let remove = format!("rm -rf -- \"$0\"; exit {IMPATIENT}");
+    let failed = Command::new("sh").arg("-c").arg(remove).arg(&folder).exec();
+    eprintln!("{} is left behind: {failed}", folder.display());
 }
 
 /// The folder of all nodes' data, and what removes it if it is temporary.
@@ -298,14 +300,5 @@ mod tests {
         assert!(!path.exists());
         let (path, temporary) = folder(Some(Path::new("here"))).unwrap();
         assert!(path == Path::new("here") && temporary.is_none());
-    }
-
-    #[test]
-    fn an_impatient_end_removes_the_temporary_folder_too() {
-        let (path, temporary) = folder(None).unwrap();
-        fs::create_dir(path.join("n1")).unwrap();
-        remove(temporary.as_ref().map(|folder| folder.path().to_owned()));
-        assert!(!path.exists());
-        remove(None);
     }
 }

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 /// The exit code of a process that did not wait for its graceful stop.
-const IMPATIENT: i32 = 130;
+pub const IMPATIENT: i32 = 130;
 
 /// Whether to stop. Clones are the same.
 #[derive(Clone)]
