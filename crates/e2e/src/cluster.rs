@@ -11,6 +11,7 @@ use crate::{Error, Result};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -18,6 +19,12 @@ use tempfile::TempDir;
 pub const TICK: Duration = Duration::from_millis(50);
 /// Ticks after which a follower that hears nothing stands for election, at the least; at most twice.
 pub const ELECTION_TICKS: u32 = 10;
+/// The longest election timeout of a cluster with [`TICK`].
+pub const ELECTION_TIMEOUT_MAX: Duration = TICK.saturating_mul(2 * ELECTION_TICKS);
+
+/// The line of a configuration file without which nodes of one machine would want the same port, for
+/// a status server that no test asks.
+pub const NO_STATUS: &str = "server.status-addr = \"\"";
 
 /// How a cluster is set up.
 #[derive(Clone, Debug)]
@@ -26,9 +33,13 @@ pub struct Options {
     pub api_version: u8,
     /// `raft-engine.enable`: whether the Raft log lives in the log engine, or else in RocksDB.
     pub raft_engine: bool,
+    /// `raftstore.raft-base-tick-interval`: elections take [`ELECTION_TICKS`] of it.
+    pub tick: Duration,
     /// Folder in which the cluster's temporary folder is made; the system's if there is none.
     pub parent: Option<PathBuf>,
-    /// More lines for the configuration file, after all others.
+    /// Folder of the data directories, if not that one: output and configuration stay there.
+    pub data: Option<PathBuf>,
+    /// More lines for the configuration file, as `section.item = value`.
     pub extra: String,
 }
 
@@ -37,13 +48,16 @@ impl Default for Options {
         Self {
             api_version: 1,
             raft_engine: true,
+            tick: TICK,
             parent: None,
+            data: None,
             extra: String::new(),
         }
     }
 }
 
 impl Options {
+    /// Dotted keys and no sections, so that `extra` can add an item to any of them.
     fn config(&self) -> String {
         let Options {
             api_version,
@@ -51,16 +65,18 @@ impl Options {
             extra,
             ..
         } = self;
-        let tick_ms = TICK.as_millis();
+        let tick_ms = self.tick.as_millis();
         let (ticks, ticks_max) = (ELECTION_TICKS, 2 * ELECTION_TICKS);
         format!(
-            "[storage]\napi-version = {api_version}\n\n\
-             [raft-engine]\nenable = {raft_engine}\n\n\
-             [raftstore]\nraft-base-tick-interval = \"{tick_ms}ms\"\n\
-             raft-heartbeat-ticks = 2\n\
-             raft-election-timeout-ticks = {ticks}\n\
-             raft-min-election-timeout-ticks = {ticks}\n\
-             raft-max-election-timeout-ticks = {ticks_max}\n\n{extra}\n"
+            "{NO_STATUS}\n\
+             storage.api-version = {api_version}\n\
+             raft-engine.enable = {raft_engine}\n\
+             raftstore.raft-base-tick-interval = \"{tick_ms}ms\"\n\
+             raftstore.raft-heartbeat-ticks = 2\n\
+             raftstore.raft-election-timeout-ticks = {ticks}\n\
+             raftstore.raft-min-election-timeout-ticks = {ticks}\n\
+             raftstore.raft-max-election-timeout-ticks = {ticks_max}\n\
+             {extra}\n"
         )
     }
 }
@@ -141,6 +157,11 @@ impl Cluster {
         })
     }
 
+    /// The process of a node that runs.
+    pub fn node(&mut self, node: usize) -> Option<&mut Process> {
+        self.nodes[node].as_mut()
+    }
+
     /// Kills all nodes at the same moment, as far as one can.
     pub fn kill_all(&mut self) {
         let running = self.nodes.iter().flatten();
@@ -182,14 +203,30 @@ impl Cluster {
             .position(|endpoint| endpoint == address)
     }
 
-    /// The process of a node that runs.
-    pub fn node(&mut self, node: usize) -> Option<&mut Process> {
-        self.nodes[node].as_mut()
+    /// Runs `kontiki ctl` with these arguments on the cluster, and returns what it printed.
+    pub fn ctl(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        command.args(["ctl", "--pd", &self.endpoints().join(",")]);
+        command.args(["--api-version", &self.options.api_version.to_string()]);
+        let output = command.args(args).output().map_err(|error| Error::Spawn {
+            program: self.program.clone(),
+            source: error,
+        })?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            return Ok(text(&output.stdout));
+        }
+        Err(Error::BadExit {
+            name: format!("kontiki ctl {}", args.join(" ")),
+            status: output.status,
+            output: text(&output.stdout) + &text(&output.stderr),
+        })
     }
 
     /// The data directory of a node.
     pub fn data_dir(&self, node: usize) -> PathBuf {
-        self.dir.path().join(name(node))
+        let folder = self.options.data.as_deref().unwrap_or(self.dir.path());
+        folder.join(name(node))
     }
 
     /// Processor time of all nodes that run, since each was started.

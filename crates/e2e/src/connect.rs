@@ -68,6 +68,15 @@ pub fn store_client(address: &str) -> TikvClient<Channel> {
 /// The node that leads the Region of `key` under API V1, asked of the stores themselves: what the
 /// placement driver knows may be older. `None` if none of them leads at this moment.
 pub async fn leader_of(cluster: &Cluster, client: &Client, key: &[u8]) -> Option<usize> {
+    Some(leader_context(cluster, client, key).await?.0)
+}
+
+/// The same, and what a correct request to that leader carries.
+pub async fn leader_context(
+    cluster: &Cluster,
+    client: &Client,
+    key: &[u8],
+) -> Option<(usize, kvrpcpb::Context)> {
     let regions = client.regions().await.ok()?;
     let region = &regions
         .iter()
@@ -80,6 +89,7 @@ pub async fn leader_of(cluster: &Cluster, client: &Client, key: &[u8]) -> Option
             region_id: region.id.get(),
             region_epoch: Some(region.epoch.into()),
             peer: Some((*peer).into()),
+            cluster_id: client.cluster_id().get(),
             ..Default::default()
         };
         let get = kvrpcpb::RawGetRequest {
@@ -91,7 +101,7 @@ pub async fn leader_of(cluster: &Cluster, client: &Client, key: &[u8]) -> Option
         request.set_timeout(Duration::from_millis(500));
         let answer = store_client(&store.address).raw_get(request).await;
         if answer.is_ok_and(|answer| answer.get_ref().region_error.is_none()) {
-            return cluster.node_at(&store.address);
+            return Some((cluster.node_at(&store.address)?, context));
         }
     }
     None

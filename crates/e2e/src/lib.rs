@@ -15,8 +15,12 @@ mod error;
 mod ports;
 mod process;
 
-pub use cluster::{Cluster, ELECTION_TICKS, Options, TICK, kontiki_binary};
-pub use connect::{SERVES_WITHIN, leader_of, official_client, own_client, store_client};
+pub use cluster::{
+    Cluster, ELECTION_TICKS, ELECTION_TIMEOUT_MAX, NO_STATUS, Options, TICK, kontiki_binary,
+};
+pub use connect::{
+    SERVES_WITHIN, leader_context, leader_of, official_client, own_client, store_client,
+};
 pub use error::{Error, Result};
 pub use ports::free_ports;
 pub use process::{Process, own_cpu_time};

@@ -43,7 +43,7 @@ impl Process {
         command
             .stdout(output.try_clone().map_err(failed)?)
             .stderr(output);
-        die_with_the_parent(&mut command);
+        prepare(&mut command);
         let child = spawn_from_a_lasting_thread(command).map_err(failed)?;
         Ok(Process {
             name: name.to_owned(),
@@ -69,9 +69,42 @@ impl Process {
         if let Some(status) = self.ended() {
             return Ok(status);
         }
-        // SAFETY: a signal to our own child, which has not been reaped: the id is still its own.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
+        self.signal(libc::SIGTERM);
         self.wait(within)
+    }
+
+    /// Stops its threads where they are, as an overloaded machine would (SIGSTOP).
+    pub fn pause(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    /// Lets a paused one go on (SIGCONT).
+    pub fn resume(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    /// From now on each of its writes beyond so many bytes of a file fails: a disk that takes no
+    /// more, without the need for one.
+    pub fn limit_files(&self, bytes: u64) -> Result<()> {
+        let limit = libc::rlimit {
+            rlim_cur: bytes,
+            rlim_max: bytes,
+        };
+        let pid = self.child.id() as libc::pid_t;
+        // SAFETY: the limit outlives the call, and no old one is asked for.
+        let set = unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut()) };
+        if set == 0 {
+            return Ok(());
+        }
+        Err(Error::Io {
+            path: format!("/proc/{pid}/limits").into(),
+            source: std::io::Error::last_os_error(),
+        })
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        // SAFETY: a signal to our own child, which has not been reaped: the id is still its own.
+        unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
     }
 
     /// Waits until it ends by itself.
@@ -150,15 +183,18 @@ fn cpu_time_of(stat: &str) -> Result<Duration> {
     Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
 }
 
-fn die_with_the_parent(command: &mut Command) {
-    // SAFETY: prctl is async-signal-safe, and the closure touches nothing else.
+/// The process dies with this one, and a write beyond [`Process::limit_files`] is an error that the
+/// program sees: the kernel's default is to kill it.
+fn prepare(command: &mut Command) {
+    // SAFETY: prctl and signal are async-signal-safe, and the closure touches nothing else.
     unsafe {
-        command.pre_exec(
-            || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
                 0 => Ok(()),
                 _ => Err(std::io::Error::last_os_error()),
-            },
-        );
+            }
+        });
     }
 }
 
@@ -236,6 +272,34 @@ mod tests {
         }
         let error = process.terminate(Duration::from_millis(50)).unwrap_err();
         assert!(matches!(error, Error::StillRunning { .. }));
+    }
+
+    #[test]
+    fn a_write_beyond_the_limit_of_files_fails_and_does_not_kill() {
+        let script = "f=$(mktemp); while printf 0123456789 >>$f; do :; done 2>/dev/null; \
+                      wc -c <$f; rm $f";
+        let (_dir, mut process) = shell(script);
+        process.limit_files(100_000).unwrap();
+        assert!(process.wait(Duration::from_secs(30)).unwrap().success());
+        assert_eq!(process.output().trim(), "100000");
+    }
+
+    #[test]
+    fn a_paused_process_uses_no_processor_until_it_is_resumed() {
+        let (_dir, busy) = shell("while :; do :; done");
+        let until = |enough: Duration| {
+            while busy.cpu_time().unwrap() < enough {
+                std::thread::yield_now();
+            }
+        };
+        until(Duration::from_millis(20));
+        busy.pause();
+        let paused_at = busy.cpu_time().unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        // The kernel counts in ticks of 10 ms, and the signal took a moment to arrive.
+        assert!(busy.cpu_time().unwrap() <= paused_at + Duration::from_millis(20));
+        busy.resume();
+        until(paused_at + Duration::from_millis(50));
     }
 
     #[test]
