@@ -248,7 +248,6 @@ fn own_store(config: &Config, identity: &Identity) -> Store {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
         start_time_s: unix_seconds(),
-        ..Store::default()
     }
 }
 
