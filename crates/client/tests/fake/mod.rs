@@ -287,9 +287,9 @@ impl World {
     fn within_budget(
         &self,
         pairs: Vec<kvrpcpb::KvPair>,
-    ) -> Result<Vec<kvrpcpb::KvPair>, errorpb::Error> {
+    ) -> Result<Vec<kvrpcpb::KvPair>, Box<errorpb::Error>> {
         match bytes_of(&pairs) > self.read_bytes_max {
-            true => Err(busy(0, proto::READ_OVER_BUDGET)),
+            true => Err(Box::new(busy(0, proto::READ_OVER_BUDGET))),
             false => Ok(pairs),
         }
     }
@@ -345,7 +345,7 @@ fn stored<A: Default>(
     context: &Option<kvrpcpb::Context>,
     keys: &[&Bytes],
     region_error: impl Fn(&mut A, errorpb::Error),
-    effect: impl FnOnce(&mut World) -> Result<A, errorpb::Error>,
+    effect: impl FnOnce(&mut World) -> Result<A, Box<errorpb::Error>>,
 ) -> Result<A, Status> {
     let mut world = server.world.lock();
     let failed = |error| {
@@ -357,7 +357,7 @@ fn stored<A: Default>(
     if let Some(error) = world.refusal(server.store, context, keys) {
         return Ok(failed(error));
     }
-    let answer = effect(&mut world).unwrap_or_else(failed);
+    let answer = effect(&mut world).unwrap_or_else(|error| failed(*error));
     match world.lose_answer() {
         true => Err(Status::unavailable("the connection broke")),
         false => Ok(answer),
@@ -432,7 +432,7 @@ fn tikv(server: Server, request: HttpRequest<Body>) -> Answering {
                 |world| {
                     let bytes = bytes_of(&q.pairs);
                     if bytes > ENTRY_BYTES_MAX {
-                        return Err(too_large(bytes));
+                        return Err(Box::new(too_large(bytes)));
                     }
                     world.data.extend(
                         q.pairs
