@@ -19,9 +19,6 @@
 //! **Known limits.**
 //! - A damaged record that is the very last of a log looks like a torn one and is cut, and a log
 //!   whose newest file was cut between two records is just shorter.
-//! - raft-engine keeps the block that a thread read last, by the file's number and the offset: a
-//!   thread must not read the logs of two stores, or of a store before and after its files were
-//!   replaced.
 //! - After a power loss the kernel may have kept a later unsynced record and lost an earlier one.
 //!   That looks like damage and is refused, though nothing was promised.
 //!
@@ -38,6 +35,7 @@ mod log_faults;
 mod manifest;
 mod open;
 mod options;
+mod reader;
 mod record;
 mod verify;
 mod watch;

@@ -18,6 +18,7 @@ use crate::convert::{EntryExt, from_raft};
 use crate::encode::{APPLY_STATE_KEY, Encoder, FIRST_INDEX_KEY, HARD_STATE_KEY, decode_index};
 use crate::manifest::Queue;
 use crate::open::{Opened, WatchedEngine, log_queue, open, translate};
+use crate::reader::Reader;
 use engine::bounds::{Bounds, check_fetch};
 use engine::log_batch::LogBatch;
 use engine::{
@@ -47,6 +48,7 @@ pub struct RaftLogEngine {
 pub(crate) struct Inner {
     pub(crate) opened: Opened,
     directory: PathBuf,
+    reader: Reader,
     unsynced: AtomicBool,
     /// Held through a sync, so that a second one doesn't return before the first is done.
     syncing: Mutex<()>,
@@ -66,6 +68,7 @@ impl RaftLogEngine {
             inner: Arc::new(Inner {
                 opened: open(directory, options)?,
                 directory: directory.to_path_buf(),
+                reader: Reader::new(),
                 unsynced: AtomicBool::new(false),
                 syncing: Mutex::new(()),
                 encoders: Mutex::default(),
@@ -157,7 +160,9 @@ impl RaftLogEngine {
             check_fetch(region, self.current(region), low, high)?;
             entries.clear();
             let (id, engine) = (region.get(), self.engine());
-            match engine.fetch_entries_to::<EntryExt>(id, low, high, Some(limit), &mut entries) {
+            let read =
+                || engine.fetch_entries_to::<EntryExt>(id, low, high, Some(limit), &mut entries);
+            match self.inner.reader.run(read) {
                 Ok(_) if !entries.is_empty() => return Ok(entries),
                 Ok(_) => {}
                 Err(error) => failure = error,
