@@ -17,7 +17,8 @@ pub struct RocksOptions {
     pub block_cache_bytes: usize,
     /// Threads for flushes and compactions together.
     pub background_jobs: u16,
-    /// Memory for recent writes of one family before it is flushed. Bytes.
+    /// Memory for recent writes of one family before it is flushed. Bytes. An insertion visits some
+    /// twenty places all over it, so it should not be much larger than the processor's cache.
     pub write_buffer_bytes: usize,
     /// The write-ahead log is flushed to tables when it reaches this. Bytes; bounds the start time.
     pub wal_bytes_max: u64,
@@ -28,7 +29,7 @@ impl Default for RocksOptions {
         Self {
             block_cache_bytes: 256 << 20,
             background_jobs: 2,
-            write_buffer_bytes: 64 << 20,
+            write_buffer_bytes: 16 << 20,
             wal_bytes_max: 512 << 20,
         }
     }
@@ -38,6 +39,8 @@ impl Default for RocksOptions {
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const BLOCK_BYTES: usize = 16 << 10;
 const OPEN_FILES_MAX: i32 = 4096;
+/// So many flushed buffers are compacted together.
+const LEVEL0_FILES: i32 = 8;
 /// RocksDB's own text logs that are kept.
 const INFO_LOGS_MAX: usize = 5;
 
@@ -94,6 +97,10 @@ impl RocksOptions {
         let mut options = Options::default();
         options.set_block_based_table_factory(&blocks);
         options.set_write_buffer_size(self.write_buffer_bytes);
+        options.set_level_zero_file_num_compaction_trigger(LEVEL0_FILES);
+        // As large as what is compacted into it, which makes for the fewest rewrites.
+        let level1_bytes = self.write_buffer_bytes as u64 * LEVEL0_FILES as u64;
+        options.set_max_bytes_for_level_base(level1_bytes);
         options.set_level_compaction_dynamic_level_bytes(true);
         // The young levels are rewritten often and stay cheap; most of the data is at the bottom.
         options.set_compression_per_level(&[

@@ -38,11 +38,13 @@ pub fn rocks_options(config: &Config) -> RocksOptions {
     }
 }
 
-/// For Raft logs in RocksDB: they are read from memory or once, at the start, and need little cache.
+/// For Raft logs in RocksDB: they are read from memory or once, at the start, and need little cache. What
+/// is written comes in order, so that a large buffer costs no more than a small one.
 pub fn rocks_log_options(config: &Config) -> RocksOptions {
     let data = rocks_options(config);
     RocksOptions {
         block_cache_bytes: data.block_cache_bytes / 8,
+        write_buffer_bytes: 64 << 20,
         ..data
     }
 }
