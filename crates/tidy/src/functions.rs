@@ -29,11 +29,6 @@ const EXCUSED: &[(&str, &str, &str)] = &[
         "a table: one arm for each RPC of the fake placement driver",
     ),
     (
-        "crates/server/src/service/batch_commands.rs",
-        "serve",
-        "one poll function over five variables; to become a struct with a method for each half",
-    ),
-    (
         "crates/server/src/service/raw/scan.rs",
         "collect",
         "budget and pairs grow together; to become one struct",
