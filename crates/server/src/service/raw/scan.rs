@@ -160,12 +160,8 @@ impl<B: Backend> Raw<B> {
         rows: Rows,
     ) -> Result<Vec<KvPair>, Failure> {
         let api_version = self.identity.api_version;
-        self.blocking_read(checked, move |view, mut budget| {
-            let mut pairs = Vec::new();
-            for range in ranges {
-                Self::collect(&view, api_version, range, &rows, &mut budget, &mut pairs)?;
-            }
-            Ok(pairs)
+        self.blocking_read(checked, move |view, budget| {
+            Self::collect(&view, api_version, ranges, &rows, budget)
         })
         .await
     }
@@ -181,30 +177,38 @@ impl<B: Backend> Raw<B> {
     fn collect(
         view: &B::View,
         api_version: ApiVersion,
-        range: KeyRange,
+        ranges: Vec<KeyRange>,
         rows: &Rows,
-        budget: &mut Budget,
-        pairs: &mut Vec<KvPair>,
-    ) -> Result<(), Failure> {
-        let mut left = rows.limit;
-        if left == 0 {
-            return Ok(());
+        mut budget: Budget,
+    ) -> Result<Vec<KvPair>, Failure> {
+        let mut pairs = Vec::new();
+        if rows.limit == 0 {
+            return Ok(pairs);
         }
-        for_each_row(view, range, rows.direction, budget, |key, value, budget| {
-            let value = if rows.key_only {
-                Bytes::new()
-            } else {
-                Bytes::copy_from_slice(value)
-            };
-            budget.take_bytes(key.len() + value.len())?;
-            pairs.push(KvPair {
-                error: None,
-                key: Self::client_key(api_version, key)?,
-                value,
-            });
-            left -= 1;
-            Ok(left > 0)
-        })
+        for range in ranges {
+            let mut left = rows.limit;
+            for_each_row(
+                view,
+                range,
+                rows.direction,
+                &mut budget,
+                |key, value, budget| {
+                    let value = match rows.key_only {
+                        true => Bytes::new(),
+                        false => Bytes::copy_from_slice(value),
+                    };
+                    budget.take_bytes(key.len() + value.len())?;
+                    pairs.push(KvPair {
+                        error: None,
+                        key: Self::client_key(api_version, key)?,
+                        value,
+                    });
+                    left -= 1;
+                    Ok(left > 0)
+                },
+            )?;
+        }
+        Ok(pairs)
     }
 
     fn sum(
