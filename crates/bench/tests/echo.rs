@@ -44,7 +44,8 @@ async fn a_measurement_counts_every_operation_and_the_processor_time_of_both_sid
         samples.set(samples.get() + 1);
         Ok(Duration::from_secs(samples.get()))
     };
-    let measured = bench::measure::measure("echo", Operation::Get, &spec, &[client], server_cpu);
+    let clients = [client];
+    let measured = bench::measure::measure("echo", Operation::Get, &spec, &clients, server_cpu);
     let measured = measured.await.unwrap();
     assert_eq!(
         (measured.count, measured.found, measured.errors),
