@@ -28,11 +28,6 @@ const EXCUSED: &[(&str, &str, &str)] = &[
         "pd",
         "a table: one arm for each RPC of the fake placement driver",
     ),
-    (
-        "crates/server/src/service/raw/scan.rs",
-        "collect",
-        "budget and pairs grow together; to become one struct",
-    ),
 ];
 
 /// Holds every function of a Rust file against the two bounds.
