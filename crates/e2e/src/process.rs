@@ -184,12 +184,13 @@ fn cpu_time_of(stat: &str) -> Result<Duration> {
 }
 
 /// The process dies with this one, and a write beyond [`Process::limit_files`] is an error that the
-/// program sees: the kernel's default is to kill it.
+/// program sees: the kernel's default is to kill it. A hang-up ends it also where the tests ignore one.
 fn prepare(command: &mut Command) {
     // SAFETY: prctl and signal are async-signal-safe, and the closure touches nothing else.
     unsafe {
         command.pre_exec(|| {
             libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
             match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
                 0 => Ok(()),
                 _ => Err(std::io::Error::last_os_error()),

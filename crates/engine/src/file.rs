@@ -54,7 +54,11 @@ pub fn create_directory(path: &Path) -> Result<()> {
         if !parent.is_dir() {
             create_directory(parent)?;
         }
-        fs::create_dir(path).map_err(|error| failed("create", path, error))?;
+        match fs::create_dir(path) {
+            // Another one may be making it at the same time.
+            Err(error) if !path.is_dir() => return Err(failed("create", path, error)),
+            Ok(()) | Err(_) => {}
+        }
     }
     // Also if it was there: a crash may have come between the creation and this.
     sync_directory(parent)
@@ -123,6 +127,20 @@ pub fn sync_failed(path: &Path, error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_make_the_same_directory_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let path = folder.path().join(format!("{round}/a/b"));
+            std::thread::scope(|scope| {
+                let made = [0; 4].map(|_| scope.spawn(|| create_directory(&path)));
+                for one in made {
+                    one.join().unwrap().unwrap();
+                }
+            });
+        }
+    }
 
     #[test]
     fn the_parent_of_a_bare_name_is_the_working_directory() {
