@@ -42,6 +42,8 @@ pub(crate) type Take<'a, M> = &'a dyn Fn(&mut VecDeque<M>) -> Taken;
 pub struct Inbox<'a, M: Message> {
     local: &'a mut Local<M>,
     take: Take<'a, M>,
+    /// A bound that counts while others wait: messages, and whether anybody does.
+    while_others_wait: Option<(u64, &'a dyn Fn() -> bool)>,
     address: Address,
     left: usize,
     popped: u64,
@@ -59,6 +61,7 @@ impl<'a, M: Message> Inbox<'a, M> {
         Self {
             local,
             take,
+            while_others_wait: None,
             address,
             left: limit,
             popped: 0,
@@ -66,9 +69,20 @@ impl<'a, M: Message> Inbox<'a, M> {
         }
     }
 
+    /// The same with another bound on the messages, which counts while others wait.
+    pub(crate) fn shortened(self, messages: usize, others_wait: &'a dyn Fn() -> bool) -> Self {
+        Self {
+            while_others_wait: Some((messages as u64, others_wait)),
+            ..self
+        }
+    }
+
     /// The next message; `None` when all are handled or the FSM has had its share of this round.
     pub fn pop(&mut self) -> Option<M> {
-        if self.left == 0 {
+        let is_over = |(messages, others_wait): (u64, &dyn Fn() -> bool)| {
+            self.popped >= messages && others_wait()
+        };
+        if self.left == 0 || self.while_others_wait.is_some_and(is_over) {
             return None;
         }
         if self.local.queue.is_empty() && self.popped > 0 {
@@ -85,7 +99,7 @@ impl<'a, M: Message> Inbox<'a, M> {
         Some(message)
     }
 
-    /// How many messages `pop` will give at least.
+    /// How many messages are at hand.
     pub fn len(&self) -> usize {
         self.local.queue.len().min(self.left)
     }

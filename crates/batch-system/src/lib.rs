@@ -53,12 +53,9 @@
 //!
 //! Batching shares what a round costs; spreading uses the processors. While a poller's rounds are shorter than
 //! a wake-up of another, it takes all that is ready and nobody is woken. When they are longer, it takes a share
-//! and others are called. A round with a backlog lasts a small multiple of what its `end` costs, and an FSM gets as
-//! many messages as fit into that time, so that batches are full where `end` is a synced write, and newcomers are
+//! and others are called. A round with a backlog lasts a small multiple of what its `end` costs, and while others
+//! wait an FSM gets as many messages as fit into that time, so that batches are full where `end` is a synced write, and newcomers are
 //! served at once where it is nothing.
-//!
-//! Where the processors are taken by other threads, help is none: pollers that wait for a processor much of the
-//! time do without it for a while, and leave what there is to one of them, in fuller batches.
 //!
 //! # Bounds
 //!
@@ -76,7 +73,6 @@ mod budget;
 mod builder;
 mod clock;
 mod config;
-mod contention;
 mod deterministic;
 mod directory;
 mod error;

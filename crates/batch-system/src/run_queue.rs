@@ -11,11 +11,6 @@
 //! woken counts as searching from that moment on, so that a burst of pushes wakes one, which wakes the
 //! next if it leaves work behind.
 //!
-//! **When help is no help.** Where other threads want the processors too, a second poller takes time from
-//! the first one, and each holds its FSMs while it is off its processor. A poller that notices this
-//! (`contended`) calls off all help for a while: a backlog wakes nobody, and of two pollers at work one
-//! rests. It is still woken when the other one is held up.
-//!
 //! All counters change under the one lock; two of them are mirrored in atomics as hints.
 //!
 //! **Invariants.**
@@ -39,8 +34,6 @@ pub(crate) struct RunQueue<T> {
     beat: AtomicU64,
     /// Pollers that search or sleep; a hint that lets a busy poller share its batch.
     hungry: AtomicUsize,
-    /// Until when help is called off, in nanoseconds.
-    alone_until: AtomicU64,
 }
 
 struct Inner<T> {
@@ -73,8 +66,6 @@ pub(crate) struct Fetch {
     pub(crate) max: usize,
     /// True if it counts as brisk.
     pub(crate) brisk: bool,
-    /// True if it leaves what is ready to a brisk poller at work, should there be one, until it is woken.
-    pub(crate) yields: bool,
 }
 
 /// What came of a call that may wait.
@@ -112,7 +103,6 @@ impl<T> RunQueue<T> {
             ready: AtomicUsize::new(0),
             beat: AtomicU64::new(0),
             hungry: AtomicUsize::new(0),
-            alone_until: AtomicU64::new(0),
         }
     }
 
@@ -154,42 +144,26 @@ impl<T> RunQueue<T> {
     pub(crate) fn fetch(&self, seen: u64, call: Fetch, out: &mut Vec<T>) -> Option<Fetched> {
         let mut inner = self.inner.lock();
         inner.brisk -= usize::from(call.brisk);
-        let (mut yields, mut searched, mut waited) = (call.yields, false, false);
+        let (mut searched, mut waited) = (false, false);
         loop {
             if inner.is_changed(seen) {
                 inner.brisk += usize::from(call.brisk);
                 return None;
             }
-            yields &= inner.brisk > 0;
-            if !inner.tasks.is_empty() && !yields {
+            if !inner.tasks.is_empty() {
                 inner.brisk += usize::from(call.brisk);
                 let due = self.take_share(inner, call, out);
                 return Some(Fetched { due, waited });
             }
             waited = true;
-            if !searched && !yields && inner.searching == 0 {
+            if !searched && inner.searching == 0 {
                 searched = true;
                 inner = self.search(inner);
             } else {
-                (searched, yields) = (false, false);
+                searched = false;
                 inner = self.sleep(inner, seen);
             }
         }
-    }
-
-    /// Calls off all help until this time, in nanoseconds.
-    pub(crate) fn contended(&self, until: u64) {
-        self.alone_until.store(until, Ordering::Relaxed);
-    }
-
-    /// True while help is called off.
-    pub(crate) fn is_contended(&self, now: u64) -> bool {
-        now < self.alone_until.load(Ordering::Relaxed)
-    }
-
-    /// True if a brisk poller is at work beside the caller, who is one or not.
-    pub(crate) fn has_another_brisk(&self, brisk: bool) -> bool {
-        self.inner.lock().brisk > usize::from(brisk)
     }
 
     /// A poller at work became brisk, or ceased to be.

@@ -8,7 +8,6 @@
 
 use crate::builder::System;
 use crate::config::Config;
-use crate::contention::Contention;
 use crate::error::Error;
 use crate::fsm::{Fsm, Priority};
 use crate::handler::Handler;
@@ -19,10 +18,6 @@ use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
-
-/// How long pollers do without help after they had to wait for a processor.
-const ALONE: Duration = Duration::from_millis(100);
 
 /// What a poller thread leaves behind: the FSMs it held.
 type Poll<N, C> = JoinHandle<Vec<Task<N, C>>>;
@@ -229,14 +224,7 @@ fn run<N: Fsm, C: Fsm, H: Handler<N, C>>(
     let priority = poller.priority;
     let lane = shared.lane(priority);
     shared.enter_poller();
-    let mut contention = Contention::watch(shared.clock.now());
     loop {
-        if contention.is_felt(poller.now()) {
-            lane.contended((poller.now() + ALONE).as_nanos() as u64);
-        }
-        if poller.is_in_the_way() {
-            poller.disband();
-        }
         // Read before the reasons to leave: an interruption in between ends the wait at once.
         let generation = if poller.held() == 0 {
             lane.generation()

@@ -141,7 +141,7 @@ impl World {
     }
 
     /// A poller that goes on until the lane is closed.
-    fn poll(&self, yields: bool, fault: Fault) {
+    fn poll(&self, fault: Fault) {
         let mut brisk = false;
         let mut tasks = Vec::new();
         loop {
@@ -149,7 +149,6 @@ impl World {
                 held: 0,
                 max: 8,
                 brisk,
-                yields,
             };
             if self.lane.fetch(0, call, &mut tasks).is_none() {
                 return;
@@ -190,12 +189,11 @@ fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
 }
 
 fn two_senders_and_a_poller(fault: Fault) {
-    let yields = false;
     check(3, move || {
         let world = World::new(1, 1, 3);
         let poller = {
             let world = Arc::clone(&world);
-            thread::spawn(move || world.poll(yields, fault))
+            thread::spawn(move || world.poll(fault))
         };
         let sender = {
             let world = Arc::clone(&world);
@@ -222,13 +220,13 @@ fn two_senders_and_a_poller(fault: Fault) {
     });
 }
 
-fn two_pollers(yields: bool, fault: Fault) {
+fn two_pollers(fault: Fault) {
     check(2, move || {
         let world = World::new(2, 2, 2);
         let pollers: Vec<_> = (0..2)
             .map(|_| {
                 let world = Arc::clone(&world);
-                thread::spawn(move || world.poll(yields, fault))
+                thread::spawn(move || world.poll(fault))
             })
             .collect();
         world.send(0, 1);
@@ -249,12 +247,7 @@ fn no_message_is_lost_or_overtaken_between_two_senders_and_a_poller() {
 
 #[test]
 fn no_fsm_is_forgotten_by_two_pollers_that_sleep_search_and_are_brisk() {
-    two_pollers(false, Fault::None);
-}
-
-#[test]
-fn no_fsm_is_forgotten_by_two_pollers_that_leave_work_to_each_other() {
-    two_pollers(true, Fault::None);
+    two_pollers(Fault::None);
 }
 
 #[test]
@@ -332,7 +325,6 @@ fn a_task_pushed_during_the_shutdown_is_collected_or_handed_back() {
                         held: 0,
                         max: 1,
                         brisk: false,
-                        yields: false,
                     },
                     &mut out,
                 );
@@ -367,7 +359,6 @@ fn an_interruption_is_never_slept_through() {
                             held: 0,
                             max: 1,
                             brisk: false,
-                            yields: false,
                         };
                         let fetched = lane.fetch(generation, call, &mut Vec::new());
                         if fetched.is_none()
@@ -400,7 +391,7 @@ fn a_poller_that_ignores_a_failed_release() {
 #[test]
 #[ignore = "fails on purpose; run by planted_faults_are_found"]
 fn a_poller_that_leaves_as_a_brisk_one() {
-    two_pollers(false, Fault::LeavesBrisk);
+    two_pollers(Fault::LeavesBrisk);
 }
 
 /// Each in a process of its own: loom aborts when it finds a deadlock.

@@ -110,11 +110,6 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         self.queue.len() + usize::from(self.control.is_some())
     }
 
-    /// The time when the last round ended, or the wait after it.
-    pub(crate) fn now(&self) -> Duration {
-        self.now
-    }
-
     /// Fetches FSMs for the next round; waits for one if none is held, unless the run queue is closed or
     /// interrupted since generation `seen`.
     pub(crate) fn fetch(&mut self, seen: u64) {
@@ -143,7 +138,6 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
             held: self.queue.len(),
             max: self.config.max_batch_size.saturating_sub(round),
             brisk: self.brisk,
-            yields: !self.can_be_helped(),
         }
     }
 
@@ -187,7 +181,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         let info = RoundInfo {
             batch_size: self.queue.len() + self.due,
             control: self.control.is_some(),
-            messages_per_round: turns.messages,
+            messages_per_round: self.config.messages_per_round,
         };
         let policy = &shared.panic_policy;
         let mut ending = started;
@@ -212,15 +206,14 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         self.spread();
     }
 
-    /// How long a round with a backlog goes on, and how many messages an FSM gets in it: no more than fit
-    /// into that time, for they would keep newcomers waiting as well.
+    /// How long a round with a backlog goes on, and how many messages fit into that time: while somebody
+    /// waits, an FSM gets no more in one turn.
     fn turns(&self) -> Turns {
         let slice = SLICE_MIN.max(self.end_cost * SLICE_PER_END);
         let fit = slice.as_nanos() / self.message_cost.as_nanos().max(1);
-        let fit = usize::try_from(fit).unwrap_or(usize::MAX).max(1);
         Turns {
             slice,
-            messages: self.config.messages_per_round.min(fit),
+            messages: usize::try_from(fit).unwrap_or(usize::MAX).max(1),
         }
     }
 
@@ -233,20 +226,8 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         if self.queue.is_empty() && self.handled.iter().all(emptied) {
             self.behind_since = now;
         }
-        let behind = now.saturating_sub(self.behind_since) >= SHARE_AFTER;
-        self.set_brisk(self.pace < BRISK_ROUND && !(behind && self.can_be_helped()));
-    }
-
-    /// False while another poller would only take the processor from this one.
-    fn can_be_helped(&self) -> bool {
-        let lane = self.shared.lane(self.priority);
-        !lane.is_contended(self.now.as_nanos() as u64)
-    }
-
-    /// True if it is better for both that another poller takes over what this one has.
-    pub(crate) fn is_in_the_way(&self) -> bool {
-        let lane = self.shared.lane(self.priority);
-        self.held() > 0 && !self.can_be_helped() && lane.has_another_brisk(self.brisk)
+        let behind = now.saturating_sub(self.behind_since);
+        self.set_brisk(self.pace < BRISK_ROUND && behind < SHARE_AFTER);
     }
 
     /// Tells the run queue when the poller's pace changes.
@@ -341,7 +322,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
     fn handle_normal(
         &mut self,
         entry: &mut Entry<N>,
-        messages_max: usize,
+        turn_messages: usize,
         started: Duration,
         now: &mut Duration,
     ) -> bool {
@@ -353,7 +334,11 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         } = entry;
         let shared = &self.shared;
         let take = |buffer: &mut _| mailbox.take(buffer);
-        let mut inbox = Inbox::new(local, &take, mailbox.address, messages_max);
+        let lane = shared.lane(self.priority);
+        let somebody_waits = || lane.ready() > 0;
+        let messages_max = self.config.messages_per_round;
+        let mut inbox = Inbox::new(local, &take, mailbox.address, messages_max)
+            .shortened(turn_messages, &somebody_waits);
         let must_go = shared
             .panic_policy
             .guard(PanicPlace::Normal(mailbox.address), || {
@@ -362,7 +347,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         let (messages, freed_bytes) = inbox.finish();
         shared.budget.release(freed_bytes);
         *now = shared.clock.now();
-        shared.lane(self.priority).beat(now.as_nanos() as u64);
+        lane.beat(now.as_nanos() as u64);
         let took = now.saturating_sub(started);
         mailbox.stats.record(messages, took);
         if let Ok(messages @ 1..) = u32::try_from(messages) {
@@ -374,7 +359,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
     /// Gives half of the FSMs that wait to a poller that has nothing to do, if there is one.
     fn share(&mut self) {
         self.set_brisk(false);
-        if !self.can_be_helped() || !self.shared.lane(self.priority).is_hungry() {
+        if !self.shared.lane(self.priority).is_hungry() {
             return;
         }
         let keep = self.queue.len() - self.queue.len() / 2;

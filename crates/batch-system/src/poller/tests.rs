@@ -104,7 +104,7 @@ impl Handler<Busy, Busy> for Slow {
 }
 
 #[test]
-fn a_backlog_does_not_keep_a_newcomer_waiting_for_longer_than_a_slice() {
+fn a_backlog_does_not_keep_a_newcomer_waiting() {
     let Bench {
         clock,
         router,
