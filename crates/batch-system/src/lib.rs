@@ -28,8 +28,8 @@
 //!
 //! Messages that arrive while the FSM handles others are handled in the same round. An FSM whose inbox was not
 //! emptied is kept, behind all others that the poller has; one to which something came after its inbox was
-//! emptied is kept before them, like a newcomer. One that has stopped, or whose
-//! mailbox was closed, accepts nothing new, answers what it accepted, and is then *removed*.
+//! emptied is kept before them, like a newcomer. One that has stopped, or whose mailbox was closed, accepts
+//! nothing new, answers what it accepted, and is then *removed*.
 //!
 //! # When and why an FSM is rescheduled
 //!
@@ -54,14 +54,15 @@
 //! Batching shares what a round costs; spreading uses the processors. While a poller's rounds are shorter than
 //! a wake-up of another, it takes all that is ready and nobody is woken. When they are longer, it takes a share
 //! and others are called. A round with a backlog lasts a small multiple of what its `end` costs, and while others
-//! wait an FSM gets as many messages as fit into that time, so that batches are full where `end` is a synced write, and newcomers are
-//! served at once where it is nothing.
+//! wait an FSM gets no more messages than fit into that time, so that batches are full where `end` is a synced
+//! write, and newcomers are served at once where it is nothing.
 //!
 //! # Bounds
 //!
 //! A mailbox holds [`Config::mailbox_capacity`] messages, and all messages that say how large they are share a
 //! [`ByteBudget`]. Over a bound, [`Router::send`] hands the message back: it never blocks, so FSMs may send to each
-//! other (a sender that is no poller first gives way to those who are). Every message that was accepted is handled, or handed to the owner as a [`DeadLetter`].
+//! other (a sender that is no poller first gives way to those who are). Every message that was accepted is
+//! handled, or handed to the owner as a [`DeadLetter`].
 //!
 //! # Not here
 //!
