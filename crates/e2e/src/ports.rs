@@ -8,25 +8,23 @@
 
 use crate::{Error, Result};
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-const FIRST: u32 = 12_000;
-const COUNT: u32 = 20_000;
+const PORTS: Range<u16> = 12_000..32_000;
 
-/// `count` different ports, none handed out before by this process.
+/// `count` ports in a row (a playground takes neighbours), none handed out before by this process.
 pub fn free_ports(count: usize) -> Result<Vec<u16>> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Taken as a whole: tests that ask at the same moment would cut each other's rows.
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
     // Test programs that run side by side begin at different places.
-    let start = std::process::id().wrapping_mul(0x9e37_79b9) >> 12;
-    let mut ports = Vec::with_capacity(count);
-    for _ in 0..COUNT {
-        if ports.len() == count {
-            return Ok(ports);
-        }
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = (FIRST + start.wrapping_add(step) % COUNT) as u16;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            ports.push(port);
+    let start = (std::process::id().wrapping_mul(0x9e37_79b9) >> 12) as usize;
+    for _ in 0..PORTS.len() / count.max(1) {
+        let step = start.wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed)) % PORTS.len();
+        let row: Vec<u16> = PORTS.skip(step).take(count).collect();
+        let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        if row.len() == count && row.iter().all(is_free) {
+            return Ok(row);
         }
     }
     Err(Error::NoPort)
@@ -36,6 +34,22 @@ pub fn free_ports(count: usize) -> Result<Vec<u16>> {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn rows_asked_for_at_the_same_moment_are_whole_and_apart() {
+        let askers: Vec<_> = (0..8)
+            .map(|_| std::thread::spawn(|| free_ports(6)))
+            .collect();
+        let rows = askers
+            .into_iter()
+            .map(|asker| asker.join().unwrap().unwrap());
+        let mut all = BTreeSet::new();
+        for row in rows {
+            assert!(row.windows(2).all(|two| two[1] == two[0] + 1), "{row:?}");
+            all.extend(row);
+        }
+        assert_eq!(all.len(), 48);
+    }
 
     #[test]
     fn no_port_is_handed_out_twice_and_each_can_be_listened_on() {

@@ -202,14 +202,6 @@ fn a_directory_of_another_member_stays_as_it_was() {
     assert!(!cluster.data_dir(1).join("raft-rocks").exists());
 }
 
-/// As many ports in a row.
-fn row(nodes: usize) -> u16 {
-    let ports = free_ports(10 * nodes).unwrap();
-    let mut rows = ports.windows(nodes);
-    let row = rows.find(|row| usize::from(row[nodes - 1] - row[0]) == nodes - 1);
-    row.expect("some of many ports are consecutive")[0]
-}
-
 struct Playground {
     process: Process,
     endpoint: String,
@@ -218,7 +210,8 @@ struct Playground {
 
 impl Playground {
     fn start(nodes: usize, folder: &Path, flags: &[&str]) -> Self {
-        let (port, status) = (row(nodes), row(nodes));
+        let ports = free_ports(2 * nodes).unwrap();
+        let (port, status) = (ports[0], ports[nodes]);
         let mut args: Vec<OsString> = vec!["playground".into()];
         args.extend(["--nodes".into(), nodes.to_string().into()]);
         args.extend(["--port".into(), port.to_string().into()]);
