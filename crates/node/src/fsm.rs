@@ -4,6 +4,7 @@
 
 use batch_system::{Fsm, Message, Router};
 use raftstore::apply::Applier;
+use raftstore::state::Tombstone;
 use raftstore::store::{self, Store};
 use raftstore::{ApplyTask, Peer, peer};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ pub struct PeerFsm {
     pub peer: Peer,
     /// What of its cache is counted in [`Memory`](crate::Memory).
     pub(crate) counted_bytes: usize,
+    /// How many changes of the Region it has heard of from its applier.
+    pub(crate) changes_heard: u64,
     /// Its applier's.
     pub(crate) mark: Arc<AppliedMark>,
 }
@@ -33,6 +36,8 @@ pub struct StoreMessage(pub store::Input);
 /// An applier as an actor. Its address is the Region's id.
 pub struct ApplyFsm {
     pub(crate) applier: Applier,
+    /// The replica is removed.
+    pub(crate) is_stopped: bool,
     pub(crate) mark: Arc<AppliedMark>,
 }
 
@@ -42,9 +47,15 @@ pub fn actors(peer: Peer, applier: Applier) -> (Box<PeerFsm>, Box<ApplyFsm>) {
     let peer = PeerFsm {
         peer,
         counted_bytes: 0,
+        changes_heard: 0,
         mark: Arc::clone(&mark),
     };
-    (Box::new(peer), Box::new(ApplyFsm { applier, mark }))
+    let applier = ApplyFsm {
+        applier,
+        is_stopped: false,
+        mark,
+    };
+    (Box::new(peer), Box::new(applier))
 }
 
 /// How far an applier has come, for its Peer to look up: to wake the Peer for every round of its
@@ -52,9 +63,15 @@ pub fn actors(peer: Peer, applier: Applier) -> (Box<PeerFsm>, Box<ApplyFsm>) {
 ///
 /// **Why nothing is missed.** The applier first advances the index and then asks whether somebody
 /// waits; the Peer first says that it waits and then looks at the index. One of them sees the other.
+///
+/// **Changes of the Region come first.** They travel as messages, and the Peer must not take an index
+/// from here that lies behind one that still waits in its mailbox. So they are counted: the applier
+/// counts a change before it advances the index, and the Peer looks at the index before it looks at the
+/// count, and takes it only if it has heard of that many.
 #[derive(Default)]
 pub(crate) struct AppliedMark {
     index: AtomicU64,
+    changes: AtomicU64,
     is_awaited: AtomicBool,
 }
 
@@ -71,15 +88,31 @@ impl AppliedMark {
         self.index()
     }
 
-    /// How far the applier has come in this life; zero if it has done nothing yet.
-    pub(crate) fn index(&self) -> u64 {
+    /// The applier has changed the Region, and is about to send that.
+    pub(crate) fn count_change(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How far the applier has come in this life (zero: it has done nothing yet), for a Peer that has
+    /// heard of so many changes; none if there is one that it has yet to hear of.
+    pub(crate) fn index_after(&self, changes_heard: u64) -> Option<u64> {
+        let index = self.index();
+        (self.changes.load(Ordering::SeqCst) == changes_heard).then_some(index)
+    }
+
+    fn index(&self) -> u64 {
         self.index.load(Ordering::SeqCst)
     }
 }
 
-/// Entries to be applied.
+/// What an applier is told.
 #[derive(Debug)]
-pub struct ApplyMessage(pub ApplyTask);
+pub enum ApplyMessage {
+    /// Entries to be applied.
+    Entries(ApplyTask),
+    /// The replica is to be removed.
+    Destroy(Tombstone),
+}
 
 /// The appliers have nothing to control: an actor that gets no message.
 pub struct NoControl;
@@ -108,6 +141,11 @@ impl Message for PeerMessage {
             peer::Input::Propose { command, .. } => command.size_bytes(),
             peer::Input::Fetched { entries, .. } => entries.iter().map(|e| e.data.len()).sum(),
             peer::Input::Tick
+            | peer::Input::ChangePeers { .. }
+            | peer::Input::TransferLeader { .. }
+            | peer::Input::Campaign
+            | peer::Input::Changed(_)
+            | peer::Input::Destroyed(_)
             | peer::Input::Read { .. }
             | peer::Input::Persisted { .. }
             | peer::Input::Applied { .. }
@@ -126,19 +164,34 @@ impl Fsm for StoreFsm {
     }
 }
 
-impl Message for StoreMessage {}
+impl Message for StoreMessage {
+    fn size_bytes(&self) -> usize {
+        match &self.0 {
+            store::Input::Stray(message) => message.size_bytes(),
+            store::Input::Tick
+            | store::Input::Leadership(_)
+            | store::Input::Split(_)
+            | store::Input::Reshaped(_)
+            | store::Input::Removed(_)
+            | store::Input::CreateAgain(_) => 0,
+        }
+    }
+}
 
 impl Fsm for ApplyFsm {
     type Message = ApplyMessage;
 
     fn is_stopped(&self) -> bool {
-        false
+        self.is_stopped
     }
 }
 
 impl Message for ApplyMessage {
     fn size_bytes(&self) -> usize {
-        self.0.size_bytes()
+        match self {
+            ApplyMessage::Entries(task) => task.size_bytes(),
+            ApplyMessage::Destroy(_) => 0,
+        }
     }
 }
 
@@ -164,6 +217,16 @@ mod tests {
         assert!(mark.advance(7));
         mark.set_awaited(false);
         assert!(!mark.advance(8));
-        assert_eq!(mark.index(), 8);
+        assert_eq!(mark.index_after(0), Some(8));
+    }
+
+    #[test]
+    fn an_index_behind_a_change_is_not_taken_before_the_change_was_heard_of() {
+        let mark = AppliedMark::default();
+        mark.advance(6);
+        mark.count_change();
+        mark.advance(9);
+        assert_eq!(mark.index_after(0), None);
+        assert_eq!(mark.index_after(1), Some(9));
     }
 }

@@ -56,10 +56,11 @@ pub fn deliver(peers: &PeerRouter, message: RaftMessage) -> Delivery {
     let region = message.region_id.get();
     match peers.force_send(region, PeerMessage(Input::Message(Box::new(message)))) {
         Ok(()) => Delivery::Taken,
-        Err(SendError::NotFound(_)) => {
-            let _ = peers.send_control(StoreMessage(store::Input::Stray));
+        Err(SendError::NotFound(PeerMessage(Input::Message(message)))) => {
+            let _ = peers.send_control(StoreMessage(store::Input::Stray(message)));
             Delivery::Stray
         }
+        Err(SendError::NotFound(_)) => unreachable!("what comes back is what was sent"),
         Err(SendError::Full(_) | SendError::Stopped(_)) => Delivery::Dropped,
     }
 }
@@ -291,7 +292,7 @@ mod tests {
     /// A handle to a node with no Region and room for nothing.
     fn overloaded() -> NodeHandle<MemKv> {
         let members = Members::parse("a=h:1").unwrap();
-        let store = StoreFsm(Store::new(StoreId(1), vec![], 1));
+        let store = StoreFsm(Store::new(StoreId(1), vec![], Default::default(), 1));
         let peers = Builder::new(Config::default(), Box::new(store));
         let peers = peers.budget(ByteBudget::new(0)).build().unwrap();
         NodeHandle::new(Inner {

@@ -19,6 +19,11 @@ impl Leaders {
         self.0.write().insert(leadership.region_id, leadership);
     }
 
+    /// The Region has no replica here any more.
+    pub(crate) fn remove(&self, region_id: RegionId) {
+        self.0.write().remove(&region_id);
+    }
+
     /// Refuses what has to be asked elsewhere.
     pub(crate) fn check_leads(&self, region_id: RegionId) -> Result<(), RequestError> {
         match self.0.read().get(&region_id) {

@@ -132,7 +132,9 @@ impl<K: KvEngine> Node<K> {
         let recovered = recover(&kv, &log, &identity, &options.peer)?;
         let regions = recovered.replicas.iter();
         let regions = regions.map(|(peer, _)| peer.region().clone()).collect();
-        let store = Store::new(identity.store_id, regions, options.store_report_ticks);
+        let tombstones = recovered.tombstones.clone();
+        let report_ticks = options.store_report_ticks;
+        let store = Store::new(identity.store_id, regions, tombstones, report_ticks);
 
         let replies = Arc::new(ReplyTable::default());
         let (peers, appliers) = systems(&options, store, &replies)?;
@@ -148,6 +150,7 @@ impl<K: KvEngine> Node<K> {
             memory: Memory::new(options.unapplied_bytes_max, options.log_cache_bytes_max),
             leaders: Leaders::default(),
             room: DiskRoom::new(options.disk_full_pause),
+            peer_options: options.peer.clone(),
         };
         register(&ports, recovered);
         let handle = NodeHandle::new(Inner {
@@ -263,14 +266,17 @@ fn refuse_peer_message(replies: &ReplyTable, letter: DeadLetter<PeerMessage, Sto
     let DeadLetter::Normal(_, PeerMessage(input)) = letter else {
         return;
     };
-    if let Input::Propose { request, .. } | Input::Read { request, .. } = input {
+    if let Input::Propose { request, .. }
+    | Input::Read { request, .. }
+    | Input::ChangePeers { request, .. } = input
+    {
         replies.complete(request, Err(RequestError::Stopping));
     }
 }
 
 /// Answers those whose command is committed and will be applied at the next start only.
 fn refuse_apply_message<C>(replies: &ReplyTable, letter: DeadLetter<ApplyMessage, C>) {
-    let DeadLetter::Normal(_, ApplyMessage(task)) = letter else {
+    let DeadLetter::Normal(_, ApplyMessage::Entries(task)) = letter else {
         return;
     };
     let requests = task.entries.iter().flat_map(|entry| &entry.requests);

@@ -9,6 +9,7 @@ use crate::leaders::Leaders;
 use crate::memory::Memory;
 use crate::room::DiskRoom;
 use placement::{RegionHeartbeat, StoreStats};
+use raftstore::peer::PeerOptions;
 use raftstore::{Leadership, RaftMessage, Reply, RequestError};
 use std::sync::Arc;
 use types::RequestId;
@@ -65,4 +66,6 @@ pub struct Ports {
     pub leaders: Leaders,
     /// What both do while the disk is full.
     pub room: DiskRoom,
+    /// For Peers that are made later.
+    pub peer_options: PeerOptions,
 }

@@ -16,15 +16,19 @@ use crate::identity::Identity;
 use bytes::Bytes;
 use engine::{Cf, Durability, KvBatch, KvEngine, KvIterator, KvSnapshot, RaftLog, RaftLogBatch};
 use raftstore::apply::Applier;
-use raftstore::bootstrap::{first_apply_state, first_hard_state, first_regions};
+use raftstore::bootstrap::{FIRST_VERSION, first_apply_state, first_hard_state, first_regions};
 use raftstore::peer::{LogInfo, PeerOptions, TermRun};
-use raftstore::{Peer, state};
-use types::{ApplyState, Region, RegionId, keys};
+use raftstore::state::RegionRecord;
+use raftstore::{Peer, state, store};
+use std::collections::BTreeMap;
+use types::{ApplyState, HardState, PeerId, Region, RegionId, keys};
 
 /// What was found on disk.
 pub struct Recovered {
     /// Each replica with its applier.
     pub replicas: Vec<(Peer, Applier)>,
+    /// Of each Region whose replica was removed, which one that was.
+    pub tombstones: BTreeMap<RegionId, PeerId>,
 }
 
 /// Makes a new directory this store's, with its share of the cluster's first Regions; does nothing
@@ -55,7 +59,11 @@ pub fn bootstrap<K: KvEngine, L: RaftLog>(
         logs.put_hard_state(region.id, &first_hard_state());
         logs.put_apply_state(region.id, &first_apply_state());
         let region_key = keys::region_state_key(region.id);
-        batch.put(Cf::Raft, &region_key, &state::encode_region(region));
+        batch.put(
+            Cf::Raft,
+            &region_key,
+            &RegionRecord::Normal(region.clone()).encode(),
+        );
         let apply_key = keys::apply_state_key(region.id);
         let applied = state::encode_apply_state(&first_apply_state());
         batch.put(Cf::Raft, &apply_key, &applied);
@@ -104,18 +112,93 @@ pub fn recover<K: KvEngine, L: RaftLog>(
     options: &PeerOptions,
 ) -> Result<Recovered, StartError> {
     let mut replicas = Vec::new();
-    for region in regions(kv)? {
+    let mut tombstones = BTreeMap::new();
+    for record in region_records(kv)? {
+        let region = match record {
+            RegionRecord::Normal(region) => region,
+            RegionRecord::Tombstone(tombstone) => {
+                tombstones.insert(tombstone.region_id, tombstone.peer_id);
+                continue;
+            }
+        };
         let me = region
             .peer_on(identity.store_id)
             .copied()
             .ok_or_else(|| inconsistent(region.id, "no replica of it belongs to this store"))?;
         let applied = apply_state(kv, region.id)?;
-        let info = log_info(log, region.id, &applied)?;
-        let applier = Applier::new(region.clone(), applied);
-        let peer = Peer::new(region, me, info, applied.applied_index, options.clone())?;
-        replicas.push((peer, applier));
+        replicas.push(replica(log, &region, me, applied, options)?);
     }
-    Ok(Recovered { replicas })
+    remove_buried_logs(log, &tombstones)?;
+    Ok(Recovered {
+        replicas,
+        tombstones,
+    })
+}
+
+/// A crash between a replica's tombstone and the removal of its log.
+fn remove_buried_logs<L: RaftLog>(
+    log: &L,
+    tombstones: &BTreeMap<RegionId, PeerId>,
+) -> Result<(), StartError> {
+    let regions = log
+        .regions()
+        .map_err(StartError::engine("listing the Raft logs"))?;
+    let mut batch = log.batch();
+    for region in regions {
+        // A later, uninitialised replica has at most a vote, for which it need not be a tombstone's.
+        let has_entries = log
+            .bounds(region)
+            .map_err(StartError::engine("reading a Raft log"))?
+            .is_some();
+        if has_entries && tombstones.contains_key(&region) {
+            batch.remove(region);
+        }
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    log.write(&mut batch, Durability::Synced)
+        .map_err(StartError::engine("removing the logs of removed replicas"))
+}
+
+/// The replica that a running store asks for: new, or cut off from another.
+///
+/// # Errors
+/// Its log can't be read, or contradicts what is asked for.
+pub(crate) fn create_replica<L: RaftLog>(
+    log: &L,
+    create: &store::Create,
+    options: &PeerOptions,
+) -> Result<(Peer, Applier), StartError> {
+    let applied = match create.region.peers.is_empty() {
+        true => ApplyState::default(),
+        false => first_apply_state(),
+    };
+    replica(log, &create.region, create.me, applied, options)
+}
+
+fn replica<L: RaftLog>(
+    log: &L,
+    region: &Region,
+    me: types::Peer,
+    applied: ApplyState,
+    options: &PeerOptions,
+) -> Result<(Peer, Applier), StartError> {
+    let info = log_info(log, region, &applied)?;
+    let applier = Applier::new(region.clone(), me.store_id, applied);
+    let index = applied.applied_index;
+    let peer = Peer::new(region.clone(), me, info, index, options.clone())?;
+    Ok((peer, applier))
+}
+
+/// The hard state with which a replica begins that has none yet: only one of a Region that was just cut
+/// off, or that a message has just created, may be without.
+fn hard_state_before_any(region: &Region, applied: &ApplyState) -> Option<HardState> {
+    let is_new_part = region.epoch.version > FIRST_VERSION && *applied == first_apply_state();
+    match region.peers.is_empty() {
+        true => Some(HardState::default()),
+        false => is_new_part.then(first_hard_state),
+    }
 }
 
 fn inconsistent(region: RegionId, what: &str) -> StartError {
@@ -125,23 +208,23 @@ fn inconsistent(region: RegionId, what: &str) -> StartError {
     }
 }
 
-fn regions<K: KvEngine>(kv: &K) -> Result<Vec<Region>, StartError> {
+fn region_records<K: KvEngine>(kv: &K) -> Result<Vec<RegionRecord>, StartError> {
     let failed = || StartError::engine("reading the Region states");
     let snapshot = kv.snapshot();
     let lower = keys::region_state_key(RegionId(0));
     let upper = keys::apply_state_key(RegionId(0));
     let mut iter = snapshot.iter(Cf::Raft, &lower, &upper).map_err(failed())?;
-    let mut regions = Vec::new();
+    let mut records = Vec::new();
     let mut valid = iter.seek_to_first().map_err(failed())?;
     while valid {
         let record = Bytes::copy_from_slice(iter.value());
-        let region = state::decode_region(record).map_err(|error| StartError::Damaged {
+        let record = RegionRecord::decode(record).map_err(|error| StartError::Damaged {
             what: format!("Region state {:02x?}: {error}", iter.key()),
         })?;
-        regions.push(region);
+        records.push(record);
         valid = iter.next().map_err(failed())?;
     }
-    Ok(regions)
+    Ok(records)
 }
 
 fn apply_state<K: KvEngine>(kv: &K, region: RegionId) -> Result<ApplyState, StartError> {
@@ -156,13 +239,15 @@ fn apply_state<K: KvEngine>(kv: &K, region: RegionId) -> Result<ApplyState, Star
 
 fn log_info<L: RaftLog>(
     log: &L,
-    region: RegionId,
+    shape: &Region,
     applied: &ApplyState,
 ) -> Result<LogInfo, StartError> {
+    let region = shape.id;
     let failed = || StartError::engine("reading a Raft log");
     let mut hard_state = log
         .hard_state(region)
         .map_err(failed())?
+        .or_else(|| hard_state_before_any(shape, applied))
         .ok_or_else(|| inconsistent(region, "its Raft log is missing"))?;
     let bounds = log.bounds(region).map_err(failed())?;
     let last_index = bounds.map_or(applied.truncated_index, |(_, last)| last);
@@ -239,7 +324,7 @@ mod tests {
     use crate::ident::{Configured, identify};
     use crate::identity::Members;
     use engine::mem::{Disk, MemKv, MemLog};
-    use types::{ApiVersion, HardState, LogEntry, PeerId};
+    use types::{ApiVersion, LogEntry};
 
     const DATA: RegionId = RegionId::FIRST_DATA;
 

@@ -19,6 +19,9 @@ use types::{
 /// empty log.
 pub const FIRST_INDEX: u64 = 5;
 
+/// The version of every first Region: what was cut off from one has a higher one.
+pub const FIRST_VERSION: u64 = 1;
+
 /// Replicas of each first Region, where there are that many stores.
 pub const REPLICAS: usize = 3;
 
@@ -52,7 +55,7 @@ pub fn first_regions(members: usize, api: ApiVersion) -> Vec<Region> {
             range,
             epoch: Epoch {
                 conf_ver: 1,
-                version: 1,
+                version: FIRST_VERSION,
             },
             peers: first_peers(id, replicas),
         })

@@ -11,7 +11,7 @@
 //! mutation := (kind | cf << 4):u8  key:bytes  [value:bytes | end:bytes]
 //! ```
 //!
-//! The only flag, 1, says that a command of the batch reads the state before it writes: the applier
+//! Tag 3 is that of [`Admin`]. The only flag, 1, says that a command of the batch reads the state before it writes: the applier
 //! has to know that before it begins.
 //!
 //! **Invariants.** Decoding what was encoded yields the same commands; byte strings of a decoded
@@ -20,10 +20,11 @@
 //!
 //! **Not here.** What a command does (`apply`).
 
+use crate::admin::Admin;
 use crate::codec::{DecodeError, Reader, put_bytes, put_varint};
 use bytes::Bytes;
 use engine::Cf;
-use types::Epoch;
+use types::{Epoch, Region};
 
 const VERSION: u8 = 1;
 const FLAG_READS: u8 = 1;
@@ -64,7 +65,7 @@ pub enum Mutation {
     },
 }
 
-/// Something a client asks a Region to do, decided in log order on every replica alike.
+/// Something a Region is asked to do, decided in log order on every replica alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// All of the mutations, atomically.
@@ -81,6 +82,8 @@ pub enum Command {
         /// alike whether the present value has expired.
         now_ms: u64,
     },
+    /// Something about the Region itself, asked for by the cluster.
+    Admin(Admin),
 }
 
 /// What a command did.
@@ -95,6 +98,10 @@ pub enum Outcome {
         /// The user value found.
         previous: Option<Bytes>,
     },
+    /// The Regions that the Region has become, in the order of their keys.
+    Split(Vec<Region>),
+    /// The Region is as asked, and this is its shape.
+    Changed(Region),
 }
 
 /// Encodes a batch of commands into one entry's data.
@@ -147,6 +154,7 @@ impl BatchEncoder {
                 put_bytes(out, value);
                 put_varint(out, *now_ms);
             }
+            Command::Admin(admin) => admin.put(out),
         }
     }
 
@@ -209,6 +217,8 @@ pub(crate) enum Logged {
         value: Bytes,
         now_ms: u64,
     },
+    /// As [`Command::Admin`].
+    Admin(Admin),
 }
 
 /// Reads the commands of one entry, one after the other.
@@ -268,10 +278,13 @@ impl BatchReader {
                 mutations: self.reader.varint()?,
             })),
             TAG_COMPARE_AND_SWAP => self.read_compare_and_swap().map(Some),
-            other => Err(DecodeError::Unknown {
-                what: "command",
-                value: u64::from(other),
-            }),
+            tag => match Admin::read(tag, &mut self.reader)? {
+                Some(admin) => Ok(Some(Logged::Admin(admin))),
+                None => Err(DecodeError::Unknown {
+                    what: "command",
+                    value: u64::from(tag),
+                }),
+            },
         }
     }
 
@@ -306,7 +319,7 @@ impl BatchReader {
                 self.mutation()?;
                 Ok(())
             }),
-            Logged::CompareAndSwap { .. } => Ok(()),
+            Logged::CompareAndSwap { .. } | Logged::Admin(_) => Ok(()),
         }
     }
 
@@ -359,6 +372,7 @@ impl Command {
                     value,
                     ..
                 } => key.len() + value.len() + expected.as_ref().map_or(0, Bytes::len),
+                Command::Admin(admin) => admin.size_bytes(),
             }
     }
 }
@@ -403,6 +417,11 @@ mod tests {
                     value,
                     now_ms
                 }),
+            bytes().prop_map(|key| Command::Admin(Admin::Split(vec![crate::Cut {
+                key,
+                region_id: types::RegionId(7),
+                peer_ids: vec![types::PeerId(8)],
+            }]))),
         ]
     }
 
@@ -426,6 +445,7 @@ mod tests {
                     value,
                     now_ms,
                 },
+                Logged::Admin(admin) => Command::Admin(admin),
             });
         }
         Ok(commands)

@@ -8,9 +8,10 @@
 use crate::command::Outcome;
 use crate::error::RequestError;
 use crate::message::RaftMessage;
+use crate::state::Tombstone;
 use std::fmt;
 use std::sync::Arc;
-use types::{Epoch, HardState, LogEntry, Peer, Region, RegionId, RequestId};
+use types::{Epoch, HardState, LogEntry, Peer, PeerId, Region, RegionId, RequestId};
 
 /// Something to be done for a Peer.
 #[derive(Debug)]
@@ -19,8 +20,17 @@ pub enum Effect {
     Send(Box<RaftMessage>),
     /// Write to the Raft log and sync; answered with `Input::Persisted`.
     Persist(LogWrite),
-    /// Apply committed entries; answered with `Input::Applied`.
+    /// Apply committed entries; answered with `Input::Applied`, and `Input::Changed` before it.
     Apply(ApplyTask),
+    /// Have the applier remove the replica, behind all that it was given before; answered with
+    /// `Input::Destroyed`. It leaves this tombstone.
+    Destroy(Tombstone),
+    /// The applier has removed the replica: remove its log, and tell the store once that is durable.
+    RemoveLog(Tombstone),
+    /// Tell the store that the Region was cut into these, the last of which it still is.
+    Split(SplitDone),
+    /// Tell the store that the Region has this shape here now.
+    Reshaped(Region),
     /// Read entries that are no longer in memory; answered with `Input::Fetched`.
     Fetch(FetchEntries),
     /// The one answer to a request.
@@ -33,6 +43,15 @@ pub enum Effect {
     Refused(Refusal),
     /// This replica contradicts what it promised: the store must stop, with this as its message.
     Contradiction(Contradiction),
+}
+
+/// A Region that was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitDone {
+    /// In the order of their keys.
+    pub parts: Vec<Region>,
+    /// Whether it was led here: then the new Regions campaign at once.
+    pub was_led_here: bool,
 }
 
 /// A message that was not let in.
@@ -151,6 +170,10 @@ pub struct RegionHeartbeat {
     pub leader: Peer,
     /// The leader's term.
     pub term: u64,
+    /// Peers that were not heard of for [`PeerOptions::down_ticks`](crate::peer::PeerOptions).
+    pub down_peers: Vec<PeerId>,
+    /// Peers whose log is behind what the leader's still has: they need a snapshot.
+    pub pending_peers: Vec<PeerId>,
 }
 
 /// Who leads a Region, as one replica knows it.

@@ -74,6 +74,15 @@ pub enum RequestError {
         /// The limit.
         limit_bytes: u64,
     },
+    /// A change of the Region that does not fit it; nothing happened, and asking again won't help
+    /// before the Region is another.
+    #[error("Region {region_id} can't change like that: {reason}")]
+    InvalidChange {
+        /// The Region.
+        region_id: RegionId,
+        /// What does not fit.
+        reason: &'static str,
+    },
     /// The store is short of disk space: ordinary writes are refused, reads go on.
     #[error("the disk of this store is full")]
     DiskFull,

@@ -15,6 +15,7 @@
 //! **Not here.** Threads, files, sockets, clocks (`node`); protobuf, except Raft's own messages in
 //! `message` and `peer::raft`.
 
+mod admin;
 pub mod apply;
 pub mod bootstrap;
 mod codec;
@@ -22,10 +23,12 @@ mod command;
 mod effect;
 mod error;
 mod message;
+pub mod op;
 pub mod peer;
 pub mod state;
 pub mod store;
 
+pub use admin::{Admin, Cut, PeerChange, PeerChangeKind};
 pub use codec::DecodeError;
 pub use command::{Command, Mutation, Outcome};
 pub use effect::{

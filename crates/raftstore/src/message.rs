@@ -10,12 +10,12 @@
 
 use bytes::Bytes;
 use protobuf::Message as _;
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{EntryType, Message, MessageType};
 use thiserror::Error;
-use types::{Epoch, Peer, RegionId};
+use types::{Epoch, KeyRange, Peer, RegionId};
 
 /// A message from one replica of a Region to another.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RaftMessage {
     /// The Region.
     pub region_id: RegionId,
@@ -25,6 +25,10 @@ pub struct RaftMessage {
     pub to: Peer,
     /// The Region's epoch as the sender knows it.
     pub epoch: Epoch,
+    /// The Region's range as the sender knows it, where the message may have to create its receiver.
+    pub range: Option<KeyRange>,
+    /// The receiver is no replica of the Region any more: there is nothing else in the message.
+    pub is_tombstone: bool,
     /// Raft's own message.
     pub message: Message,
 }
@@ -45,6 +49,10 @@ pub enum MessageError {
 /// numbers would be found out at a campaign, again after every restart.
 const NUMBER_MAX: u64 = u64::MAX / 4;
 
+/// A change of membership is decoded by rust-protobuf, which follows nested groups as deep as they
+/// go: so deep can't be much.
+const CONF_CHANGE_BYTES_MAX: usize = 4 << 10;
+
 /// A slice keeps all of the buffer it came in, which may be that of a whole batch of messages, for as
 /// long as the entry is cached: what is smaller than this is copied out.
 const SLICE_BYTES_MIN: usize = 64 << 10;
@@ -57,14 +65,9 @@ impl RaftMessage {
             .expect("a Raft message in memory always encodes")
     }
 
-    /// Decodes and checks a message from the network. Large entries are slices of `body`.
-    pub fn decode_body(
-        region_id: RegionId,
-        from: Peer,
-        to: Peer,
-        epoch: Epoch,
-        body: &Bytes,
-    ) -> Result<Self, MessageError> {
+    /// Decodes and checks Raft's message from the network, for an envelope that has none yet. Large
+    /// entries are slices of `body`.
+    pub fn decode_body(self, body: &Bytes) -> Result<Self, MessageError> {
         let mut message =
             Message::parse_from_carllerche_bytes(body).map_err(MessageError::Malformed)?;
         for entry in message.mut_entries() {
@@ -72,15 +75,32 @@ impl RaftMessage {
                 entry.data = Bytes::copy_from_slice(&entry.data);
             }
         }
+        let range = self.range.filter(|_| creates(&message));
         let message = Self {
+            message,
+            range,
+            ..self
+        };
+        message.check()?;
+        Ok(message)
+    }
+
+    /// Tells a replica that its Region, known here in `epoch`, has gone on without it.
+    pub(crate) fn farewell(region_id: RegionId, from: Peer, to: Peer, epoch: Epoch) -> Self {
+        Self {
             region_id,
             from,
             to,
             epoch,
-            message,
-        };
-        message.check()?;
-        Ok(message)
+            is_tombstone: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a store that has no replica of the Region may create one for this message: a
+    /// candidate asks for votes, or a leader has not heard of a log there.
+    pub(crate) fn may_create(&self) -> bool {
+        creates(&self.message)
     }
 
     /// An estimate of the memory that the message holds, in bytes.
@@ -96,6 +116,12 @@ impl RaftMessage {
         use MessageType::*;
         let message = &self.message;
         let fail = |what| Err(MessageError::Invalid(what));
+        if self.is_tombstone {
+            return match *message == Message::default() {
+                true => Ok(()),
+                false => fail("a farewell that says more"),
+            };
+        }
         if message.from != self.from.id.get() || message.to != self.to.id.get() {
             return fail("envelope and body name different replicas");
         }
@@ -144,9 +170,22 @@ impl RaftMessage {
             if entry.index != index + 1 || entry.term < term || entry.term > message.term {
                 return fail("entries that do not follow one another");
             }
+            let is_conf_change = entry.get_entry_type() != EntryType::EntryNormal;
+            if is_conf_change && entry.data.len() > CONF_CHANGE_BYTES_MAX {
+                return fail("a change of membership larger than any");
+            }
             (index, term) = (entry.index, entry.term);
         }
         Ok(())
+    }
+}
+
+/// See [`RaftMessage::may_create`].
+pub(crate) fn creates(message: &Message) -> bool {
+    match message.get_msg_type() {
+        MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => true,
+        MessageType::MsgHeartbeat => message.commit == 0,
+        _ => false,
     }
 }
 
@@ -178,19 +217,20 @@ mod tests {
             region_id: RegionId(2),
             from: peer(1),
             to: peer(2),
-            epoch: Epoch::default(),
             message,
+            ..RaftMessage::default()
+        }
+    }
+
+    fn envelope(message: &RaftMessage) -> RaftMessage {
+        RaftMessage {
+            message: Message::default(),
+            ..message.clone()
         }
     }
 
     fn round_trip(message: &RaftMessage) -> Result<RaftMessage, MessageError> {
-        RaftMessage::decode_body(
-            message.region_id,
-            message.from,
-            message.to,
-            message.epoch,
-            &message.encode_body().into(),
-        )
+        envelope(message).decode_body(&message.encode_body().into())
     }
 
     #[test]
@@ -206,9 +246,7 @@ mod tests {
             entry.data = vec![7; len].into();
         }
         let body = Bytes::from(message.encode_body());
-        let (from, to) = (message.from, message.to);
-        let found = RaftMessage::decode_body(message.region_id, from, to, message.epoch, &body);
-        let found = found.unwrap();
+        let found = envelope(&message).decode_body(&body).unwrap();
         assert_eq!(found, message);
         let inside = |entry: &Entry| body.as_ptr_range().contains(&entry.data.as_ptr());
         let inside: Vec<_> = found.message.get_entries().iter().map(inside).collect();
@@ -244,8 +282,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_message_are_refused() {
         let body = Bytes::from_static(&[0xff; 16]);
-        let result =
-            RaftMessage::decode_body(RegionId(2), peer(1), peer(2), Epoch::default(), &body);
+        let result = RaftMessage::default().decode_body(&body);
         assert!(matches!(result, Err(MessageError::Malformed(_))));
     }
 }

@@ -5,9 +5,15 @@
 //! has been applied, changed by every batch).
 //!
 //! ```text
-//! region := version:u8=1  id  start:bytes  end:bytes  conf_ver  version  count  peer*
+//! region := kind:u8=1  id  start:bytes  end:bytes  conf_ver  version  count  peer*
 //! peer   := id  store_id  role:u8
 //! apply  := version:u8=1  applied_index  applied_term  truncated_index  truncated_term
+//! ```
+//!
+//! In the place of a Region's shape there is a *tombstone* once its replica was removed, its data with it:
+//!
+//! ```text
+//! region := kind:u8=2  id  conf_ver  version  peer_id
 //! ```
 //!
 //! **Not here.** The keys of the records (`types::keys`).
@@ -29,9 +35,79 @@ fn open(record: Bytes, what: &'static str) -> Result<Reader, DecodeError> {
     }
 }
 
-/// Encodes a Region's shape.
-pub fn encode_region(region: &Region) -> Vec<u8> {
-    let mut out = vec![VERSION];
+const KIND_NORMAL: u8 = 1;
+const KIND_TOMBSTONE: u8 = 2;
+
+/// What a store keeps of a Region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegionRecord {
+    /// It has a replica here.
+    Normal(Region),
+    /// It had one.
+    Tombstone(Tombstone),
+}
+
+/// A replica that was removed. The store never has it again; it may have later ones of the Region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The Region.
+    pub region_id: RegionId,
+    /// Its epoch, as it was known last: without the replica.
+    pub epoch: Epoch,
+    /// The replica.
+    pub peer_id: PeerId,
+}
+
+impl RegionRecord {
+    /// The record's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            RegionRecord::Normal(region) => encode_shape(region),
+            RegionRecord::Tombstone(tombstone) => {
+                let mut out = vec![KIND_TOMBSTONE];
+                put_varint(&mut out, tombstone.region_id.get());
+                put_varint(&mut out, tombstone.epoch.conf_ver);
+                put_varint(&mut out, tombstone.epoch.version);
+                put_varint(&mut out, tombstone.peer_id.get());
+                out
+            }
+        }
+    }
+
+    /// What [`Self::encode`] wrote.
+    ///
+    /// # Errors
+    /// It wrote something else.
+    pub fn decode(record: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(record);
+        let record = match reader.byte()? {
+            KIND_NORMAL => RegionRecord::Normal(read_shape(&mut reader)?),
+            KIND_TOMBSTONE => RegionRecord::Tombstone(Tombstone {
+                region_id: RegionId(reader.varint()?),
+                epoch: read_epoch(&mut reader)?,
+                peer_id: PeerId(reader.varint()?),
+            }),
+            other => {
+                return Err(DecodeError::Unknown {
+                    what: "kind of Region state",
+                    value: u64::from(other),
+                });
+            }
+        };
+        reader.finish()?;
+        Ok(record)
+    }
+}
+
+fn read_epoch(reader: &mut Reader) -> Result<Epoch, DecodeError> {
+    Ok(Epoch {
+        conf_ver: reader.varint()?,
+        version: reader.varint()?,
+    })
+}
+
+fn encode_shape(region: &Region) -> Vec<u8> {
+    let mut out = vec![KIND_NORMAL];
     put_varint(&mut out, region.id.get());
     put_bytes(&mut out, &region.range.start);
     put_bytes(&mut out, &region.range.end);
@@ -51,21 +127,15 @@ pub fn encode_region(region: &Region) -> Vec<u8> {
     out
 }
 
-/// Decodes what [`encode_region`] wrote.
-pub fn decode_region(record: Bytes) -> Result<Region, DecodeError> {
-    let mut reader = open(record, "Region state version")?;
+fn read_shape(reader: &mut Reader) -> Result<Region, DecodeError> {
     let id = RegionId(reader.varint()?);
     let range = KeyRange {
         start: reader.bytes()?.to_vec(),
         end: reader.bytes()?.to_vec(),
     };
-    let epoch = Epoch {
-        conf_ver: reader.varint()?,
-        version: reader.varint()?,
-    };
-    let count = reader.varint()?;
+    let epoch = read_epoch(reader)?;
     let mut peers = Vec::new();
-    for _ in 0..count {
+    for _ in 0..reader.varint()? {
         peers.push(Peer {
             id: PeerId(reader.varint()?),
             store_id: StoreId(reader.varint()?),
@@ -83,7 +153,6 @@ pub fn decode_region(record: Bytes) -> Result<Region, DecodeError> {
             },
         });
     }
-    reader.finish()?;
     Ok(Region {
         id,
         range,
@@ -147,10 +216,23 @@ mod tests {
                 })
                 .collect(),
         };
-        let record = Bytes::from(encode_region(&region));
-        assert_eq!(decode_region(record.clone()), Ok(region));
-        for len in 0..record.len() {
-            assert!(decode_region(record.slice(..len)).is_err(), "cut at {len}");
+        for state in [
+            RegionRecord::Normal(region),
+            RegionRecord::Tombstone(Tombstone {
+                region_id: RegionId(7),
+                epoch: Epoch {
+                    conf_ver: 300,
+                    version: 9,
+                },
+                peer_id: PeerId(70),
+            }),
+        ] {
+            let record = Bytes::from(state.encode());
+            assert_eq!(RegionRecord::decode(record.clone()), Ok(state));
+            for len in 0..record.len() {
+                let cut = RegionRecord::decode(record.slice(..len));
+                assert!(cut.is_err(), "cut at {len}");
+            }
         }
     }
 
@@ -166,7 +248,7 @@ mod tests {
         #[test]
         fn arbitrary_records_never_panic(record: Vec<u8>) {
             let record = Bytes::from(record);
-            let _ = decode_region(record.clone());
+            let _ = RegionRecord::decode(record.clone());
             let _ = decode_apply_state(record);
         }
     }

@@ -227,6 +227,8 @@ pub(crate) fn region_error(error: RequestError) -> errorpb::Error {
                 entry_size: bytes,
             });
         }
+        // There is no field for it: the message says what is wrong.
+        RequestError::InvalidChange { .. } => {}
         RequestError::DiskFull => {
             wire.disk_full = Some(errorpb::DiskFull {
                 store_id: Vec::new(),

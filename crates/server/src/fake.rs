@@ -13,7 +13,8 @@ use futures::future::{BoxFuture, ready};
 use node::{DEFAULT_TOKEN, Identity, Members};
 use parking_lot::Mutex;
 use placement::{Bootstrap, Config, Effect, Input, Now, Placement};
-use raftstore::{Command, Mutation, Outcome, RaftMessage, RequestContext, RequestError};
+use raftstore::op::split;
+use raftstore::{Admin, Command, Mutation, Outcome, RaftMessage, RequestContext, RequestError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -259,6 +260,7 @@ impl State {
                     Mutation::DeleteRange { start, .. } => start,
                 }),
             Command::CompareAndSwap { key, .. } => Some(key).filter(|key| !range.contains(key)),
+            Command::Admin(_) => None,
         };
         match outside {
             None => Ok(()),
@@ -336,6 +338,11 @@ impl Backend for FakeNode {
                 value,
                 now_ms,
             } => Ok(state.swap(&key, expected, value, now_ms)),
+            Command::Admin(Admin::Split(cuts)) => {
+                let parts = split::parts(&state.region, &cuts)?;
+                state.region = parts.last().expect("a split has parts").clone();
+                Ok(Outcome::Split(parts))
+            }
         }
     }
 

@@ -169,7 +169,12 @@ impl Life {
         let found = recovered.replicas.iter();
         let regions: Vec<Region> = found.map(|(peer, _)| peer.region().clone()).collect();
 
-        let state = Store::new(identified.identity.store_id, regions.clone(), REPORT_TICKS);
+        let state = Store::new(
+            identified.identity.store_id,
+            regions.clone(),
+            recovered.tombstones,
+            REPORT_TICKS,
+        );
         let peers = system(&options.pool, StoreFsm(state), MAILBOX_BYTES_MAX, outbox)?;
         let appliers = system(&options.pool, NoControl, usize::MAX, outbox)?;
         let sim_ports = Arc::new(SimPorts(Arc::clone(outbox)));
@@ -183,6 +188,7 @@ impl Life {
             memory: options.memory.clone(),
             leaders: Leaders::default(),
             room: DiskRoom::new(Duration::ZERO),
+            peer_options: options.peer,
         };
         for (peer, applier) in recovered.replicas {
             let address = peer.region().id.get();

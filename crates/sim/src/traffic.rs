@@ -13,6 +13,7 @@ use batch_system::SendError;
 use bytes::Bytes;
 use engine::{Cf, KvEngine, KvSnapshot};
 use node::{Delivery, PeerMessage};
+use raft::eraftpb::Message;
 use raftstore::peer::Input;
 use raftstore::{Outcome, RaftMessage, Reply, RequestContext, RequestError};
 use types::{PeerId, RegionId, RequestId, Space};
@@ -63,10 +64,10 @@ impl World {
         }
         for at_us in arrivals {
             let envelope = Envelope {
-                region: message.region_id,
-                from: message.from,
-                to: message.to,
-                epoch: message.epoch,
+                outside: RaftMessage {
+                    message: Message::default(),
+                    ..message.clone()
+                },
                 body: body.clone(),
             };
             self.at(at_us, Event::Deliver(Box::new(envelope)));
@@ -79,20 +80,15 @@ impl World {
     }
 
     pub(crate) fn deliver(&mut self, envelope: Envelope) {
-        let store = envelope.to.store_id.get() as usize - 1;
-        let Envelope {
-            region,
-            from,
-            to,
-            epoch,
-            body,
-        } = envelope;
+        let Envelope { outside, body } = envelope;
+        let (region, from) = (outside.region_id, outside.from);
+        let store = outside.to.store_id.get() as usize - 1;
         let number = store + 1;
         let Some(life) = &self.stores[store].life else {
             self.note(format_args!("s{number} is not there for r{region}"));
             return;
         };
-        let message = match RaftMessage::decode_body(region, from, to, epoch, &body) {
+        let message = match outside.decode_body(&body) {
             Ok(message) => message,
             Err(error) => {
                 let from = from.store_id;
@@ -241,6 +237,9 @@ impl World {
                 }
                 Err(_) => self.violate(format_args!("{request} saw a value that is not ours")),
             },
+            Ok(Reply::Command(Outcome::Split(_) | Outcome::Changed(_))) => {
+                self.violate(format_args!("{request} asked for no change of its Region"));
+            }
             Ok(Reply::ReadReady(region)) => {
                 let found = self.clients.keys().regions().iter();
                 let region = found.take_while(|known| known.id != region.id).count();

@@ -18,9 +18,10 @@ use crate::store::SimStore;
 use crate::trace::Trace;
 use bytes::Bytes;
 use node::{Configured, DEFAULT_TOKEN, Members};
+use raftstore::RaftMessage;
 use std::collections::BTreeMap;
 use std::fmt;
-use types::{ApiVersion, Epoch, Peer, PeerId, RegionId, RequestId};
+use types::{ApiVersion, PeerId, RegionId, RequestId};
 
 /// Stores of the cluster.
 pub(crate) const STORES: usize = 3;
@@ -83,13 +84,10 @@ pub(crate) enum Event {
     },
 }
 
-/// A Raft message under way.
+/// A Raft message under way: its envelope, and Raft's own message as it travels.
 #[derive(Debug)]
 pub(crate) struct Envelope {
-    pub(crate) region: RegionId,
-    pub(crate) from: Peer,
-    pub(crate) to: Peer,
-    pub(crate) epoch: Epoch,
+    pub(crate) outside: RaftMessage,
     pub(crate) body: Bytes,
 }
 

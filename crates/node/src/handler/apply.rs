@@ -2,7 +2,8 @@
 //!
 //! **Crash.** The batch is atomic and holds each Region's applied index, so a crash before it leaves
 //! the entries to be applied again, and a crash after it leaves nothing to do. The batch is not
-//! synced: the Raft log, which was, can rebuild it.
+//! synced: the Raft log, which was, can rebuild it. Only where a replica is removed it is, since its
+//! log goes next.
 //!
 //! **Invariants.** A reply leaves after the write it speaks of can be read. One that follows a
 //! failed write does not leave at all: the handler panics.
@@ -13,16 +14,19 @@ use crate::room::{DiskRoom, Insisted};
 use batch_system::{Batch, Handler, Inbox, RoundInfo};
 use bytes::Bytes;
 use engine::{Cf, Durability, KvBatch, KvEngine};
-use raftstore::RequestError;
-use raftstore::apply::{Answer, ApplyStore};
+use raftstore::apply::{Applied, Applier, ApplyStore};
 use raftstore::peer::Input;
+use raftstore::state::Tombstone;
+use raftstore::{ApplyTask, RequestError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One poller's handler.
 pub struct ApplyHandler<K: KvEngine> {
     round: Round<K>,
-    answers: Vec<Answer>,
+    out: Applied,
+    /// Replicas that the round removes.
+    destroyed: Vec<Tombstone>,
     /// Regions of the round and the index each has come to.
     applied: Vec<(u64, u64, Arc<AppliedMark>)>,
     /// What the round applies, as it was counted.
@@ -40,7 +44,8 @@ impl<K: KvEngine> ApplyHandler<K> {
                 room: ports.room.clone(),
                 unwritten: None,
             },
-            answers: Vec::new(),
+            out: Applied::default(),
+            destroyed: Vec::new(),
             applied: Vec::new(),
             taken_bytes: 0,
             ports,
@@ -49,11 +54,23 @@ impl<K: KvEngine> ApplyHandler<K> {
 }
 
 impl<K: KvEngine> ApplyHandler<K> {
+    fn apply(&mut self, applier: &mut Applier, task: ApplyTask) {
+        let region = task.region_id;
+        self.taken_bytes += task.size_bytes();
+        let result = applier.apply(task.entries, &mut self.round, &mut self.out);
+        if let Err(error) = result {
+            tracing::error!(%region, %error, "can't be applied: the store stops");
+            panic!("Region {region} can't be applied: {error:?}");
+        }
+    }
+
     /// The store stops and the round is not written: the next start applies it from the log.
     fn give_up(&mut self) {
         self.round.batch.clear();
         self.applied.clear();
-        for (request, _) in self.answers.drain(..) {
+        self.destroyed.clear();
+        self.out.changes.clear();
+        for (request, _) in self.out.answers.drain(..) {
             let undetermined = Err(RequestError::Undetermined);
             self.ports.replies.complete(request, undetermined);
         }
@@ -66,24 +83,34 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
     fn handle_control(&mut self, _control: &mut NoControl, _inbox: &mut Inbox<'_, NoMessage>) {}
 
     fn handle_normal(&mut self, fsm: &mut ApplyFsm, inbox: &mut Inbox<'_, ApplyMessage>) {
-        let applier = &mut fsm.applier;
-        while let Some(ApplyMessage(task)) = inbox.pop() {
-            let region = task.region_id;
-            self.taken_bytes += task.size_bytes();
-            let result = applier.apply(task.entries, &mut self.round, &mut self.answers);
-            if let Err(error) = result {
-                tracing::error!(%region, %error, "can't be applied: the store stops");
-                panic!("Region {region} can't be applied: {error:?}");
+        let changes = self.out.changes.len();
+        while let Some(message) = inbox.pop() {
+            match message {
+                ApplyMessage::Entries(task) => self.apply(&mut fsm.applier, task),
+                ApplyMessage::Destroy(tombstone) => {
+                    fsm.applier.destroy(tombstone, &mut self.round);
+                    fsm.is_stopped = true;
+                    self.destroyed.push(tombstone);
+                }
             }
         }
-        applier.finish_round(&mut self.round);
-        let index = applier.state().applied_index;
+        fsm.applier.finish_round(&mut self.round);
+        for _ in changes..self.out.changes.len() {
+            fsm.mark.count_change();
+        }
+        let index = fsm.applier.state().applied_index;
         let mark = Arc::clone(&fsm.mark);
-        self.applied.push((applier.region().id.get(), index, mark));
+        let region = fsm.applier.region().id.get();
+        self.applied.push((region, index, mark));
     }
 
     fn end(&mut self, _batch: &mut Batch<'_, ApplyFsm>) {
-        let written = self.round.write().unwrap_or_else(|error| {
+        // The log of what is destroyed goes next, and nothing could rebuild this then.
+        let durability = match self.destroyed.is_empty() {
+            true => Durability::Buffered,
+            false => Durability::Synced,
+        };
+        let written = self.round.write(durability).unwrap_or_else(|error| {
             tracing::error!(%error, "the key-value engine can't be written: the store stops");
             panic!("the key-value engine can't be written: {error:?}");
         });
@@ -94,7 +121,12 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
         }
         let taken_bytes = std::mem::take(&mut self.taken_bytes);
         self.ports.memory.unapplied.release(taken_bytes);
-        for (request, result) in self.answers.drain(..) {
+        for change in self.out.changes.drain(..) {
+            let region = change.region_id.get();
+            let message = PeerMessage(Input::Changed(change));
+            let _ = self.ports.peers.force_send(region, message);
+        }
+        for (request, result) in self.out.answers.drain(..) {
             self.ports.replies.complete(request, result);
         }
         for (region, index, mark) in self.applied.drain(..) {
@@ -102,6 +134,11 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
                 let message = PeerMessage(Input::Applied { index });
                 let _ = self.ports.peers.force_send(region, message);
             }
+        }
+        for tombstone in self.destroyed.drain(..) {
+            let region = tombstone.region_id.get();
+            let message = PeerMessage(Input::Destroyed(tombstone));
+            let _ = self.ports.peers.force_send(region, message);
         }
     }
 }
@@ -144,11 +181,11 @@ impl Unwritten {
 }
 
 impl<K: KvEngine> Round<K> {
-    fn write(&mut self) -> engine::Result<Insisted> {
+    fn write(&mut self, durability: Durability) -> engine::Result<Insisted> {
         if self.batch.is_empty() {
             return Ok(Insisted::Written);
         }
-        let write = || self.engine.write(&mut self.batch, Durability::Buffered);
+        let write = || self.engine.write(&mut self.batch, durability);
         self.room.insist("the key-value engine", write)
     }
 }
@@ -157,7 +194,7 @@ impl<K: KvEngine> ApplyStore for Round<K> {
     fn begin_reads(&mut self) -> engine::Result<()> {
         if self.unwritten.is_none() {
             // If it is given up, what the round reads from here on is not written either.
-            let _ = self.write()?;
+            let _ = self.write(Durability::Buffered)?;
             self.unwritten = Some(Unwritten::default());
         }
         Ok(())
@@ -221,7 +258,10 @@ mod tests {
         round.delete(Cf::Default, b"z");
         assert_eq!(read(&mut round, b"a").unwrap(), "after");
         assert_eq!(engine.get(Cf::Default, b"b").unwrap(), None);
-        assert_eq!(round.write().unwrap(), Insisted::Written);
+        assert_eq!(
+            round.write(Durability::Buffered).unwrap(),
+            Insisted::Written
+        );
         assert_eq!(engine.get(Cf::Default, b"a").unwrap().unwrap(), "after");
     }
 }

@@ -8,14 +8,16 @@
 //! **Invariants.** After a log write that failed, or once a Peer contradicts what it promised, nothing
 //! more is sent: the handler panics, and the owner's panic policy decides (the process ends).
 
-use crate::fsm::{ApplyMessage, PeerFsm, PeerMessage, StoreFsm, StoreMessage};
+use crate::fsm::{ApplyMessage, PeerFsm, PeerMessage, StoreFsm, StoreMessage, actors};
 use crate::memory::is_over;
 use crate::ports::Ports;
+use crate::recover::create_replica;
 use crate::room::Insisted;
-use batch_system::{Batch, Handler, Inbox, RoundInfo};
+use batch_system::{Batch, Handler, Inbox, RegisterError, RoundInfo};
 use engine::{Durability, RaftLog, RaftLogBatch};
 use placement::{RegionHeartbeat, StoreStats};
 use raftstore::peer::Input;
+use raftstore::state::Tombstone;
 use raftstore::store;
 use raftstore::{ApplyTask, Effect, FetchEntries, Leadership, LogWrite};
 use types::RegionId;
@@ -30,6 +32,8 @@ pub struct PeerHandler<L: RaftLog> {
     written: Vec<(usize, u64)>,
     handled: usize,
     effects: Vec<Effect>,
+    /// Replicas whose log the batch removes.
+    removed: Vec<Tombstone>,
     ports: Ports,
 }
 
@@ -43,6 +47,7 @@ impl<L: RaftLog> PeerHandler<L> {
             written: Vec::new(),
             handled: 0,
             effects: Vec::new(),
+            removed: Vec::new(),
             ports,
         }
     }
@@ -66,6 +71,16 @@ impl<L: RaftLog> PeerHandler<L> {
                 Effect::Send(message) => self.ports.transport.send(*message),
                 Effect::Persist(write) => self.persist(position, &write),
                 Effect::Apply(task) => self.apply(task),
+                Effect::Destroy(tombstone) => {
+                    let (region, message) = (tombstone.region_id, ApplyMessage::Destroy(tombstone));
+                    let _ = self.ports.appliers.force_send(region.get(), message);
+                }
+                Effect::RemoveLog(tombstone) => {
+                    self.batch.remove(tombstone.region_id);
+                    self.removed.push(tombstone);
+                }
+                Effect::Split(split) => self.tell_store(store::Input::Split(split)),
+                Effect::Reshaped(region) => self.tell_store(store::Input::Reshaped(region)),
                 Effect::Fetch(fetch) => self.fetch(&fetch),
                 Effect::Reply(request, result) => self.ports.replies.complete(request, result),
                 Effect::Heartbeat(heartbeat) => self.report(heartbeat),
@@ -91,7 +106,11 @@ impl<L: RaftLog> PeerHandler<L> {
         let unapplied = &self.ports.memory.unapplied;
         unapplied.force_acquire(bytes);
         // The appliers live as long as the Peers; at a shutdown the log has it.
-        if let Err(_refused) = self.ports.appliers.force_send(region, ApplyMessage(task)) {
+        if let Err(_refused) = self
+            .ports
+            .appliers
+            .force_send(region, ApplyMessage::Entries(task))
+        {
             unapplied.release(bytes);
         }
     }
@@ -147,8 +166,59 @@ impl<L: RaftLog> PeerHandler<L> {
         );
         self.ports.observer.leadership(&leadership);
         self.ports.leaders.set(leadership.clone());
-        let input = store::Input::Leadership(leadership);
+        self.tell_store(store::Input::Leadership(leadership));
+    }
+
+    fn tell_store(&self, input: store::Input) {
         let _ = self.ports.peers.force_send_control(StoreMessage(input));
+    }
+
+    /// Makes a replica of what is on disk for it. The store is the only one who asks for that, so
+    /// nobody else registers it at the same time; but the replica before it may be on its way out.
+    fn create(&self, create: store::Create) {
+        let Ports {
+            peers, appliers, ..
+        } = &self.ports;
+        let address = create.region.id.get();
+        let (peer, applier) = create_replica(&self.log, &create, &self.ports.peer_options)
+            .unwrap_or_else(|error| panic!("Region {address} can't be created: {error}"));
+        let (peer, applier) = actors(peer, applier);
+        match appliers.register(address, applier) {
+            Ok(()) => {}
+            Err(RegisterError::Duplicate(_)) => {
+                return self.tell_store(store::Input::CreateAgain(create));
+            }
+            Err(RegisterError::Stopped(_)) => return,
+        }
+        match peers.register(address, peer) {
+            Ok(()) => {}
+            Err(RegisterError::Duplicate(_)) => {
+                appliers.close(address);
+                return self.tell_store(store::Input::CreateAgain(create));
+            }
+            Err(RegisterError::Stopped(_)) => return,
+        }
+        tracing::info!(region = address, peer = %create.me.id, "made a replica");
+        if create.campaigns {
+            let _ = peers.force_send(address, PeerMessage(Input::Campaign));
+        }
+        if let Some(message) = create.message {
+            let _ = peers.send(address, PeerMessage(Input::Message(message)));
+        }
+    }
+
+    /// The logs of removed replicas are gone, durably.
+    fn bury_removed(&mut self) {
+        for tombstone in std::mem::take(&mut self.removed) {
+            tracing::info!(
+                region = %tombstone.region_id,
+                peer = %tombstone.peer_id,
+                conf_ver = tombstone.epoch.conf_ver,
+                "removed a replica"
+            );
+            self.ports.leaders.remove(tombstone.region_id);
+            self.tell_store(store::Input::Removed(tombstone));
+        }
     }
 
     fn report(&self, heartbeat: raftstore::RegionHeartbeat) {
@@ -158,7 +228,8 @@ impl<L: RaftLog> PeerHandler<L> {
                 region: heartbeat.region,
                 leader: heartbeat.leader.id,
                 term: heartbeat.term,
-                ..RegionHeartbeat::default()
+                down_peers: heartbeat.down_peers,
+                pending_peers: heartbeat.pending_peers,
             });
         }
     }
@@ -199,6 +270,7 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
                         ..StoreStats::default()
                     });
                 }
+                store::Effect::Create(create) => self.create(create),
             }
         }
     }
@@ -206,9 +278,11 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
     fn handle_normal(&mut self, fsm: &mut PeerFsm, inbox: &mut Inbox<'_, PeerMessage>) {
         let peer = &mut fsm.peer;
         peer.set_apply_behind(is_over(&self.ports.memory.unapplied));
-        let index = fsm.mark.index();
-        peer.step(Input::Applied { index }, &mut self.effects);
+        if let Some(index) = fsm.mark.index_after(fsm.changes_heard) {
+            peer.step(Input::Applied { index }, &mut self.effects);
+        }
         while let Some(PeerMessage(input)) = inbox.pop() {
+            fsm.changes_heard += u64::from(matches!(input, Input::Changed(_)));
             peer.step(input, &mut self.effects);
         }
         self.finish_round(self.handled, fsm);
@@ -223,8 +297,10 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
             if self.write_log() == Insisted::GaveUp {
                 self.batch.clear();
                 self.writes.clear();
+                self.removed.clear();
                 return;
             }
+            self.bury_removed();
             let mut writes = std::mem::replace(&mut self.writes, std::mem::take(&mut self.written));
             for (position, number) in writes.drain(..) {
                 let (_, fsm) = batch

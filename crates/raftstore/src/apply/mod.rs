@@ -8,23 +8,30 @@
 //! Replies are released by the caller after that batch is written.
 //!
 //! **Invariants.** Entries come without gaps. The applied index never goes back. A command that was
-//! checked against another epoch than the Region's present one has no effect.
+//! checked against another epoch than the Region's present one has no effect. Once its replica is
+//! removed, an applier applies nothing any more.
 //!
-//! **Not here.** The engine: the applier writes through [`ApplyStore`]. Known gap: changes of
-//! membership and shape (no replica proposes them yet) are refused as an error.
+//! **Not here.** The engine: the applier writes through [`ApplyStore`]. The rules of each change of the
+//! Region itself (`op`).
 
+use crate::admin::{Admin, Cut, PeerChange, PeerChanges};
 use crate::codec::DecodeError;
 use crate::command::{BatchReader, Logged, Mutation, Outcome};
 use crate::effect::{ApplyEntry, Reply};
 use crate::error::RequestError;
-use crate::state::encode_apply_state;
+use crate::op::{conf_change, split};
+use crate::peer::conf_change_context;
+use crate::state::{RegionRecord, Tombstone, encode_apply_state};
 use bytes::Bytes;
 use engine::Cf;
 use thiserror::Error;
 use types::{
-    ApplyState, CodecError, EntryKind, LogEntry, RawValue, Region, RequestId, Space, keys,
+    ApplyState, CodecError, EntryKind, Epoch, LogEntry, RawValue, Region, RegionId, RequestId,
+    Space, StoreId, keys,
 };
 
+#[cfg(test)]
+pub(crate) mod map;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +52,41 @@ pub trait ApplyStore {
 
 /// The answer to one request.
 pub type Answer = (RequestId, Result<Reply, RequestError>);
+
+/// What a round of one applier brings: for others to hear once its writes can be read.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// In the order of the commands.
+    pub answers: Vec<Answer>,
+    /// In the order of the entries.
+    pub changes: Vec<RegionChange>,
+}
+
+/// The Region is another since an entry. Its Peer has to hear of it before it hears that the entry is
+/// applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionChange {
+    /// The Region.
+    pub region_id: RegionId,
+    /// The entry.
+    pub index: u64,
+    /// What it did.
+    pub change: Change,
+}
+
+/// What an entry changed beside data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The Region was cut into these, in the order of their keys; the last one is what is left of it.
+    Split(Vec<Region>),
+    /// Its membership is that of this shape now.
+    Peers {
+        /// What was asked for.
+        changes: Vec<PeerChange>,
+        /// What came of it.
+        region: Region,
+    },
+}
 
 /// Why an entry could not be applied. The replica contradicts its log: the store must stop.
 #[derive(Debug, Error)]
@@ -76,9 +118,9 @@ pub enum ApplyError {
         #[source]
         source: engine::Error,
     },
-    /// A kind of entry that this program does not apply.
-    #[error("entry {index} is a change of membership, which this version does not know")]
-    Unsupported {
+    /// A change of membership that says nothing.
+    #[error("entry {index} is a change of membership that can't be read")]
+    ConfChange {
         /// Its index.
         index: u64,
     },
@@ -88,6 +130,7 @@ pub enum ApplyError {
 #[derive(Debug)]
 pub struct Applier {
     region: Region,
+    store_id: StoreId,
     space: Space,
     state: ApplyState,
     is_dirty: bool,
@@ -96,11 +139,12 @@ pub struct Applier {
 }
 
 impl Applier {
-    /// An applier that continues at `state`.
-    pub fn new(region: Region, state: ApplyState) -> Self {
+    /// An applier on the store `store_id` that continues at `state`.
+    pub fn new(region: Region, store_id: StoreId, state: ApplyState) -> Self {
         Self {
             space: Space::of(region.id),
             region,
+            store_id,
             state,
             is_dirty: false,
             key: Vec::new(),
@@ -122,9 +166,14 @@ impl Applier {
         &mut self,
         entries: Vec<ApplyEntry>,
         store: &mut impl ApplyStore,
-        answers: &mut Vec<Answer>,
+        out: &mut Applied,
     ) -> Result<(), ApplyError> {
         for ApplyEntry { entry, requests } in entries {
+            if self.is_removed() {
+                let gone = |request| (request, Err(self.not_found()));
+                out.answers.extend(requests.into_iter().map(gone));
+                continue;
+            }
             assert_eq!(
                 entry.index,
                 self.state.applied_index + 1,
@@ -132,10 +181,10 @@ impl Applier {
                 self.region.id
             );
             let (index, term) = (entry.index, entry.term);
-            self.apply_entry(entry, requests, store, answers)?;
+            self.apply_entry(entry, requests, store, out)?;
             self.state.applied_index = index;
             self.state.applied_term = term;
-            self.is_dirty = true;
+            self.is_dirty = !self.is_removed();
         }
         Ok(())
     }
@@ -150,16 +199,30 @@ impl Applier {
         store.put(Cf::Raft, &key, &encode_apply_state(&self.state));
     }
 
+    /// Whether the Region has no replica here any more.
+    fn is_removed(&self) -> bool {
+        self.region.peer_on(self.store_id).is_none()
+    }
+
+    fn not_found(&self) -> RequestError {
+        RequestError::RegionNotFound {
+            region_id: self.region.id,
+        }
+    }
+
     fn apply_entry(
         &mut self,
         entry: LogEntry,
         requests: Vec<RequestId>,
         store: &mut impl ApplyStore,
-        answers: &mut Vec<Answer>,
+        out: &mut Applied,
     ) -> Result<(), ApplyError> {
         let index = entry.index;
         if entry.kind != EntryKind::Normal {
-            return Err(ApplyError::Unsupported { index });
+            let result = self.change_peers(&entry, store, &mut out.changes)?;
+            let answers = requests.into_iter().map(|id| (id, result.clone()));
+            out.answers.extend(answers);
+            return Ok(());
         }
         if entry.data.is_empty() {
             // A new leader's first entry.
@@ -171,25 +234,22 @@ impl Applier {
         if reader.reads() {
             self.begin_reads(index, store)?;
         }
-        let is_current = reader.epoch().version == self.region.epoch.version;
+        let epoch = reader.epoch();
+        let is_current = epoch.version == self.region.epoch.version;
         let mut requests = requests.into_iter();
         while let Some(command) = reader.next().map_err(unreadable)? {
-            let result = match is_current {
-                true => Ok(Reply::Command(self.execute(
-                    index,
-                    command,
-                    &mut reader,
-                    store,
-                )?)),
-                false => {
+            let result = match command {
+                Logged::Admin(admin) => self.administer(index, epoch, &admin, store, out),
+                command if is_current => self
+                    .execute(index, command, &mut reader, store)
+                    .map(|outcome| Ok(Reply::Command(outcome)))?,
+                command => {
                     reader.skip(&command).map_err(unreadable)?;
-                    Err(RequestError::EpochNotMatch {
-                        current: vec![self.region.clone()],
-                    })
+                    Err(self.epoch_not_match())
                 }
             };
             if let Some(request) = requests.next() {
-                answers.push((request, result));
+                out.answers.push((request, result));
             }
         }
         assert!(
@@ -197,6 +257,108 @@ impl Applier {
             "more requests than commands in entry {index}"
         );
         Ok(())
+    }
+
+    fn epoch_not_match(&self) -> RequestError {
+        RequestError::EpochNotMatch {
+            current: vec![self.region.clone()],
+        }
+    }
+
+    fn administer(
+        &mut self,
+        index: u64,
+        epoch: Epoch,
+        admin: &Admin,
+        store: &mut impl ApplyStore,
+        out: &mut Applied,
+    ) -> Result<Reply, RequestError> {
+        match admin {
+            Admin::Split(cuts) => {
+                let parts = self.split(epoch, cuts, store)?;
+                out.changes.push(RegionChange {
+                    region_id: self.region.id,
+                    index,
+                    change: Change::Split(parts.clone()),
+                });
+                Ok(Reply::Command(Outcome::Split(parts)))
+            }
+        }
+    }
+
+    fn split(
+        &mut self,
+        epoch: Epoch,
+        cuts: &[Cut],
+        store: &mut impl ApplyStore,
+    ) -> Result<Vec<Region>, RequestError> {
+        // The Peers of the new Regions were named for just these Peers.
+        if epoch != self.region.epoch {
+            return Err(self.epoch_not_match());
+        }
+        let parts = split::parts(&self.region, cuts)?;
+        split::write(&parts, store);
+        self.region = parts.last().expect("a split has parts").clone();
+        Ok(parts)
+    }
+
+    fn change_peers(
+        &mut self,
+        entry: &LogEntry,
+        store: &mut impl ApplyStore,
+        changes: &mut Vec<RegionChange>,
+    ) -> Result<Result<Reply, RequestError>, ApplyError> {
+        let index = entry.index;
+        let context = conf_change_context(&entry.data).ok_or(ApplyError::ConfChange { index })?;
+        let asked =
+            PeerChanges::decode(context).map_err(|source| ApplyError::Entry { index, source })?;
+        if asked.epoch.conf_ver != self.region.epoch.conf_ver {
+            return Ok(Err(self.epoch_not_match()));
+        }
+        let region = match conf_change::changed(&self.region, &asked.changes) {
+            Ok(region) => region,
+            Err(error) => return Ok(Err(error)),
+        };
+        let before = std::mem::replace(&mut self.region, region.clone());
+        match before.peer_on(self.store_id) {
+            Some(me) if self.is_removed() => {
+                let tombstone = Tombstone {
+                    region_id: region.id,
+                    epoch: region.epoch,
+                    peer_id: me.id,
+                };
+                self.destroy(tombstone, store);
+            }
+            _ => split::put_shape(&region, store),
+        }
+        changes.push(RegionChange {
+            region_id: region.id,
+            index,
+            change: Change::Peers {
+                changes: asked.changes,
+                region: region.clone(),
+            },
+        });
+        Ok(Ok(Reply::Command(Outcome::Changed(region))))
+    }
+
+    /// Removes the replica: its data and its state go, and the tombstone stays. Nothing is applied after
+    /// it. Before the log is removed, this has to be written synced.
+    pub fn destroy(&mut self, tombstone: Tombstone, store: &mut impl ApplyStore) {
+        let range = &self.region.range;
+        // An uninitialised replica has neither a range nor data.
+        if !self.region.peers.is_empty() {
+            let (start, end) = (self.space.key(&range.start), self.space.end_key(&range.end));
+            for cf in [Cf::Default, Cf::Lock, Cf::Write] {
+                store.delete_range(cf, &start, &end);
+            }
+        }
+        store.delete(Cf::Raft, &keys::apply_state_key(tombstone.region_id));
+        let record = RegionRecord::Tombstone(tombstone).encode();
+        let key = keys::region_state_key(tombstone.region_id);
+        store.put(Cf::Raft, &key, &record);
+        self.region.peers.clear();
+        self.is_dirty = false;
     }
 
     /// Closes what the round has written so far with the index it belongs to: a command that reads
@@ -246,6 +408,7 @@ impl Applier {
                     previous,
                 })
             }
+            Logged::Admin(_) => unreachable!("it is not a command about data"),
         }
     }
 

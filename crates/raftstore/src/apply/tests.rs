@@ -1,21 +1,11 @@
 //! What entries do to the state, over a map instead of an engine.
 
 use super::*;
+use crate::admin::PeerChangeKind;
+use crate::apply::map::Map;
 use crate::command::{BatchEncoder, Command};
-use crate::state::decode_apply_state;
-use std::collections::BTreeMap;
-use types::{Epoch, KeyRange, RegionId, raw_value};
-
-#[derive(Default)]
-struct Map(BTreeMap<(Cf, Vec<u8>), Bytes>);
-
-impl Map {
-    fn applied_index(&mut self) -> Option<u64> {
-        let state = self.get(Cf::Raft, &keys::apply_state_key(RegionId(2)));
-        let state = state.unwrap()?;
-        Some(decode_apply_state(state).unwrap().applied_index)
-    }
-}
+use crate::peer::conf_change_data;
+use types::{KeyRange, Peer, PeerId, raw_value};
 
 /// Keeps the state as of the last `begin_reads`.
 #[derive(Default)]
@@ -47,41 +37,25 @@ impl ApplyStore for Written {
     }
 }
 
-impl ApplyStore for Map {
-    fn begin_reads(&mut self) -> engine::Result<()> {
-        Ok(())
-    }
-
-    fn get(&mut self, cf: Cf, key: &[u8]) -> engine::Result<Option<Bytes>> {
-        Ok(self.0.get(&(cf, key.to_vec())).cloned())
-    }
-
-    fn put(&mut self, cf: Cf, key: &[u8], value: &[u8]) {
-        self.0
-            .insert((cf, key.to_vec()), Bytes::copy_from_slice(value));
-    }
-
-    fn delete(&mut self, cf: Cf, key: &[u8]) {
-        self.0.remove(&(cf, key.to_vec()));
-    }
-
-    fn delete_range(&mut self, cf: Cf, start: &[u8], end: &[u8]) {
-        self.0
-            .retain(|(at, key), _| *at != cf || &key[..] < start || &key[..] >= end);
-    }
-}
-
 const EPOCH: Epoch = Epoch {
     conf_ver: 1,
     version: 1,
 };
+
+fn voter(id: u64) -> Peer {
+    Peer {
+        id: PeerId(id),
+        store_id: StoreId(id),
+        ..Peer::default()
+    }
+}
 
 fn applier() -> Applier {
     let region = Region {
         id: RegionId(2),
         range: KeyRange::default(),
         epoch: EPOCH,
-        peers: vec![],
+        peers: [1, 2, 3].map(voter).into(),
     };
     let state = ApplyState {
         applied_index: 5,
@@ -89,7 +63,7 @@ fn applier() -> Applier {
         truncated_index: 5,
         truncated_term: 5,
     };
-    Applier::new(region, state)
+    Applier::new(region, StoreId(1), state)
 }
 
 fn entry(index: u64, epoch: Epoch, commands: &[Command]) -> ApplyEntry {
@@ -145,23 +119,23 @@ fn outcome(answer: &Answer) -> (bool, Option<&[u8]>) {
 
 #[test]
 fn the_writes_of_a_round_and_its_index_are_in_one_batch() {
-    let (mut applier, mut map, mut answers) = (applier(), Map::default(), vec![]);
+    let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
     let write = Command::Write(vec![put("a", "1"), put("b", "2")]);
     applier
-        .apply(vec![entry(6, EPOCH, &[write])], &mut map, &mut answers)
+        .apply(vec![entry(6, EPOCH, &[write])], &mut map, &mut out)
         .unwrap();
     applier.finish_round(&mut map);
     assert_eq!(map.get(Cf::Default, b"za").unwrap().unwrap(), "1");
     assert_eq!(map.applied_index(), Some(6));
     assert_eq!(
-        answers,
+        out.answers,
         [(RequestId(60), Ok(Reply::Command(Outcome::Written)))]
     );
 }
 
 #[test]
 fn a_swap_sees_the_writes_before_it_and_an_expired_value_as_absent() {
-    let (mut applier, mut map, mut answers) = (applier(), Map::default(), vec![]);
+    let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
     let commands = [
         swap("k", None, raw_value::encode(b"v1", Some(100)), 50_000),
         swap("k", None, raw_value::encode(b"no", None), 50_000),
@@ -169,9 +143,9 @@ fn a_swap_sees_the_writes_before_it_and_an_expired_value_as_absent() {
         swap("k", None, raw_value::encode(b"v3", None), 60_000),
     ];
     applier
-        .apply(vec![entry(6, EPOCH, &commands)], &mut map, &mut answers)
+        .apply(vec![entry(6, EPOCH, &commands)], &mut map, &mut out)
         .unwrap();
-    let outcomes: Vec<_> = answers.iter().map(outcome).collect();
+    let outcomes: Vec<_> = out.answers.iter().map(outcome).collect();
     assert_eq!(
         outcomes,
         [
@@ -185,18 +159,18 @@ fn a_swap_sees_the_writes_before_it_and_an_expired_value_as_absent() {
 
 #[test]
 fn a_command_of_another_epoch_has_no_effect() {
-    let (mut applier, mut map, mut answers) = (applier(), Map::default(), vec![]);
+    let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
     let old = Epoch {
         version: 0,
         ..EPOCH
     };
     let write = Command::Write(vec![put("a", "1")]);
     applier
-        .apply(vec![entry(6, old, &[write])], &mut map, &mut answers)
+        .apply(vec![entry(6, old, &[write])], &mut map, &mut out)
         .unwrap();
     assert!(map.0.is_empty());
     assert!(matches!(
-        answers[0].1,
+        out.answers[0].1,
         Err(RequestError::EpochNotMatch { .. })
     ));
     assert_eq!(applier.state().applied_index, 6, "but it is applied");
@@ -204,7 +178,7 @@ fn a_command_of_another_epoch_has_no_effect() {
 
 #[test]
 fn a_range_deletion_to_the_end_stays_inside_the_client_key_space() {
-    let (mut applier, mut map, mut answers) = (applier(), Map::default(), vec![]);
+    let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
     map.put(Cf::Default, b"{outside", b"stays");
     let write = Command::Write(vec![
         put("a", "1"),
@@ -216,7 +190,7 @@ fn a_range_deletion_to_the_end_stays_inside_the_client_key_space() {
         },
     ]);
     applier
-        .apply(vec![entry(6, EPOCH, &[write])], &mut map, &mut answers)
+        .apply(vec![entry(6, EPOCH, &[write])], &mut map, &mut out)
         .unwrap();
     let left: Vec<_> = map.0.keys().map(|(_, key)| key.as_slice()).collect();
     assert_eq!(left, [&b"za"[..], b"{outside"]);
@@ -224,31 +198,143 @@ fn a_range_deletion_to_the_end_stays_inside_the_client_key_space() {
 
 #[test]
 fn an_entry_that_cannot_be_read_is_an_error_that_names_it() {
-    let (mut applier, mut map, mut answers) = (applier(), Map::default(), vec![]);
+    let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
     let mut damaged = entry(6, EPOCH, &[]);
     damaged.entry.data = Bytes::from_static(b"\x01\x00\x01\x01\x09");
-    let result = applier.apply(vec![damaged], &mut map, &mut answers);
+    let result = applier.apply(vec![damaged], &mut map, &mut out);
     assert!(matches!(result, Err(ApplyError::Entry { index: 6, .. })));
 }
 
 #[test]
 #[should_panic(expected = "a gap in the entries")]
 fn a_gap_in_the_log_stops_the_replica() {
-    let (mut applier, mut map, mut answers) = (applier(), Map::default(), vec![]);
-    let _ = applier.apply(vec![entry(7, EPOCH, &[])], &mut map, &mut answers);
+    let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
+    let _ = applier.apply(vec![entry(7, EPOCH, &[])], &mut map, &mut out);
 }
 
 #[test]
 fn what_is_written_out_before_a_read_carries_the_index_it_belongs_to() {
-    let (mut applier, mut store, mut answers) = (applier(), Written::default(), vec![]);
+    let (mut applier, mut store, mut out) = (applier(), Written::default(), Applied::default());
     let write = Command::Write(vec![put("a", "1")]);
     let swap = swap("k", None, raw_value::encode(b"v", None), 0);
     let entries = vec![
         entry(6, EPOCH, std::slice::from_ref(&write)),
         entry(7, EPOCH, &[write, swap]),
     ];
-    applier.apply(entries, &mut store, &mut answers).unwrap();
+    applier.apply(entries, &mut store, &mut out).unwrap();
     let mut at_reads = store.at_reads.unwrap();
     assert_eq!(at_reads.applied_index(), Some(6));
     assert_eq!(at_reads.get(Cf::Default, b"zk").unwrap(), None);
+}
+
+fn split(key: &'static str, region: u64) -> Command {
+    Command::Admin(Admin::Split(vec![Cut {
+        key: key.into(),
+        region_id: RegionId(region),
+        peer_ids: [1, 2, 3].map(|id| PeerId(region * 10 + id)).into(),
+    }]))
+}
+
+fn record(map: &mut Map, region: u64) -> Option<RegionRecord> {
+    let key = keys::region_state_key(RegionId(region));
+    let record = map.get(Cf::Raft, &key).unwrap();
+    record.map(|record| RegionRecord::decode(record).unwrap())
+}
+
+#[test]
+fn a_split_writes_both_shapes_and_what_was_proposed_before_it_has_no_effect_after_it() {
+    let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
+    let late = Command::Write(vec![put("a", "1")]);
+    let entries = vec![
+        entry(6, EPOCH, &[split("m", 5)]),
+        entry(7, EPOCH, &[late]),
+        entry(8, EPOCH, &[split("p", 6)]),
+    ];
+    applier.apply(entries, &mut map, &mut out).unwrap();
+    applier.finish_round(&mut map);
+    let Some(RegionRecord::Normal(new)) = record(&mut map, 5) else {
+        panic!("the new Region has a state");
+    };
+    assert_eq!(
+        (&new.range.start[..], &new.range.end[..]),
+        (&b""[..], &b"m"[..])
+    );
+    let kept = applier.region().clone();
+    assert_eq!(
+        record(&mut map, 2),
+        Some(RegionRecord::Normal(kept.clone()))
+    );
+    assert_eq!(record(&mut map, 6), None);
+    let key = keys::apply_state_key(RegionId(5));
+    assert!(map.get(Cf::Raft, &key).unwrap().is_some());
+    assert_eq!(out.changes.len(), 1);
+    assert_eq!(out.changes[0].index, 6);
+    assert_eq!(out.changes[0].change, Change::Split(vec![new, kept]));
+    for answer in &out.answers[1..] {
+        assert!(matches!(answer.1, Err(RequestError::EpochNotMatch { .. })));
+    }
+}
+
+fn removal(index: u64, peer: u64) -> ApplyEntry {
+    let asked = PeerChanges {
+        epoch: EPOCH,
+        changes: vec![PeerChange {
+            kind: PeerChangeKind::Remove,
+            peer_id: PeerId(peer),
+            store_id: StoreId(peer),
+        }],
+    };
+    ApplyEntry {
+        entry: LogEntry {
+            index,
+            term: 6,
+            kind: EntryKind::ConfChangeV2,
+            data: conf_change_data(&asked),
+        },
+        requests: vec![RequestId(index)],
+    }
+}
+
+#[test]
+fn a_removed_replica_leaves_a_tombstone_and_applies_nothing_more() {
+    let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
+    let write = || Command::Write(vec![put("a", "1")]);
+    let entries = vec![
+        entry(6, EPOCH, &[write()]),
+        removal(7, 1),
+        entry(8, EPOCH, &[split("m", 5)]),
+    ];
+    applier.apply(entries, &mut map, &mut out).unwrap();
+    applier.finish_round(&mut map);
+    let tombstone = Tombstone {
+        region_id: RegionId(2),
+        epoch: Epoch {
+            conf_ver: 2,
+            ..EPOCH
+        },
+        peer_id: PeerId(1),
+    };
+    let expected = Some(RegionRecord::Tombstone(tombstone));
+    assert_eq!(record(&mut map, 2), expected);
+    assert_eq!(map.0.len(), 1, "neither data nor a new Region");
+    applier.destroy(tombstone, &mut map);
+    applier.finish_round(&mut map);
+    assert_eq!(record(&mut map, 2), expected);
+    assert_eq!(map.0.len(), 1);
+}
+
+#[test]
+fn a_change_of_membership_is_answered_with_the_shape_and_happens_once() {
+    let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
+    let entries = vec![removal(6, 3), removal(7, 2)];
+    applier.apply(entries, &mut map, &mut out).unwrap();
+    let Ok(Reply::Command(Outcome::Changed(region))) = &out.answers[0].1 else {
+        panic!("unexpected {:?}", out.answers[0]);
+    };
+    assert_eq!(region.peers.len(), 2);
+    assert_eq!(region.epoch.conf_ver, 2);
+    assert!(matches!(
+        out.answers[1].1,
+        Err(RequestError::EpochNotMatch { .. })
+    ));
 }

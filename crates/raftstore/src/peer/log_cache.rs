@@ -79,7 +79,7 @@ impl LogCache {
         cache
     }
 
-    fn truncated_index(&self) -> u64 {
+    pub(super) fn truncated_index(&self) -> u64 {
         self.runs[0].index
     }
 

@@ -14,9 +14,14 @@
 //!    applier, or here when a later term overtakes it or this replica no longer leads for an election
 //!    timeout.
 //!
+//! **Uninitialised** is a replica that was created for a message: it knows its id and nothing of its
+//! Region, has no log, and neither votes nor campaigns before it has received a snapshot.
+//!
 //! **Not here.** What commands do (`apply`); other Regions (`store`). Known gap: no snapshots yet,
 //! so logs are not compacted.
 
+mod change;
+mod leave;
 mod log_cache;
 mod propose;
 mod raft;
@@ -26,10 +31,14 @@ mod receive;
 #[cfg(test)]
 mod tests;
 
+use crate::admin::{Admin, PeerChange};
+use crate::apply::RegionChange;
 use crate::command::Command;
 use crate::effect::{Effect, FetchEntries, Leadership, RegionHeartbeat};
 use crate::error::RequestError;
 use crate::message::RaftMessage;
+use crate::op::split;
+use crate::state::Tombstone;
 use ::raft::{GetEntriesContext, RawNode, StateRole};
 use log_cache::LogCache;
 use propose::Proposals;
@@ -40,6 +49,9 @@ use std::sync::Arc;
 use types::{Epoch, LogEntry, PeerId, Region, RegionId, RequestId};
 
 pub use log_cache::{LogInfo, TermRun};
+pub(crate) use raft::conf_change_context;
+#[cfg(test)]
+pub(crate) use raft::conf_change_data;
 
 /// What one Peer may do and hold. Names and defaults follow TiKV's `raftstore` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +76,8 @@ pub struct PeerOptions {
     pub cache_bytes_max: usize,
     /// Ticks between a leader's reports to the placement driver.
     pub report_ticks: u64,
+    /// Ticks without a message of a follower after which its leader reports it as down.
+    pub down_ticks: u64,
     /// Decides the election timeouts.
     pub seed: u64,
 }
@@ -81,6 +95,7 @@ impl Default for PeerOptions {
             apply_bytes_max: 4 << 20,
             cache_bytes_max: 8 << 20,
             report_ticks: 60,
+            down_ticks: 600,
             seed: 0,
         }
     }
@@ -115,6 +130,23 @@ pub enum Input {
         /// The command.
         command: Command,
     },
+    /// A change of membership.
+    ChangePeers {
+        /// To be answered once: with [`Outcome::Changed`](crate::Outcome::Changed) when it is applied;
+        /// a joint configuration is then entered, and left soon after.
+        request: RequestId,
+        /// Whom it addresses; both versions of its epoch count.
+        context: RequestContext,
+        /// What changes.
+        changes: Vec<PeerChange>,
+    },
+    /// Let another voter lead, if this replica does. Whether that works, leadership shows.
+    TransferLeader {
+        /// The voter.
+        to: PeerId,
+    },
+    /// Try to lead at once: the Region was cut off from one that was led here.
+    Campaign,
     /// A client's linearizable read.
     Read {
         /// To be answered once.
@@ -132,6 +164,11 @@ pub enum Input {
         /// The last applied index.
         index: u64,
     },
+    /// The applier has changed the Region, and that is visible in the key-value engine. It comes before
+    /// [`Input::Applied`] tells of the entry.
+    Changed(RegionChange),
+    /// The applier has removed the replica, durably, and left this tombstone.
+    Destroyed(Tombstone),
     /// The answer to [`FetchEntries`]; empty if the log no longer has them.
     Fetched {
         /// From [`FetchEntries`].
@@ -171,11 +208,21 @@ pub struct Peer {
     /// Since this replica led last, or since its start.
     deposed_ticks: usize,
     is_apply_behind: bool,
+    /// Senders that are members by their own account; see `receive`.
+    strangers: Vec<types::Peer>,
+    ticks: u64,
+    /// At which tick the present leadership began.
+    led_since: u64,
+    /// At which tick each Peer was heard of last, while this replica leads.
+    heard: BTreeMap<PeerId, u64>,
+    /// It was removed, and waits for its applier; see `leave`.
+    is_leaving: bool,
     is_stopped: bool,
 }
 
 impl Peer {
-    /// A replica as it was persisted. `me` is one of the Region's peers.
+    /// A replica as it was persisted. `me` is one of the Region's peers; a Region without any makes it
+    /// an uninitialised one.
     pub fn new(
         region: Region,
         me: types::Peer,
@@ -222,6 +269,11 @@ impl Peer {
             report_due_ticks: 0,
             deposed_ticks: 0,
             is_apply_behind: false,
+            strangers: Vec::new(),
+            ticks: 0,
+            led_since: 0,
+            heard: BTreeMap::new(),
+            is_leaving: false,
             is_stopped: false,
         })
     }
@@ -236,7 +288,12 @@ impl Peer {
         self.me
     }
 
-    /// Whether [`Input::Stop`] was handled.
+    /// Whether it knows its Region.
+    pub fn is_initialized(&self) -> bool {
+        !self.region.peers.is_empty()
+    }
+
+    /// Whether [`Input::Stop`] was handled, or the replica is removed.
     pub fn is_stopped(&self) -> bool {
         self.is_stopped
     }
@@ -281,6 +338,9 @@ impl Peer {
 
     /// Takes in one input. What follows from it comes with the next [`Self::finish_round`].
     pub fn step(&mut self, input: Input, out: &mut Vec<Effect>) {
+        if self.is_leaving {
+            return self.step_leaving(input, out);
+        }
         match input {
             Input::Tick => self.tick(out),
             Input::Message(message) => self.receive(message, out),
@@ -294,7 +354,18 @@ impl Peer {
                 Err(error) => out.push(Effect::Reply(request, Err(error))),
             },
             Input::Persisted { number } => self.persisted(number, out),
+            Input::ChangePeers {
+                request,
+                context,
+                changes,
+            } => self.change_peers(request, &context, changes, out),
+            Input::TransferLeader { to } => self.transfer_leader(to, out),
+            Input::Campaign => {
+                let _ = self.raw.campaign();
+            }
             Input::Applied { index } => self.applied(index, out),
+            Input::Changed(change) => self.changed(change, out),
+            Input::Destroyed(_) => unreachable!("only a replica that leaves is destroyed"),
             Input::Fetched { token, entries } => self.fetched(token, entries),
             Input::Unreachable { peer } => self.raw.report_unreachable(peer.get()),
             Input::Report => self.report_due_ticks = 0,
@@ -304,6 +375,10 @@ impl Peer {
 
     /// Turns what has been stepped since the last call into effects.
     pub fn finish_round(&mut self, out: &mut Vec<Effect>) {
+        if self.is_leaving {
+            return;
+        }
+        self.leave_joint(out);
         self.flush_batch(out);
         self.collect_ready(out);
         // Last, since a confirmation that has just come back makes room for the next one.
@@ -326,6 +401,7 @@ impl Peer {
         let timeout = raft::election_timeout_ticks(&self.options, draw);
         self.raw.raft.set_randomized_election_timeout(timeout);
         self.raw.tick();
+        self.ticks += 1;
         self.report_due_ticks = self.report_due_ticks.saturating_sub(1);
         self.deposed_ticks = match self.is_leader() {
             true => 0,
@@ -353,10 +429,16 @@ impl Peer {
             out.push(Effect::Reply(request, Err(error)));
             return;
         }
-        if self.proposals.batch_bytes() + size > self.options.append_bytes_max as usize {
+        let is_admin = matches!(command, Command::Admin(_));
+        if is_admin || self.proposals.batch_bytes() + size > self.options.append_bytes_max as usize
+        {
             self.flush_batch(out);
         }
         self.proposals.push(self.region.epoch, request, command);
+        if is_admin {
+            // What comes behind it meets another shape.
+            self.flush_batch(out);
+        }
     }
 
     fn check(&self, context: &RequestContext) -> Result<(), RequestError> {
@@ -401,6 +483,9 @@ impl Peer {
         }
         let range = &self.region.range;
         let outside = match command {
+            Command::Admin(Admin::Split(cuts)) => {
+                return split::parts(&self.region, cuts).map(|_| ());
+            }
             Command::Write(mutations) => mutations.iter().find_map(|mutation| {
                 let (start, end) = mutation.touches();
                 let inside = match end {
@@ -443,14 +528,19 @@ impl Peer {
             self.proposals.proposed(index, term, batch.requests);
             return;
         }
-        let error = match self.is_leader() && self.raw.raft.lead_transferee.is_none() {
+        let error = self.refused_proposal();
+        for request in batch.requests {
+            out.push(Effect::Reply(request, Err(error.clone())));
+        }
+    }
+
+    /// Why raft-rs has refused to propose.
+    fn refused_proposal(&self) -> RequestError {
+        match self.is_leader() && self.raw.raft.lead_transferee.is_none() {
             true => RequestError::ServerIsBusy {
                 reason: "too many bytes await their commit",
             },
             false => self.not_leader(),
-        };
-        for request in batch.requests {
-            out.push(Effect::Reply(request, Err(error.clone())));
         }
     }
 
@@ -524,24 +614,47 @@ impl Peer {
         if now == self.leadership {
             return;
         }
-        if now.is_self {
+        let place = |l: &Leadership| (l.leader.map(|peer| peer.id), l.is_self, l.term);
+        if place(&now) != place(&self.leadership) {
             self.report_due_ticks = 0;
+            self.heard.clear();
+            self.led_since = self.ticks;
+            // raft-rs has forgotten the confirmations of earlier terms.
+            let error = self.not_leader();
+            self.reads.fail(&error, out);
         }
-        // raft-rs has forgotten the confirmations of earlier terms.
-        let error = self.not_leader();
-        self.reads.fail(&error, out);
         out.push(Effect::Leadership(now.clone()));
         self.leadership = now;
     }
 
     fn report(&mut self, out: &mut Vec<Effect>) {
-        if self.is_leader() && self.report_due_ticks == 0 {
-            self.report_due_ticks = self.options.report_ticks;
-            out.push(Effect::Heartbeat(RegionHeartbeat {
-                region: Region::clone(&self.region),
-                leader: self.me,
-                term: self.term(),
-            }));
+        if !self.is_leader() || self.report_due_ticks > 0 {
+            return;
+        }
+        self.report_due_ticks = self.options.report_ticks;
+        let others = || self.region.peers.iter().filter(|peer| **peer != self.me);
+        let truncated = self.raw.store().truncated_index();
+        let needs_snapshot = |id: PeerId| {
+            let progress = self.raw.raft.prs().get(id.get());
+            progress.is_none_or(|progress| progress.matched < truncated)
+        };
+        let is_down = |id: PeerId| {
+            let heard = self.heard.get(&id).copied().unwrap_or(self.led_since);
+            self.ticks - heard >= self.options.down_ticks
+        };
+        let ids = others().map(|peer| peer.id);
+        out.push(Effect::Heartbeat(RegionHeartbeat {
+            region: Region::clone(&self.region),
+            leader: self.me,
+            term: self.term(),
+            down_peers: ids.clone().filter(|id| is_down(*id)).collect(),
+            pending_peers: ids.filter(|id| needs_snapshot(*id)).collect(),
+        }));
+    }
+
+    fn heard_from(&mut self, peer: PeerId) {
+        if self.is_leader() {
+            self.heard.insert(peer, self.ticks);
         }
     }
 

@@ -3,7 +3,13 @@
 //! **Not here.** Decisions; this is the only file of a Peer that speaks protobuf.
 
 use super::PeerOptions;
-use raft::eraftpb::{ConfState, Entry, EntryType, HardState as RaftHardState};
+use crate::admin::{PeerChangeKind, PeerChanges};
+use bytes::Bytes;
+use protobuf::Message as _;
+use raft::eraftpb::{
+    ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState, Entry,
+    EntryType, HardState as RaftHardState,
+};
 use types::{EntryKind, HardState, LogEntry, PeerId, PeerRole, Region};
 
 pub(super) fn to_raft_entry(entry: &LogEntry) -> Entry {
@@ -48,6 +54,41 @@ pub(super) fn from_raft_hard_state(state: &RaftHardState) -> HardState {
         vote: PeerId(state.vote),
         commit: state.commit,
     }
+}
+
+/// A change of membership as raft-rs wants it, with ours in its context.
+pub(super) fn to_conf_change(asked: &PeerChanges) -> ConfChangeV2 {
+    let mut change = ConfChangeV2::default();
+    // "Auto" makes it a simple one if it can; without any change both mean that it leaves.
+    change.set_transition(match asked.changes.len() > 1 {
+        true => ConfChangeTransition::Explicit,
+        false => ConfChangeTransition::Auto,
+    });
+    for one in &asked.changes {
+        let mut single = ConfChangeSingle::default();
+        single.set_change_type(match one.kind {
+            PeerChangeKind::AddVoter => ConfChangeType::AddNode,
+            PeerChangeKind::AddLearner => ConfChangeType::AddLearnerNode,
+            PeerChangeKind::Remove => ConfChangeType::RemoveNode,
+        });
+        single.node_id = one.peer_id.get();
+        change.mut_changes().push(single);
+    }
+    change.context = asked.encode().into();
+    change
+}
+
+/// Our part of the data of an entry that changes membership.
+pub(crate) fn conf_change_context(data: &[u8]) -> Option<Bytes> {
+    let change = ConfChangeV2::parse_from_bytes(data).ok()?;
+    Some(change.context)
+}
+
+/// The data of an entry that changes membership.
+#[cfg(test)]
+pub(crate) fn conf_change_data(asked: &PeerChanges) -> Bytes {
+    let change = to_conf_change(asked);
+    change.write_to_bytes().expect("it encodes").into()
 }
 
 /// The membership of a Region as raft-rs wants it.

@@ -4,7 +4,7 @@
 use super::Peer;
 use super::raft::{from_raft_entry, from_raft_hard_state};
 use crate::effect::{ApplyTask, Effect, LogWrite};
-use crate::message::RaftMessage;
+use crate::message::{RaftMessage, creates};
 use ::raft::Ready;
 use ::raft::eraftpb::{Entry, Message, MessageType};
 use types::{HardState, LogEntry, PeerId};
@@ -104,20 +104,30 @@ impl Peer {
     }
 
     fn send(&mut self, message: Message, out: &mut Vec<Effect>) {
-        // A replica that raft-rs knows and the Region does not has just been removed.
-        let Some(to) = self.region.peer(PeerId(message.to)).copied() else {
+        // A replica that raft-rs knows and nobody here does has just been removed.
+        let Some(to) = self.member(PeerId(message.to)) else {
             return;
         };
         if message.get_msg_type() == MessageType::MsgRequestVote {
             self.votes_asked_term = message.term;
         }
+        let range = creates(&message).then(|| self.region.range.clone());
         out.push(Effect::Send(Box::new(RaftMessage {
             region_id: self.region.id,
             from: self.me,
             to,
             epoch: self.region.epoch,
+            range,
+            is_tombstone: false,
             message,
         })));
+    }
+
+    /// A member of the Region, also one that only its messages have told of.
+    fn member(&self, id: PeerId) -> Option<types::Peer> {
+        let mut strangers = self.strangers.iter();
+        let stranger = || strangers.find(|peer| peer.id == id);
+        self.region.peer(id).or_else(stranger).copied()
     }
 }
 

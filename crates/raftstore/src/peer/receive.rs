@@ -13,23 +13,40 @@ use crate::effect::{Contradiction, Effect, Refusal};
 use crate::message::RaftMessage;
 use ::raft::eraftpb::{Message, MessageType};
 
+/// The most senders whom a replica that lags behind its Region remembers, to answer them.
+const STRANGERS_MAX: usize = 16;
+
+/// What an envelope means to this replica.
+enum Address {
+    /// It is for this replica, from a member of its Region.
+    Known,
+    /// It is for this replica, from somebody who joined after what this replica knows.
+    Stranger,
+    /// Its sender was removed.
+    FromRemoved,
+    /// This replica was removed.
+    Removed,
+    /// No correct member sends it.
+    Wrong(&'static str),
+}
+
 impl Peer {
     pub(super) fn receive(&mut self, message: Box<RaftMessage>, out: &mut Vec<Effect>) {
-        let checked = self
-            .check_address(&message)
-            .and_then(|()| self.check_against_log(&message.message));
-        if let Err(reason) = checked {
-            out.push(Effect::Refused(Refusal {
-                region_id: message.region_id,
-                from: message.from,
-                reason,
-            }));
-            return;
+        match self.judge_address(&message) {
+            Address::Known => {}
+            Address::Stranger => self.remember(&message),
+            Address::FromRemoved => return self.say_farewell(&message, out),
+            Address::Removed => return self.leave(message.epoch, out),
+            Address::Wrong(reason) => return refuse(&message, reason, out),
+        }
+        if let Err(reason) = self.check_against_log(&message.message) {
+            return refuse(&message, reason, out);
         }
         if let Some(contradiction) = self.find_contradiction(&message) {
             out.push(Effect::Contradiction(contradiction));
             return;
         }
+        self.heard_from(message.from.id);
         if self.is_apply_behind && !message.message.get_entries().is_empty() {
             return;
         }
@@ -38,20 +55,44 @@ impl Peer {
         let _ = self.raw.step(message.message);
     }
 
-    /// Regions don't change yet, so all members are in the same epoch. Once they do, a replica behind
-    /// has to let in those whom it does not know yet.
-    fn check_address(&self, message: &RaftMessage) -> Result<(), &'static str> {
-        if message.region_id != self.region.id || message.to.id != self.me.id {
-            return Err("it is for another replica");
+    /// Ids of Peers are never used twice and grow, and every change of membership counts up the
+    /// epoch: together they tell who is behind.
+    fn judge_address(&self, message: &RaftMessage) -> Address {
+        let (theirs, ours) = (message.epoch.conf_ver, self.region.epoch.conf_ver);
+        let is_later = theirs > ours || !self.is_initialized();
+        if message.region_id != self.region.id || message.to.store_id != self.me.store_id {
+            return Address::Wrong("it is for another replica");
         }
-        let sender = self.region.peer(message.from.id);
-        if sender.is_none_or(|sender| sender.store_id != message.from.store_id) {
-            return Err("its sender is no member of the Region");
+        if message.to.id != self.me.id {
+            return match message.to.id > self.me.id && is_later {
+                true => Address::Removed,
+                false => Address::Wrong("it is for another replica"),
+            };
         }
-        if message.epoch != self.region.epoch {
-            return Err("it is of another epoch");
+        if message.is_tombstone {
+            return match is_later {
+                true => Address::Removed,
+                false => Address::Wrong("it says farewell to a member"),
+            };
         }
-        Ok(())
+        match self.region.peer(message.from.id) {
+            Some(sender) if sender.store_id == message.from.store_id => Address::Known,
+            Some(_) => Address::Wrong("its sender is on another store"),
+            None if is_later => Address::Stranger,
+            None if theirs < ours => Address::FromRemoved,
+            None => Address::Wrong("its sender is no member of the Region"),
+        }
+    }
+
+    fn remember(&mut self, message: &RaftMessage) {
+        let sender = message.from;
+        if self.strangers.iter().any(|known| known.id == sender.id) {
+            return;
+        }
+        if self.strangers.len() == STRANGERS_MAX {
+            self.strangers.remove(0);
+        }
+        self.strangers.push(sender);
     }
 
     fn check_against_log(&self, message: &Message) -> Result<(), &'static str> {
@@ -94,4 +135,12 @@ impl Peer {
             last_index,
         })
     }
+}
+
+fn refuse(message: &RaftMessage, reason: &'static str, out: &mut Vec<Effect>) {
+    out.push(Effect::Refused(Refusal {
+        region_id: message.region_id,
+        from: message.from,
+        reason,
+    }));
 }

@@ -1,19 +1,25 @@
 //! A Region of three replicas on a net whose links, disks and clock are in the test's hand.
 
 use super::*;
+use crate::apply::map::Map;
+use crate::apply::{Applied, Applier};
 use crate::bootstrap::{FIRST_INDEX, first_apply_state, first_hard_state, first_regions};
 use crate::command::Mutation;
-use crate::effect::{Contradiction, LogWrite, Reply};
+use crate::effect::{Contradiction, LogWrite, Reply, SplitDone};
 use bytes::Bytes;
 use engine::Cf;
 use types::{ApiVersion, StoreId};
 
+mod membership;
 mod receive;
+mod split;
 
 const REGION: usize = 1;
 
 struct Replica {
     peer: Peer,
+    applier: Applier,
+    map: Map,
     log: Vec<LogEntry>,
     held_writes: Vec<LogWrite>,
     holds_disk: bool,
@@ -25,40 +31,70 @@ struct Net {
     wire: VecDeque<Box<RaftMessage>>,
     cut: Vec<usize>,
     answers: Vec<(RequestId, Result<Reply, RequestError>)>,
-    reports: usize,
+    reports: Vec<RegionHeartbeat>,
     contradictions: Vec<Contradiction>,
+    /// Which replica, and what it told its store.
+    splits: Vec<(usize, SplitDone)>,
+    removed: Vec<(usize, Tombstone)>,
+    /// Messages for stores without a replica.
+    strays: Vec<RaftMessage>,
+}
+
+impl Replica {
+    fn new(region: &Region, me: types::Peer, options: &PeerOptions) -> Self {
+        let log = LogInfo {
+            hard_state: first_hard_state(),
+            runs: vec![TermRun {
+                index: FIRST_INDEX,
+                term: FIRST_INDEX,
+            }],
+            last_index: FIRST_INDEX,
+            tail: vec![],
+        };
+        let state = first_apply_state();
+        let peer = Peer::new(
+            region.clone(),
+            me,
+            log,
+            state.applied_index,
+            options.clone(),
+        );
+        Self {
+            peer: peer.unwrap(),
+            applier: Applier::new(region.clone(), me.store_id, state),
+            map: Map::default(),
+            log: vec![],
+            held_writes: vec![],
+            holds_disk: false,
+            applied: vec![],
+        }
+    }
+
+    fn apply(&mut self, task: crate::ApplyTask) -> Applied {
+        let mut out = Applied::default();
+        let entries = task.entries.iter().map(|entry| entry.entry.clone());
+        self.applied.extend(entries);
+        let result = self.applier.apply(task.entries, &mut self.map, &mut out);
+        result.expect("entries can be applied");
+        self.applier.finish_round(&mut self.map);
+        out
+    }
 }
 
 impl Net {
     fn new(options: &PeerOptions) -> Self {
         let region = first_regions(3, ApiVersion::V1).swap_remove(REGION);
-        let replica = |me: &types::Peer| {
-            let log = LogInfo {
-                hard_state: first_hard_state(),
-                runs: vec![TermRun {
-                    index: FIRST_INDEX,
-                    term: FIRST_INDEX,
-                }],
-                last_index: FIRST_INDEX,
-                tail: vec![],
-            };
-            let applied = first_apply_state().applied_index;
-            let peer = Peer::new(region.clone(), *me, log, applied, options.clone());
-            Replica {
-                peer: peer.unwrap(),
-                log: vec![],
-                held_writes: vec![],
-                holds_disk: false,
-                applied: vec![],
-            }
-        };
+        let replica = |me: &types::Peer| Replica::new(&region, *me, options);
         Self {
             replicas: region.peers.iter().map(replica).collect(),
             wire: VecDeque::new(),
             cut: vec![],
             answers: vec![],
-            reports: 0,
+            reports: vec![],
             contradictions: vec![],
+            splits: vec![],
+            removed: vec![],
+            strays: vec![],
         }
     }
 
@@ -78,17 +114,24 @@ impl Net {
             Effect::Persist(write) if replica.holds_disk => replica.held_writes.push(write),
             Effect::Persist(write) => self.persist(at, write),
             Effect::Apply(task) => {
-                let mut last = 0;
-                for entry in task.entries {
-                    last = entry.entry.index;
-                    for request in entry.requests {
-                        let done = Reply::Command(crate::Outcome::Written);
-                        self.answers.push((request, Ok(done)));
-                    }
-                    self.replicas[at].applied.push(entry.entry);
+                let applied = replica.apply(task);
+                let index = replica.applier.state().applied_index;
+                self.answers.extend(applied.answers);
+                for change in applied.changes {
+                    self.step(at, Input::Changed(change));
                 }
-                self.step(at, Input::Applied { index: last });
+                self.step(at, Input::Applied { index });
             }
+            Effect::Destroy(tombstone) => {
+                replica.applier.destroy(tombstone, &mut replica.map);
+                self.step(at, Input::Destroyed(tombstone));
+            }
+            Effect::RemoveLog(tombstone) => {
+                replica.log.clear();
+                self.removed.push((at, tombstone));
+            }
+            Effect::Split(split) => self.splits.push((at, split)),
+            Effect::Reshaped(_) => {}
             Effect::Fetch(fetch) => {
                 let wanted = fetch.low..fetch.high;
                 let entries = replica.log.iter().filter(|e| wanted.contains(&e.index));
@@ -97,7 +140,7 @@ impl Net {
                 self.step(at, Input::Fetched { token, entries });
             }
             Effect::Reply(request, result) => self.answers.push((request, result)),
-            Effect::Heartbeat(_) => self.reports += 1,
+            Effect::Heartbeat(report) => self.reports.push(report),
             Effect::Contradiction(contradiction) => self.contradictions.push(contradiction),
             Effect::Leadership(_) | Effect::Refused(_) => {}
         }
@@ -125,8 +168,12 @@ impl Net {
         while let Some(message) = self.wire.pop_front() {
             let at = |peer: types::Peer| peer.store_id.get() as usize - 1;
             let (from, to) = (at(message.from), at(message.to));
-            if !self.cut.contains(&from) && !self.cut.contains(&to) {
-                self.step(to, Input::Message(message));
+            if self.cut.contains(&from) || self.cut.contains(&to) {
+                continue;
+            }
+            match to < self.replicas.len() {
+                true => self.step(to, Input::Message(message)),
+                false => self.strays.push(*message),
             }
         }
     }
@@ -565,13 +612,13 @@ fn a_leader_reports_at_its_election_at_its_interval_and_when_asked() {
     };
     let mut net = Net::new(&options);
     net.elect(0);
-    assert_eq!(net.reports, 1);
+    assert_eq!(net.reports.len(), 1);
     for _ in 0..5 {
         net.tick(0);
     }
-    assert_eq!(net.reports, 2);
+    assert_eq!(net.reports.len(), 2);
     net.step(0, Input::Report);
-    assert_eq!(net.reports, 3);
+    assert_eq!(net.reports.len(), 3);
 }
 
 #[test]

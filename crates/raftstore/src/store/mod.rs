@@ -1,15 +1,28 @@
-//! The store: the one owner of which Regions live here, in which shape, and who leads them.
+//! The store: the one owner of which Regions live here, in which shape, and who leads them. It creates
+//! replicas, and knows which ones it must never have again.
 //!
 //! Others hold versions of this metadata; none holds a lock on it.
 //!
-//! **Invariants.** At most one replica of a Region lives on a store.
+//! **A message for a Region without a replica here** creates an uninitialised one, if the store never
+//! had it and the Region's range is free: a range that another replica here still holds means that it
+//! has yet to apply the split which cut the Region off, and will create the replica itself.
 //!
-//! **Not here.** Known gap: Regions come from bootstrap or from disk only; creating a replica at a
-//! message for it comes with membership changes.
+//! **Invariants.** At most one replica of a Region lives on a store. A replica that was removed is never
+//! created again: its Region's later replicas have higher ids. The ranges of initialised replicas don't
+//! overlap.
+//!
+//! **Not here.** What a replica does (`peer`); making actors of them (`node`).
 
-use crate::effect::Leadership;
+mod ranges;
+#[cfg(test)]
+mod tests;
+
+use crate::effect::{Leadership, SplitDone};
+use crate::message::RaftMessage;
+use crate::state::Tombstone;
+use ranges::Ranges;
 use std::collections::BTreeMap;
-use types::{Region, RegionId, StoreId};
+use types::{KeyRange, Peer, PeerId, Region, RegionId, StoreId};
 
 /// What can happen to a store.
 #[derive(Debug)]
@@ -17,18 +30,41 @@ pub enum Input {
     /// One tick of the Raft clock has passed.
     Tick,
     /// A Raft message came for a Region that has no replica here.
-    Stray,
+    Stray(Box<RaftMessage>),
     /// A replica's report of a change of leadership.
     Leadership(Leadership),
+    /// A Region with a replica here was cut.
+    Split(SplitDone),
+    /// A replica here has this shape now.
+    Reshaped(Region),
+    /// A replica here is gone.
+    Removed(Tombstone),
+    /// A replica could not be made, since the one before it was not out of the way yet.
+    CreateAgain(Create),
 }
 
 /// What a store wants done.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Effect {
     /// Give every replica one tick.
     TickAll,
     /// Tell the placement driver about the store.
     Heartbeat(StoreSummary),
+    /// Make a replica.
+    Create(Create),
+}
+
+/// A replica to be made.
+#[derive(Debug, PartialEq)]
+pub struct Create {
+    /// Without Peers: it is uninitialised.
+    pub region: Region,
+    /// Which replica of it.
+    pub me: Peer,
+    /// Whether it campaigns at once.
+    pub campaigns: bool,
+    /// Its first message.
+    pub message: Option<Box<RaftMessage>>,
 }
 
 /// What a store knows of itself.
@@ -46,36 +82,42 @@ pub struct StoreSummary {
 #[derive(Debug)]
 pub struct Store {
     id: StoreId,
-    regions: BTreeMap<RegionId, Entry>,
+    replicas: BTreeMap<RegionId, Replica>,
+    /// Of each Region whose replica was removed: the highest id that one had.
+    tombstones: BTreeMap<RegionId, PeerId>,
+    ranges: Ranges,
     strays: u64,
     report_ticks: u64,
     report_due_ticks: u64,
 }
 
-#[derive(Debug)]
-struct Entry {
-    region: Region,
+#[derive(Debug, Default)]
+struct Replica {
     is_leader: bool,
 }
 
 impl Store {
-    /// A store with the replicas that were found on disk; reports itself at the first tick and
-    /// then every `report_ticks` (zero: at every one).
-    pub fn new(id: StoreId, regions: Vec<Region>, report_ticks: u64) -> Self {
-        let entry = |region: Region| {
-            let entry = Entry {
-                region,
-                is_leader: false,
-            };
-            (entry.region.id, entry)
-        };
-        Self {
+    /// A store with the replicas and tombstones that were found on disk; reports itself at the first
+    /// tick and then every `report_ticks` (zero: at every one).
+    pub fn new(
+        id: StoreId,
+        regions: Vec<Region>,
+        tombstones: BTreeMap<RegionId, PeerId>,
+        report_ticks: u64,
+    ) -> Self {
+        let mut store = Self {
             id,
-            regions: regions.into_iter().map(entry).collect(),
+            replicas: BTreeMap::new(),
+            tombstones,
+            ranges: Ranges::default(),
             strays: 0,
             report_ticks,
             report_due_ticks: 0,
+        };
+        for region in regions {
+            store.insert(region.id, &region.range);
         }
+        store
     }
 
     /// The store's id.
@@ -83,20 +125,12 @@ impl Store {
         self.id
     }
 
-    /// The Regions that have a replica here.
-    pub fn regions(&self) -> impl Iterator<Item = &Region> {
-        self.regions.values().map(|entry| &entry.region)
-    }
-
     /// The store in numbers.
     pub fn summary(&self) -> StoreSummary {
+        let replicas = self.replicas.values();
         StoreSummary {
-            regions: self.regions.len() as u64,
-            leaders: self
-                .regions
-                .values()
-                .filter(|entry| entry.is_leader)
-                .count() as u64,
+            regions: self.replicas.len() as u64,
+            leaders: replicas.filter(|replica| replica.is_leader).count() as u64,
             strays: self.strays,
         }
     }
@@ -112,69 +146,85 @@ impl Store {
                     out.push(Effect::Heartbeat(self.summary()));
                 }
             }
-            Input::Stray => self.strays += 1,
+            Input::Stray(message) => self.stray(message, out),
             Input::Leadership(leadership) => {
-                if let Some(entry) = self.regions.get_mut(&leadership.region_id) {
-                    entry.is_leader = leadership.is_self;
+                if let Some(replica) = self.replicas.get_mut(&leadership.region_id) {
+                    replica.is_leader = leadership.is_self;
                 }
             }
+            Input::Split(split) => self.split(split, out),
+            Input::Reshaped(region) => self.reshaped(&region),
+            Input::Removed(tombstone) => self.removed(tombstone),
+            Input::CreateAgain(create) => out.push(Effect::Create(create)),
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use types::Epoch;
+    fn insert(&mut self, region_id: RegionId, range: &KeyRange) {
+        self.ranges.set(region_id, range);
+        let before = self.replicas.insert(region_id, Replica::default());
+        assert!(before.is_none(), "Region {region_id} has one replica");
+    }
 
-    fn store() -> Store {
-        let region = Region {
-            id: RegionId(2),
-            ..Region::default()
+    fn stray(&mut self, message: Box<RaftMessage>, out: &mut Vec<Effect>) {
+        self.strays += 1;
+        let region_id = message.region_id;
+        if self.replicas.contains_key(&region_id) || message.is_tombstone {
+            // It is about to be registered, or gone already.
+            return;
+        }
+        let tombstone = self.tombstones.get(&region_id);
+        if tombstone.is_some_and(|removed| message.to.id <= *removed) {
+            return;
+        }
+        let Some(range) = message.range.clone().filter(|_| message.may_create()) else {
+            return;
         };
-        Store::new(StoreId(1), vec![region], 3)
-    }
-
-    fn leadership(region: u64, is_self: bool) -> Input {
-        Input::Leadership(Leadership {
-            region_id: RegionId(region),
-            leader: None,
-            is_self,
-            term: 6,
-            epoch: Epoch::default(),
-        })
-    }
-
-    #[test]
-    fn every_tick_reaches_all_replicas_and_every_third_reports() {
-        let mut store = store();
-        let mut reports = 0;
-        for _ in 0..6 {
-            let mut out = Vec::new();
-            store.step(Input::Tick, &mut out);
-            assert_eq!(out[0], Effect::TickAll);
-            reports += out.len() - 1;
+        if !self.ranges.is_free(region_id, &range) {
+            return;
         }
-        assert_eq!(reports, 2);
+        let me = message.to;
+        self.insert(region_id, &range);
+        out.push(Effect::Create(Create {
+            region: Region {
+                id: region_id,
+                ..Region::default()
+            },
+            me,
+            campaigns: false,
+            message: Some(message),
+        }));
     }
 
-    #[test]
-    fn without_an_interval_every_tick_reports() {
-        let mut store = Store::new(StoreId(1), vec![], 0);
-        let mut out = Vec::new();
-        store.step(Input::Tick, &mut out);
-        store.step(Input::Tick, &mut out);
-        assert_eq!(out.len(), 4);
+    fn split(&mut self, split: SplitDone, out: &mut Vec<Effect>) {
+        let (kept, new) = split.parts.split_last().expect("a split has parts");
+        self.reshaped(kept);
+        for region in new {
+            let Some(me) = region.peer_on(self.id).copied() else {
+                continue;
+            };
+            if self.replicas.contains_key(&region.id) {
+                continue;
+            }
+            self.insert(region.id, &region.range);
+            out.push(Effect::Create(Create {
+                region: region.clone(),
+                me,
+                campaigns: split.was_led_here,
+                message: None,
+            }));
+        }
     }
 
-    #[test]
-    fn the_summary_counts_leaders_of_known_regions() {
-        let mut store = store();
-        let mut out = Vec::new();
-        store.step(leadership(2, true), &mut out);
-        store.step(leadership(9, true), &mut out);
-        assert_eq!(store.summary().leaders, 1);
-        store.step(leadership(2, false), &mut out);
-        assert_eq!(store.summary().leaders, 0);
+    fn reshaped(&mut self, region: &Region) {
+        if self.replicas.contains_key(&region.id) {
+            self.ranges.set(region.id, &region.range);
+        }
+    }
+
+    fn removed(&mut self, tombstone: Tombstone) {
+        let region_id = tombstone.region_id;
+        self.replicas.remove(&region_id);
+        self.ranges.remove(region_id);
+        self.tombstones.insert(region_id, tombstone.peer_id);
     }
 }

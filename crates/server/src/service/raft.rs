@@ -20,7 +20,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
-use types::{Peer, RegionId};
+use types::{KeyRange, Peer, RegionId};
 
 /// The header of a stream between stores that names the sender's cluster.
 pub(crate) const CLUSTER_HEADER: &str = "kontiki-cluster-id";
@@ -107,8 +107,24 @@ impl<B: Backend> RaftReceiver<B> {
         if let Err(reason) = check_body(&envelope.message) {
             return refuse(reason);
         }
-        let epoch = envelope.region_epoch.map(Into::into).unwrap_or_default();
-        RaftMessage::decode_body(region_id, from, to, epoch, &envelope.message)
+        let range = KeyRange {
+            start: envelope.start_key.into(),
+            end: envelope.end_key.into(),
+        };
+        if range.is_empty() {
+            return refuse("its range is empty");
+        }
+        let opened = RaftMessage {
+            region_id,
+            from,
+            to,
+            epoch: envelope.region_epoch.map(Into::into).unwrap_or_default(),
+            range: Some(range),
+            is_tombstone: envelope.is_tombstone,
+            ..RaftMessage::default()
+        };
+        opened
+            .decode_body(&envelope.message)
             .or_else(|error| refuse(&error.to_string()))
     }
 }
@@ -161,6 +177,7 @@ mod tests {
             to: peer(1),
             epoch,
             message,
+            ..RaftMessage::default()
         }
     }
 

@@ -46,6 +46,7 @@ fn message(index: u64) -> RaftMessage {
             version: 1,
         },
         message,
+        ..RaftMessage::default()
     }
 }
 

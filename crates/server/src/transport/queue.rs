@@ -160,13 +160,16 @@ impl Queue {
 }
 
 fn seal(message: &RaftMessage) -> Envelope {
+    let range = message.range.clone().unwrap_or_default();
     Envelope {
         region_id: message.region_id.get(),
         from_peer: Some(message.from.into()),
         to_peer: Some(message.to.into()),
         message: message.encode_body().into(),
         region_epoch: Some(message.epoch.into()),
-        ..Default::default()
+        is_tombstone: message.is_tombstone,
+        start_key: range.start.into(),
+        end_key: range.end.into(),
     }
 }
 
@@ -190,6 +193,7 @@ mod tests {
             to: peer(2),
             epoch: Epoch::default(),
             message: Message::default(),
+            ..RaftMessage::default()
         }
     }
 

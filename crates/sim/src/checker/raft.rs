@@ -169,6 +169,7 @@ mod tests {
             to: peer(to),
             epoch: Epoch::default(),
             message,
+            ..RaftMessage::default()
         }
     }
 

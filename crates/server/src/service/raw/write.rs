@@ -164,7 +164,7 @@ impl<B: Backend> Raw<B> {
                     succeeded,
                     previous,
                 } => Ok((succeeded, previous)),
-                Outcome::Written => Err(mismatched_outcome()),
+                other => Err(mismatched_outcome(&other)),
             }
         };
         FailableResponse::from_result(
@@ -184,7 +184,7 @@ impl<B: Backend> Raw<B> {
         let command = Command::Write(mutations);
         match self.backend.write(checked.request, command).await? {
             Outcome::Written => Ok(()),
-            Outcome::Swapped { .. } => Err(mismatched_outcome()),
+            other => Err(mismatched_outcome(&other)),
         }
     }
 
@@ -207,6 +207,8 @@ fn stored(value: &[u8], ttl_s: u64, now_ms: u64) -> Bytes {
     raw_value::encode(value, expires_at_s).into()
 }
 
-fn mismatched_outcome() -> Failure {
-    Failure::Internal("the command was answered with another command's outcome".to_owned())
+fn mismatched_outcome(outcome: &Outcome) -> Failure {
+    Failure::Internal(format!(
+        "the command was answered with that of another one: {outcome:?}"
+    ))
 }

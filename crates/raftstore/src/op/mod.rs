@@ -1,0 +1,5 @@
+//! What changes a Region, one operation a file: its rules, what its leader proposes, and what its
+//! applier does.
+
+pub mod conf_change;
+pub mod split;

@@ -1,0 +1,220 @@
+//! Replicas that come and go, and a leadership that is handed over.
+
+use super::*;
+use crate::admin::PeerChangeKind::{self, *};
+use types::{PeerRole, StoreId};
+
+fn id(net: &Net, at: usize) -> PeerId {
+    net.replicas[at].peer.me().id
+}
+
+fn change(net: &Net, kind: PeerChangeKind, at: usize) -> PeerChange {
+    PeerChange {
+        kind,
+        peer_id: id(net, at),
+        store_id: net.replicas[at].peer.me().store_id,
+    }
+}
+
+/// A Peer on a store that has no replica yet.
+fn newcomer(kind: PeerChangeKind) -> PeerChange {
+    PeerChange {
+        kind,
+        peer_id: PeerId(77),
+        store_id: StoreId(4),
+    }
+}
+
+fn ask(net: &mut Net, request: u64, changes: Vec<PeerChange>) {
+    let input = Input::ChangePeers {
+        request: RequestId(request),
+        context: net.context(0),
+        changes,
+    };
+    net.step(0, input);
+    net.settle();
+    net.tick(0);
+    net.tick(0);
+    net.settle();
+}
+
+fn roles(net: &Net, at: usize) -> Vec<PeerRole> {
+    let peers = &net.replicas[at].peer.region().peers;
+    peers.iter().map(|peer| peer.role).collect()
+}
+
+fn is_invalid(answer: Option<Result<Reply, RequestError>>) -> bool {
+    matches!(answer, Some(Err(RequestError::InvalidChange { .. })))
+}
+
+#[test]
+fn a_learner_joins_and_its_store_hears_from_the_leader() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    ask(&mut net, 1, vec![newcomer(AddLearner)]);
+    assert!(matches!(
+        net.answer(1),
+        Some(Ok(Reply::Command(crate::Outcome::Changed(_))))
+    ));
+    for at in 0..3 {
+        assert_eq!(roles(&net, at)[3], PeerRole::Learner);
+        assert_eq!(net.replicas[at].peer.region().epoch.conf_ver, 2);
+    }
+    let creates = |message: &RaftMessage| message.may_create() && message.range.is_some();
+    assert!(net.strays.iter().any(creates));
+    let report = net.reports.last().unwrap();
+    assert_eq!(report.pending_peers, [PeerId(77)], "it has no log yet");
+}
+
+#[test]
+fn a_removed_replica_hears_of_it_goes_and_is_not_missed() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    let gone = vec![change(&net, Remove, 2)];
+    ask(&mut net, 1, gone);
+    assert_eq!(net.removed.len(), 1);
+    let (at, removed) = &net.removed[0];
+    assert_eq!((*at, removed.peer_id), (2, id(&net, 2)));
+    assert_eq!(removed.epoch.conf_ver, 2);
+    assert!(net.replicas[2].peer.is_stopped());
+    net.cut = vec![2];
+    net.propose(0, 2);
+    net.settle();
+    assert_eq!(net.answer(2), Some(WRITTEN));
+}
+
+#[test]
+fn a_replica_that_missed_its_removal_learns_it_at_its_next_campaign() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.cut = vec![2];
+    let gone = vec![change(&net, Remove, 2)];
+    ask(&mut net, 1, gone);
+    assert!(net.removed.is_empty());
+    net.cut = vec![];
+    for _ in 0..40 {
+        net.tick(2);
+        if net.replicas[2].peer.is_stopped() {
+            break;
+        }
+    }
+    assert_eq!(net.removed.len(), 1);
+    assert!(net.replicas[0].peer.is_leader(), "nobody was disturbed");
+    net.propose(2, 9);
+    assert!(matches!(
+        net.answer(9),
+        Some(Err(RequestError::RegionNotFound { .. }))
+    ));
+}
+
+#[test]
+fn a_message_for_a_later_replica_on_its_store_tells_a_replica_that_it_was_removed() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.cut = vec![2];
+    let gone = vec![change(&net, Remove, 2)];
+    ask(&mut net, 1, gone);
+    let back = PeerChange {
+        store_id: StoreId(3),
+        ..newcomer(AddLearner)
+    };
+    ask(&mut net, 2, vec![back]);
+    net.cut = vec![];
+    net.tick(0);
+    net.tick(0);
+    net.settle();
+    assert_eq!(net.removed.len(), 1);
+    assert_eq!(net.removed[0].1.epoch.conf_ver, 3);
+}
+
+#[test]
+fn several_changes_enter_a_joint_configuration_and_the_leader_leaves_it() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    let changes = vec![newcomer(AddVoter), change(&net, AddLearner, 2)];
+    ask(&mut net, 1, changes);
+    assert!(net.answer(1).unwrap().is_ok());
+    for at in 0..3 {
+        use PeerRole::*;
+        assert_eq!(roles(&net, at), [Voter, Voter, Learner, Voter]);
+        assert_eq!(net.replicas[at].peer.region().epoch.conf_ver, 5);
+    }
+    net.propose(0, 2);
+    net.settle();
+    assert_eq!(net.answer(2), Some(WRITTEN));
+}
+
+#[test]
+fn a_change_that_would_cost_the_leader_or_the_log_is_refused() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    for (request, changes) in [
+        (1, vec![change(&net, Remove, 0)]),
+        (2, vec![change(&net, AddLearner, 0)]),
+        (
+            3,
+            vec![
+                change(&net, AddLearner, 1),
+                change(&net, AddLearner, 2),
+                newcomer(AddVoter),
+            ],
+        ),
+        (4, vec![newcomer(Remove)]),
+    ] {
+        ask(&mut net, request, changes);
+        assert!(
+            is_invalid(net.answer(request)),
+            "{request}: {:?}",
+            net.answer(request)
+        );
+    }
+    assert_eq!(net.replicas[0].peer.region().epoch.conf_ver, 1);
+}
+
+#[test]
+fn one_change_at_a_time() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    for request in [1, 2] {
+        let input = Input::ChangePeers {
+            request: RequestId(request),
+            context: net.context(0),
+            changes: vec![newcomer(AddLearner)],
+        };
+        net.step(0, input);
+    }
+    net.settle();
+    assert!(net.answer(1).unwrap().is_ok());
+    assert!(matches!(
+        net.answer(2),
+        Some(Err(RequestError::ServerIsBusy { .. }))
+    ));
+}
+
+#[test]
+fn leadership_is_handed_to_a_voter_and_writes_go_on_there() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.propose(0, 1);
+    let to = id(&net, 1);
+    net.step(0, Input::TransferLeader { to });
+    net.settle();
+    assert!(net.replicas[1].peer.is_leader());
+    assert_eq!(net.answer(1), Some(WRITTEN));
+    net.propose(1, 2);
+    net.settle();
+    assert_eq!(net.answer(2), Some(WRITTEN));
+}
+
+#[test]
+fn a_transfer_to_nobody_that_can_lead_changes_nothing() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    for to in [PeerId(99), id(&net, 0)] {
+        net.step(0, Input::TransferLeader { to });
+        net.settle();
+    }
+    net.propose(0, 1);
+    net.settle();
+    assert_eq!(net.answer(1), Some(WRITTEN));
+}
