@@ -227,21 +227,23 @@ pub(crate) fn region_error(error: RequestError) -> errorpb::Error {
                 entry_size: bytes,
             });
         }
-        // There is no field for it: the message says what is wrong.
-        RequestError::InvalidChange { .. } => {}
         RequestError::DiskFull => {
             wire.disk_full = Some(errorpb::DiskFull {
                 store_id: Vec::new(),
                 reason: wire.message.clone(),
             });
         }
-        RequestError::Undetermined => {
-            wire.undetermined_result = Some(errorpb::UndeterminedResult {
-                message: wire.message.clone(),
-            });
-        }
+        RequestError::Undetermined => wire.undetermined_result = Some(undetermined(&wire.message)),
+        // There is no field for it: the message says what is wrong.
+        RequestError::InvalidChange { .. } => {}
     }
     wire
+}
+
+fn undetermined(message: &str) -> errorpb::UndeterminedResult {
+    errorpb::UndeterminedResult {
+        message: message.to_owned(),
+    }
 }
 
 #[cfg(test)]

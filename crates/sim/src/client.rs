@@ -15,7 +15,7 @@ use bytes::Bytes;
 use engine::Cf;
 use raftstore::{Command, Mutation, RequestError};
 use std::collections::BTreeMap;
-use types::RequestId;
+use types::{Region, RequestId};
 
 /// What a client asks for. Keys are numbers of [`Keys`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(crate) enum Heard {
     Refused(RequestError),
     Written,
     Swapped(bool, Option<u64>),
-    /// Each key of the Region with its value.
+    /// Each key of the group with its value.
     Values(Vec<(usize, Option<u64>)>),
 }
 
@@ -53,7 +53,7 @@ pub(crate) enum Heard {
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) client: usize,
-    pub(crate) region: usize,
+    pub(crate) group: usize,
     pub(crate) ask: Ask,
     pub(crate) invoked: u64,
 }
@@ -69,7 +69,9 @@ pub(crate) struct Clients {
     last_value: u64,
     /// What was seen of each key last, to swap it.
     seen: Vec<Option<u64>>,
-    /// The store that is believed to lead, by Region.
+    /// The Region that is believed to have them, by group.
+    routes: Vec<Region>,
+    /// The store that is believed to lead it, by group.
     leaders: Vec<usize>,
     pub(crate) acknowledged: u64,
     pub(crate) refused: u64,
@@ -85,7 +87,10 @@ impl Clients {
             last_request: 0,
             last_value: 0,
             seen: vec![None; keys.count()],
-            leaders: vec![0; keys.regions().len()],
+            routes: (0..keys.groups())
+                .map(|group| keys.home(group).clone())
+                .collect(),
+            leaders: vec![0; keys.groups()],
             keys,
             acknowledged: 0,
             refused: 0,
@@ -97,13 +102,32 @@ impl Clients {
         &self.keys
     }
 
-    /// The store to ask about a Region.
-    pub(crate) fn leader(&self, region: usize) -> usize {
-        self.leaders[region]
+    /// The store to ask about a group.
+    pub(crate) fn leader(&self, group: usize) -> usize {
+        self.leaders[group]
     }
 
-    pub(crate) fn draw(&mut self, region: usize, rng: &mut Rng) -> Ask {
-        let single = rng.pick(self.keys.singles(region));
+    /// The Region to ask for a group.
+    pub(crate) fn route(&self, group: usize) -> &Region {
+        &self.routes[group]
+    }
+
+    /// Somebody says that these Regions are there: what is newer than what is known counts.
+    pub(crate) fn learn(&mut self, regions: &[Region]) {
+        for (group, route) in self.routes.iter_mut().enumerate() {
+            let newer = regions.iter().filter(|region| {
+                let (new, old) = (region.epoch, route.epoch);
+                let is_newer = (new.version, new.conf_ver) > (old.version, old.conf_ver);
+                is_newer && self.keys.is_in(group, region)
+            });
+            if let Some(newest) = newer.max_by_key(|region| region.epoch.version) {
+                *route = newest.clone();
+            }
+        }
+    }
+
+    pub(crate) fn draw(&mut self, group: usize, rng: &mut Rng) -> Ask {
+        let single = rng.pick(self.keys.singles(group));
         let what = rng.below(100);
         let value = self.last_value + 1;
         self.last_value = value;
@@ -122,10 +146,10 @@ impl Clients {
     }
 
     /// A write that always means something, for the end of a run.
-    pub(crate) fn last_put(&mut self, region: usize) -> Ask {
+    pub(crate) fn last_put(&mut self, group: usize) -> Ask {
         self.last_value += 1;
         Ask::Put {
-            key: self.keys.singles(region)[0],
+            key: self.keys.singles(group)[0],
             value: self.last_value,
         }
     }
@@ -137,14 +161,14 @@ impl Clients {
     }
 
     /// Begins a request.
-    pub(crate) fn call(&mut self, client: usize, region: usize, ask: Ask) -> RequestId {
+    pub(crate) fn call(&mut self, client: usize, group: usize, ask: Ask) -> RequestId {
         assert!(self.busy[client].is_none(), "one request at a time");
         self.last_request += 1;
         let request = RequestId(self.last_request);
         let invoked = self.history.stamp();
         let call = Call {
             client,
-            region,
+            group,
             ask,
             invoked,
         };
@@ -163,7 +187,7 @@ impl Clients {
         let Some(call) = self.finish(request) else {
             return false;
         };
-        self.leaders[call.region] = rng.below(3) as usize;
+        self.leaders[call.group] = rng.below(3) as usize;
         self.leave_open(&call);
         true
     }
@@ -181,13 +205,16 @@ impl Clients {
         };
         if let Heard::Refused(error) = heard {
             self.refused += 1;
-            self.leaders[call.region] = match error {
+            self.leaders[call.group] = match error {
                 RequestError::NotLeader {
                     leader: Some(leader),
                     ..
                 } => leader.store_id.get() as usize - 1,
                 _ => rng.below(3) as usize,
             };
+            if let RequestError::EpochNotMatch { current } = error {
+                self.learn(current);
+            }
             if *error == RequestError::Undetermined {
                 self.leave_open(&call);
             }
@@ -213,7 +240,7 @@ impl Clients {
 
     fn leave_open(&mut self, call: &Call) {
         self.unknown += 1;
-        let [first, second] = self.keys.pair(call.region);
+        let [first, second] = self.keys.pair(call.group);
         let mut open = |key: usize, action: Action| {
             let operation = Operation {
                 action,
@@ -250,7 +277,7 @@ impl Clients {
 
     fn complete(&mut self, call: &Call, heard: &Heard) -> Result<(), String> {
         let completed = Some(self.history.stamp());
-        let [first, second] = self.keys.pair(call.region);
+        let [first, second] = self.keys.pair(call.group);
         let mut done: Vec<(usize, Action)> = Vec::new();
         match (&call.ask, heard) {
             (Ask::Put { key, value }, Heard::Written) => done.push((*key, Action::Put(*value))),
@@ -302,14 +329,14 @@ impl Clients {
 
 impl Ask {
     /// The command; none for a read. `now_ms` is the asker's wall clock.
-    pub(crate) fn command(&self, region: usize, keys: &Keys, now_ms: u64) -> Option<Command> {
+    pub(crate) fn command(&self, group: usize, keys: &Keys, now_ms: u64) -> Option<Command> {
         let key_of = |key: usize| Bytes::copy_from_slice(keys.key(key));
         let put = |key: usize, value: u64| Mutation::Put {
             cf: Cf::Default,
             key: key_of(key),
             value: Keys::encode_value(value),
         };
-        let [first, second] = keys.pair(region);
+        let [first, second] = keys.pair(group);
         Some(match *self {
             Ask::Put { key, value } => Command::Write(vec![put(key, value)]),
             Ask::Delete { key } => Command::Write(vec![Mutation::Delete {
@@ -320,7 +347,7 @@ impl Ask {
             Ask::DeletePair => Command::Write(vec![Mutation::DeleteRange {
                 cf: Cf::Default,
                 start: key_of(first),
-                end: keys.pair_end(region),
+                end: keys.pair_end(group),
             }]),
             Ask::Swap { key, expected, new } => Command::CompareAndSwap {
                 key: key_of(key),

@@ -135,7 +135,7 @@ impl World {
         self.fault_rng.between(GAP_US_MIN, max)
     }
 
-    /// The faults are over. One client for each Region is left, to see whether it is served.
+    /// The faults are over. One client for each group is left, to see whether it is served.
     pub(crate) fn heal(&mut self) {
         self.note(format_args!("the faults are over"));
         self.is_healed = true;
@@ -154,7 +154,7 @@ impl World {
                 }
             }
         }
-        self.closing = vec![Closing::Write; self.clients.keys().regions().len()];
+        self.closing = vec![Closing::Write; self.clients.keys().groups()];
         for _ in 0..self.closing.len() {
             let client = self.clients.join();
             self.after(0, Event::Turn { client });

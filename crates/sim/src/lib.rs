@@ -11,10 +11,11 @@
 //! replicas are equal at an equal applied index, a term has one leader and a voter one vote in it, no
 //! replica goes back behind a term in which it promised something, terms and applied indexes never go
 //! back in a life, queues stay within their bounds and nothing stays counted in them, a store stops
-//! after a failed sync, nothing panics, and a store starts again after any crash.
+//! after a failed sync, nothing panics, a store starts again after any crash, and at each moment the
+//! Regions that a store has tile the key space, though they are cut and led from elsewhere all the time.
 //!
 //! **Not here.** The placement host and gRPC: requests enter at the Peers' router. Damage to what was
-//! synced, full disks, and changes of membership (not built yet).
+//! synced, full disks, and changes of membership (they need snapshots, which are not built yet).
 
 pub mod checker;
 mod client;
@@ -24,6 +25,7 @@ mod history;
 mod inject;
 mod keys;
 mod network;
+mod operator;
 mod ports;
 mod quiet;
 mod report;

@@ -18,6 +18,8 @@ pub struct Report {
     pub recovery_us: u64,
     /// What went wrong on purpose, by name.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How the operator changed the cluster, by name.
+    pub changes: BTreeMap<&'static str, u64>,
     /// Operations on keys whose order was checked.
     pub operations_checked: u64,
     /// Requests that were answered with success.
@@ -46,7 +48,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "seed {} hash {:016x} events {} simulated {} ms recovered in {} ms checked {} \
-             acknowledged {} refused {} unknown {} undecided {} faults {:?}",
+             acknowledged {} refused {} unknown {} undecided {} changes {:?} faults {:?}",
             self.seed,
             self.trace_hash,
             self.trace_events,
@@ -57,6 +59,7 @@ impl fmt::Display for Report {
             self.refused,
             self.unknown,
             self.undecided,
+            self.changes,
             self.faults,
         )?;
         if let Some(violation) = &self.violation {

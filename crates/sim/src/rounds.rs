@@ -4,7 +4,7 @@
 //! has not. A store dies when it panics, when its power is cut, or with its sync; dying of anything
 //! else than a planned fault is a violation.
 
-use crate::checker::replicas;
+use crate::checker::{replicas, tiling};
 use crate::engines::Cut;
 use crate::faults::FaultKind;
 use crate::ports::Outbox;
@@ -180,7 +180,9 @@ impl World {
         };
         let failed = |error: engine::Error| format!("reading what was applied: {error}");
         let mut news = Vec::new();
-        for region in &current.regions {
+        let regions = current.regions()?;
+        tiling::check(&regions)?;
+        for region in &regions {
             let key = keys::apply_state_key(region.id);
             let record = current.kv.get(Cf::Raft, &key).map_err(failed)?;
             let record = record.ok_or("an apply state is gone")?;

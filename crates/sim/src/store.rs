@@ -16,17 +16,20 @@ use batch_system::{
     Builder, ByteBudget, Config, DeterministicDriver, Fsm, ManualClock, PanicPolicy, PanicVerdict,
     System,
 };
+use bytes::Bytes;
 use engine::mem::Disk;
+use engine::{Cf, KvEngine, KvIterator, KvSnapshot};
 use node::{
     ApplyFsm, ApplyHandler, Configured, DiskRoom, Leaders, Memory, NoControl, PeerFsm, PeerHandler,
     PeerRouter, Ports, StartError, StoreFsm, actors, bootstrap, identify, recover,
 };
 use raftstore::peer::PeerOptions;
+use raftstore::state::RegionRecord;
 use raftstore::store::Store;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use types::{Region, RegionId, RequestId};
+use types::{Region, RegionId, RequestId, keys};
 
 /// Ticks between a store's reports.
 const REPORT_TICKS: u64 = 10;
@@ -58,7 +61,6 @@ pub(crate) struct Life {
     pub(crate) outbox: SharedOutbox,
     pub(crate) control: Arc<Control>,
     pub(crate) memory: Memory,
-    pub(crate) regions: Vec<Region>,
     pub(crate) progress: Progress,
     /// Requests without an answer yet.
     pub(crate) outstanding: BTreeSet<RequestId>,
@@ -171,7 +173,7 @@ impl Life {
 
         let state = Store::new(
             identified.identity.store_id,
-            regions.clone(),
+            regions,
             recovered.tombstones,
             REPORT_TICKS,
         );
@@ -207,12 +209,34 @@ impl Life {
             outbox: Arc::clone(outbox),
             control,
             memory: options.memory,
-            regions,
             progress: Progress::default(),
             outstanding: BTreeSet::new(),
             leads: BTreeSet::new(),
             is_scheduled: false,
         })
+    }
+
+    /// The Regions whose state is here, by their first keys.
+    pub(crate) fn regions(&self) -> Result<Vec<Region>, String> {
+        let (lower, upper) = (
+            keys::region_state_key(RegionId(0)),
+            keys::apply_state_key(RegionId(0)),
+        );
+        let failed = |error: engine::Error| format!("reading Region states: {error}");
+        let snapshot = self.kv.snapshot();
+        let mut iter = snapshot.iter(Cf::Raft, &lower, &upper).map_err(failed)?;
+        let mut regions = Vec::new();
+        let mut valid = iter.seek_to_first().map_err(failed)?;
+        while valid {
+            let record = Bytes::copy_from_slice(iter.value());
+            match RegionRecord::decode(record).map_err(|error| error.to_string())? {
+                RegionRecord::Normal(region) => regions.push(region),
+                RegionRecord::Tombstone(_) => {}
+            }
+            valid = iter.next().map_err(failed)?;
+        }
+        regions.sort_by(|a, b| a.range.start.cmp(&b.range.start));
+        Ok(regions)
     }
 
     /// Runs one round of one of the two systems. False if neither has anything to do.

@@ -16,7 +16,7 @@ use node::{Delivery, PeerMessage};
 use raft::eraftpb::Message;
 use raftstore::peer::Input;
 use raftstore::{Outcome, RaftMessage, Reply, RequestContext, RequestError};
-use types::{PeerId, RegionId, RequestId, Space};
+use types::{PeerId, Region, RegionId, RequestId, Space, StoreId};
 
 /// How long a client waits for an answer.
 const PATIENCE_US: u64 = 400_000;
@@ -125,26 +125,26 @@ impl World {
     /// A client begins its next request.
     pub(crate) fn turn(&mut self, client: usize) {
         let closing = client.checked_sub(self.options.clients);
-        let (region, ask) = match closing {
+        let (group, ask) = match closing {
             None if self.is_healed => return,
             None => {
-                let region = self.rng.below(self.clients.keys().regions().len() as u64) as usize;
-                (region, self.clients.draw(region, &mut self.rng))
+                let group = self.rng.below(self.clients.keys().groups() as u64) as usize;
+                (group, self.clients.draw(group, &mut self.rng))
             }
-            Some(region) => match self.closing[region] {
-                Closing::Write => (region, self.clients.last_put(region)),
-                Closing::Read => (region, Ask::GetAll),
+            Some(group) => match self.closing[group] {
+                Closing::Write => (group, self.clients.last_put(group)),
+                Closing::Read => (group, Ask::GetAll),
                 Closing::Done => return,
             },
         };
         let lucky = self.rng.chance(950_000);
         let store = match lucky {
-            true => self.clients.leader(region),
+            true => self.clients.leader(group),
             false => self.rng.below(STORES as u64) as usize,
         };
-        let request = self.clients.call(client, region, ask.clone());
+        let request = self.clients.call(client, group, ask.clone());
         self.note(format_args!(
-            "c{client} asks s{} for r#{region}: {request} {ask:?}",
+            "c{client} asks s{} for g{group}: {request} {ask:?}",
             store + 1
         ));
         let delay_us = self.client_delay_us();
@@ -152,7 +152,7 @@ impl World {
             let event = Event::Request {
                 store,
                 request,
-                region,
+                group,
                 ask,
             };
             self.after(delay_us, event);
@@ -161,27 +161,29 @@ impl World {
     }
 
     /// A request has come to a store.
-    pub(crate) fn request(&mut self, store: usize, request: RequestId, region: usize, ask: &Ask) {
+    pub(crate) fn request(&mut self, store: usize, request: RequestId, group: usize, ask: &Ask) {
         let now_ms = BEGINNING_MS + self.now_us / 1000;
         let names_peer = self.rng.chance(500_000);
-        let target = self.clients.keys().regions()[region].clone();
-        let command = ask.command(region, self.clients.keys(), now_ms);
+        let target = self.clients.route(group).clone();
+        let command = ask.command(group, self.clients.keys(), now_ms);
         let stale = self.options.planted_bug == Some(PlantedBug::StaleRead);
         let Some(life) = &mut self.stores[store].life else {
             self.answer(request, Heard::Refused(RequestError::Stopping));
             return;
         };
-        life.outstanding.insert(request);
         if stale && command.is_none() && life.leads.contains(&target.id) {
+            life.outstanding.insert(request);
             self.answered(store, (request, Ok(Reply::ReadReady(target.into()))));
             return;
         }
-        let me = life.regions.iter().find(|found| found.id == target.id);
-        let me = me.and_then(|found| found.peers.get(store)).copied();
         let context = RequestContext {
             region_id: target.id,
             epoch: target.epoch,
-            peer: me.filter(|_| names_peer).unwrap_or_default(),
+            peer: target
+                .peer_on(StoreId(store as u64 + 1))
+                .copied()
+                .filter(|_| names_peer)
+                .unwrap_or_default(),
             term: 0,
         };
         let input = match command {
@@ -192,7 +194,21 @@ impl World {
             },
             None => Input::Read { request, context },
         };
-        let region_id = target.id;
+        self.hand_in(store, target.id, request, input);
+    }
+
+    /// A store takes a request in, or refuses it at the door.
+    pub(crate) fn hand_in(
+        &mut self,
+        store: usize,
+        region_id: RegionId,
+        request: RequestId,
+        input: Input,
+    ) {
+        let Some(life) = &mut self.stores[store].life else {
+            return;
+        };
+        life.outstanding.insert(request);
         let refused = match life.router.send(region_id.get(), PeerMessage(input)) {
             Ok(()) => None,
             Err(SendError::NotFound(_)) => Some(RequestError::RegionNotFound { region_id }),
@@ -224,6 +240,13 @@ impl World {
             ));
             return;
         }
+        if self.operator.hears(request) {
+            if let Ok(Reply::Command(Outcome::Split(parts))) = &result {
+                self.operator.count("split");
+                self.clients.learn(parts);
+            }
+            return;
+        }
         match result {
             Err(error) => self.answer(request, Heard::Refused(error)),
             Ok(Reply::Command(Outcome::Written)) => self.answer(request, Heard::Written),
@@ -241,8 +264,6 @@ impl World {
                 self.violate(format_args!("{request} asked for no change of its Region"));
             }
             Ok(Reply::ReadReady(region)) => {
-                let found = self.clients.keys().regions().iter();
-                let region = found.take_while(|known| known.id != region.id).count();
                 let delay_us = self.rng.below(300);
                 let look = Event::Look {
                     store,
@@ -255,19 +276,29 @@ impl World {
         }
     }
 
-    /// The asker of a read that was allowed looks at the data.
-    pub(crate) fn look(&mut self, store: usize, life: u64, request: RequestId, region: usize) {
+    /// The asker of a read that was allowed looks at the data: at what the Region had then.
+    pub(crate) fn look(&mut self, store: usize, life: u64, request: RequestId, region: &Region) {
         if self.stores[store].life_number != life {
             return;
         }
         let Some(current) = &self.stores[store].life else {
             return;
         };
-        let snapshot = current.kv.snapshot();
+        let Some(group) = self.clients.get(request).map(|call| call.group) else {
+            return;
+        };
         let keys = self.clients.keys();
-        let space = Space::of(keys.regions()[region].id);
+        if !keys.is_in(group, region) {
+            let error = RequestError::EpochNotMatch {
+                current: vec![region.clone()],
+            };
+            self.answer(request, Heard::Refused(error));
+            return;
+        }
+        let snapshot = current.kv.snapshot();
+        let space = Space::of(region.id);
         let values: Result<Vec<_>, String> = keys
-            .of(region)
+            .of(group)
             .map(|key| {
                 let stored = snapshot
                     .get(Cf::Default, &space.key(keys.key(key)))
@@ -294,13 +325,19 @@ impl World {
 
     pub(crate) fn hear(&mut self, request: RequestId, heard: &Heard) {
         self.note(format_args!("{request} hears {heard:?}"));
+        if let Heard::Refused(
+            RequestError::EpochNotMatch { .. } | RequestError::RegionNotFound { .. },
+        ) = heard
+        {
+            self.ask_the_way();
+        }
         match self.clients.hear(request, heard, &mut self.rng) {
             Ok(None) => {}
             Ok(Some((client, done))) => {
-                if let Some(region) = client.checked_sub(self.options.clients)
+                if let Some(group) = client.checked_sub(self.options.clients)
                     && done
                 {
-                    self.closing[region] = match self.closing[region] {
+                    self.closing[group] = match self.closing[group] {
                         Closing::Write => Closing::Read,
                         Closing::Read | Closing::Done => Closing::Done,
                     };

@@ -12,6 +12,7 @@ use crate::client::{Ask, Clients, Heard};
 use crate::faults::{Options, Plan};
 use crate::keys::Keys;
 use crate::network::Network;
+use crate::operator::Operator;
 use crate::report::{Report, Violation};
 use crate::rng::Rng;
 use crate::store::SimStore;
@@ -21,7 +22,8 @@ use node::{Configured, DEFAULT_TOKEN, Members};
 use raftstore::RaftMessage;
 use std::collections::BTreeMap;
 use std::fmt;
-use types::{ApiVersion, PeerId, RegionId, RequestId};
+use std::sync::Arc;
+use types::{ApiVersion, PeerId, Region, RegionId, RequestId};
 
 /// Stores of the cluster.
 pub(crate) const STORES: usize = 3;
@@ -52,7 +54,7 @@ pub(crate) enum Event {
     Request {
         store: usize,
         request: RequestId,
-        region: usize,
+        group: usize,
         ask: Ask,
     },
     /// A read was allowed: its asker looks at the data now.
@@ -60,7 +62,7 @@ pub(crate) enum Event {
         store: usize,
         life: u64,
         request: RequestId,
-        region: usize,
+        region: Arc<Region>,
     },
     Answer {
         request: RequestId,
@@ -72,6 +74,8 @@ pub(crate) enum Event {
     Turn {
         client: usize,
     },
+    /// The operator changes a Region.
+    Operate,
     Fault,
     PowerCut {
         store: usize,
@@ -91,7 +95,7 @@ pub(crate) struct Envelope {
     pub(crate) body: Bytes,
 }
 
-/// How far the last client of a Region has come, once the faults are over.
+/// How far the last client of a group has come, once the faults are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closing {
     Write,
@@ -113,12 +117,13 @@ pub(crate) struct World {
     pub(crate) stores: Vec<SimStore>,
     pub(crate) network: Network,
     pub(crate) clients: Clients,
+    pub(crate) operator: Operator,
     pub(crate) trace: Trace,
     pub(crate) raft: RaftChecker,
     pub(crate) replicas: ReplicaChecker,
     pub(crate) faults: BTreeMap<&'static str, u64>,
     pub(crate) is_healed: bool,
-    /// Of each Region; empty until the faults are over. Their clients come behind the others.
+    /// Of each group; empty until the faults are over. Their clients come behind the others.
     pub(crate) closing: Vec<Closing>,
     violation: Option<String>,
 }
@@ -152,6 +157,7 @@ impl World {
             stores,
             network: Network::new(&plan, rng.fork()),
             clients: Clients::new(Keys::new(STORES, api), options.clients),
+            operator: Operator::default(),
             trace: Trace::new(options.trace_lines),
             raft: RaftChecker::default(),
             replicas: ReplicaChecker::default(),
@@ -195,6 +201,8 @@ impl World {
             let at = self.rng.below(100_000);
             self.after(at, Event::Turn { client });
         }
+        let at = self.rng.below(400_000);
+        self.after(at, Event::Operate);
         let at = self.fault_rng.below(200_000);
         self.after(at, Event::Fault);
     }
@@ -233,18 +241,19 @@ impl World {
             Event::Request {
                 store,
                 request,
-                region,
+                group,
                 ask,
-            } => self.request(store, request, region, &ask),
+            } => self.request(store, request, group, &ask),
             Event::Look {
                 store,
                 life,
                 request,
                 region,
-            } => self.look(store, life, request, region),
+            } => self.look(store, life, request, &region),
             Event::Answer { request, heard } => self.hear(request, &heard),
             Event::Timeout { request } => self.time_out(request),
             Event::Turn { client } => self.turn(client),
+            Event::Operate => self.operate(),
             Event::Fault => self.fault(),
             Event::PowerCut { store } => self.rolling_power_cut(store),
             Event::Heal { disturbance } => {
@@ -370,6 +379,7 @@ impl World {
             simulated_us: self.now_us,
             recovery_us,
             faults,
+            changes: self.operator.changes,
             operations_checked,
             acknowledged: self.clients.acknowledged,
             refused: self.clients.refused,

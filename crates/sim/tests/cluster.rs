@@ -91,6 +91,12 @@ fn every_seed_keeps_every_promise_and_faults_do_happen() {
             .sum();
         assert!(times > 0, "{fault} never happened");
     }
+    for change in ["split", "handover"] {
+        let changes = reports
+            .iter()
+            .filter_map(|report| report.changes.get(change));
+        assert!(changes.sum::<u64>() > 0, "{change} never happened");
+    }
 }
 
 #[test]

@@ -8,3 +8,4 @@
 pub mod linear;
 pub(crate) mod raft;
 pub(crate) mod replicas;
+pub(crate) mod tiling;
