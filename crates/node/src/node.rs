@@ -174,7 +174,7 @@ impl<K: KvEngine> Node<K> {
         let ticker = Ticker::start(peers.router(), options.tick)?;
         // Last: a start that has failed leaves no task behind.
         let mut host = JoinSet::new();
-        let placement_host = Host::new(handle.clone(), parts.placement);
+        let placement_host = Host::new(handle.clone(), parts.placement, &inbox);
         host.spawn_on(placement_host.run(inbox), &parts.runtime);
         Ok(Self {
             handle,

@@ -10,18 +10,21 @@
 //! lead here. A refused report of a Region is logged and forgotten: a newer one follows. A refused
 //! report of the store ends the stream: the store registers again.
 //!
-//! **Not here.** Operators from the placement driver: it gives none yet.
+//! **The way back.** What the leader of a Region has to do comes with the answer to its report or between
+//! two; the node is handed it, and need not wait for anything.
+//!
+//! **Not here.** Doing it.
 
 mod pending;
 
 use crate::backoff::Backoff;
 use crate::transport::describe;
-use crate::wire;
+use crate::wire::{self, instruction};
 use futures::Stream;
 use node::{Identity, Members, PlacementLink};
 use parking_lot::Mutex;
 use pending::Pending;
-use placement::{RegionHeartbeat, Store, StoreStats};
+use placement::{RegionHeartbeat, RegionInstruction, Store, StoreStats};
 use proto::pdpb::pd_client::PdClient;
 use proto::pdpb::{
     GetMembersRequest, PutStoreRequest, RegionHeartbeatRequest, RegionHeartbeatResponse,
@@ -51,6 +54,9 @@ pub struct LinkNode {
     pub report_all: Box<dyn Fn() + Send + Sync>,
     /// Completes the store's report with what the node does not know: the disk, the start time.
     pub complete: Box<dyn Fn(StoreStats) -> StoreStats + Send + Sync>,
+    /// Has the leader of a Region on this store do something. It does not block, and may do nothing:
+    /// what is left to do is told again.
+    pub instruct: Box<dyn Fn(RegionInstruction) + Send + Sync>,
 }
 
 /// The link of one node. Clones are the same link.
@@ -194,7 +200,7 @@ impl Shared {
         loop {
             tokio::select! {
                 answer = answers.message() => match answer {
-                    Ok(Some(answer)) => log_refusal(&answer),
+                    Ok(Some(answer)) => hear(answer, node),
                     Ok(None) => return Err("the placement leader ended the stream".to_owned()),
                     Err(status) => return Err(status.message().to_owned()),
                 },
@@ -289,9 +295,14 @@ fn refusal(header: Option<&ResponseHeader>) -> Option<&str> {
     Some(&error.message)
 }
 
-fn log_refusal(answer: &RegionHeartbeatResponse) {
+fn hear(answer: RegionHeartbeatResponse, node: &LinkNode) {
+    let region = answer.region_id;
     if let Some(reason) = refusal(answer.header.as_ref()) {
-        let region = answer.region_id;
-        tracing::info!(region, reason, "a Region heartbeat was refused");
+        return tracing::info!(region, reason, "a Region heartbeat was refused");
+    }
+    match instruction::from_wire(answer) {
+        Ok(Some(told)) => (node.instruct)(told),
+        Ok(None) => {}
+        Err(reason) => tracing::warn!(region, reason, "an instruction makes no sense"),
     }
 }

@@ -248,6 +248,7 @@ fn own_store(config: &Config, identity: &Identity) -> Store {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
         start_time_s: unix_seconds(),
+        ..Store::default()
     }
 }
 
@@ -258,6 +259,7 @@ fn link_node(handle: &NodeHandle<RocksKv>, usage: StoreUsage) -> LinkNode {
         tell_leader: Box::new(move |leader| told.placement().tell_leader(leader)),
         report_all: Box::new(move || reporter.report_all()),
         complete: Box::new(move |stats| usage.complete(stats)),
+        instruct: Box::new(|told| tracing::debug!(?told, "this store can't do this yet")),
     }
 }
 

@@ -102,7 +102,7 @@ impl World {
             stores: Vec::new(),
             regions: first_regions(1, ApiVersion::V1),
         });
-        tokio::spawn(Host::new(region.clone(), config).run(inbox));
+        tokio::spawn(Host::new(region.clone(), config, &inbox).run(inbox));
         Self {
             region,
             handle,
