@@ -8,6 +8,7 @@ use crate::fsm::{PeerMessage, PeerRouter, StoreMessage};
 use crate::identity::Identity;
 use crate::leaders::Leaders;
 use crate::placement_host::PlacementHandle;
+use crate::ports::PlacementLink;
 use crate::replies::ReplyTable;
 use crate::room::DiskRoom;
 use crate::snapshot::RegionSnapshot;
@@ -80,6 +81,7 @@ pub(crate) struct Inner<K: KvEngine> {
     pub(crate) leaders: Leaders,
     pub(crate) room: DiskRoom,
     pub(crate) placement: PlacementHandle,
+    pub(crate) link: Arc<dyn PlacementLink>,
 }
 
 impl<K: KvEngine> NodeHandle<K> {
@@ -257,7 +259,7 @@ impl<K: KvEngine> NodeHandle<K> {
         leads.err().unwrap_or(RequestError::ServerIsBusy { reason })
     }
 
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         region_id: RegionId,
         input: impl FnOnce(RequestId) -> Input,
@@ -283,11 +285,29 @@ mod tests {
     use batch_system::{Builder, ByteBudget, Config};
     use engine::mem::{Disk, MemKv};
     use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use placement::{RegionHeartbeat, SplitIds, StoreStats};
     use raftstore::Leadership;
     use raftstore::store::Store;
     use types::{ApiVersion, Peer, StoreId};
 
     const REGION: RegionId = RegionId::FIRST_DATA;
+
+    struct NoLink;
+
+    impl PlacementLink for NoLink {
+        fn region_heartbeat(&self, _: RegionHeartbeat) {}
+
+        fn store_heartbeat(&self, _: StoreStats) {}
+
+        fn ask_split(
+            &self,
+            _: Region,
+            _: usize,
+        ) -> BoxFuture<'static, Result<Vec<SplitIds>, String>> {
+            futures::future::ready(Err("nobody gives ids".to_owned())).boxed()
+        }
+    }
 
     /// A handle to a node with no Region and room for nothing.
     fn overloaded() -> NodeHandle<MemKv> {
@@ -307,6 +327,7 @@ mod tests {
             leaders: Leaders::default(),
             room: DiskRoom::new(Duration::ZERO),
             placement: placement_host::channel(StoreId(1)).0,
+            link: Arc::new(NoLink),
         })
     }
 

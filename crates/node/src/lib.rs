@@ -15,11 +15,13 @@
 
 mod error;
 mod fsm;
+mod growth;
 mod handle;
 mod handler;
 mod ident;
 mod identity;
 mod leaders;
+mod manage;
 mod memory;
 mod node;
 mod placement_host;
@@ -28,10 +30,12 @@ mod recover;
 mod replies;
 mod room;
 mod snapshot;
+mod split_check;
 
 pub use error::StartError;
 pub use fsm::{ApplyFsm, ApplyMessage, ApplyRouter, NoControl, PeerFsm, PeerMessage, PeerRouter};
 pub use fsm::{StoreFsm, StoreMessage, actors};
+pub use growth::Growth;
 pub use handle::{Delivery, NodeHandle, deliver};
 pub use handler::{ApplyHandler, PeerHandler};
 pub use ident::{Configured, Identified, identify};
@@ -45,3 +49,4 @@ pub use ports::{LeadershipObserver, PlacementLink, Ports, Replies, Transport};
 pub use recover::{Recovered, bootstrap, recover};
 pub use room::DiskRoom;
 pub use snapshot::{RegionIter, RegionSnapshot};
+pub use split_check::SplitOptions;

@@ -10,6 +10,7 @@
 use crate::error::StartError;
 use crate::fsm::actors;
 use crate::fsm::{ApplyFsm, ApplyMessage, NoControl, PeerFsm, PeerMessage, StoreFsm, StoreMessage};
+use crate::growth::Growth;
 use crate::handle::{Inner, NodeHandle};
 use crate::handler::{ApplyHandler, PeerHandler};
 use crate::ident::Identified;
@@ -20,6 +21,7 @@ use crate::ports::{PlacementLink, Ports, Replies, Transport};
 use crate::recover::{Recovered, bootstrap, recover};
 use crate::replies::ReplyTable;
 use crate::room::DiskRoom;
+use crate::split_check::{SplitChecker, SplitOptions};
 use batch_system::{Builder, ByteBudget, Config, DeadLetter, System, ThreadDriver};
 use engine::{KvEngine, RaftLog};
 use raftstore::peer::{Input, PeerOptions};
@@ -61,6 +63,8 @@ pub struct NodeOptions {
     pub disk_full_pause: Duration,
     /// Ticks between the store's reports to the placement driver.
     pub store_report_ticks: u64,
+    /// When Regions are cut because of their size.
+    pub split: SplitOptions,
 }
 
 impl Default for NodeOptions {
@@ -78,6 +82,7 @@ impl Default for NodeOptions {
             log_cache_bytes_max: 256 << 20,
             disk_full_pause: Duration::from_secs(1),
             store_report_ticks: 10,
+            split: SplitOptions::default(),
         }
     }
 }
@@ -109,6 +114,7 @@ pub struct Node<K: KvEngine> {
     appliers: ThreadDriver<ApplyFsm, NoControl>,
     replies: Arc<ReplyTable>,
     ticker: Ticker,
+    split_checker: SplitChecker,
     /// The placement host; nothing else.
     host: JoinSet<()>,
     sync: Box<dyn FnOnce() -> engine::Result<()> + Send + Sync>,
@@ -150,6 +156,8 @@ impl<K: KvEngine> Node<K> {
             memory: Memory::new(options.unapplied_bytes_max, options.log_cache_bytes_max),
             leaders: Leaders::default(),
             room: DiskRoom::new(options.disk_full_pause),
+            growth: Growth::default(),
+            growth_step: options.split.step,
             peer_options: options.peer.clone(),
         };
         register(&ports, recovered);
@@ -165,7 +173,9 @@ impl<K: KvEngine> Node<K> {
             leaders: ports.leaders.clone(),
             room: ports.room.clone(),
             placement,
+            link: Arc::clone(&ports.link),
         });
+        let growth = ports.growth.clone();
         let (engine, to_appliers) = (kv.clone(), ports.clone());
         let appliers = ThreadDriver::spawn("apply", appliers, move |_| {
             ApplyHandler::new(engine.clone(), to_appliers.clone())
@@ -175,9 +185,11 @@ impl<K: KvEngine> Node<K> {
             PeerHandler::new(raft_log.clone(), to_peers.clone())
         })?;
         let ticker = Ticker::start(peers.router(), options.tick)?;
+        let (runtime, split) = (parts.runtime.clone(), options.split);
+        let split_checker = SplitChecker::start(handle.clone(), growth, split, runtime)?;
         // Last: a start that has failed leaves no task behind.
         let mut host = JoinSet::new();
-        let placement_host = Host::new(handle.clone(), parts.placement);
+        let placement_host = Host::new(handle.clone(), parts.placement, &inbox);
         host.spawn_on(placement_host.run(inbox), &parts.runtime);
         Ok(Self {
             handle,
@@ -185,6 +197,7 @@ impl<K: KvEngine> Node<K> {
             appliers,
             replies,
             ticker,
+            split_checker,
             host,
             sync: Box::new(move || kv.sync().and_then(|()| log.sync())),
         })
@@ -214,6 +227,7 @@ impl<K: KvEngine> Node<K> {
 
     fn stop_threads(self) -> engine::Result<()> {
         self.ticker.stop();
+        self.split_checker.stop();
         self.handle.stop_writing_to_a_full_disk();
         let mut effects = Vec::new();
         for (_, mut fsm) in self.peers.shutdown().normals {

@@ -25,12 +25,14 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use handle::{Answer, Call};
-use placement::{ConfirmId, Effect, Input, Now, PersistFailed, Placement, WriteId};
+use placement::{
+    ConfirmId, Effect, Input, Now, PersistFailed, Placement, RegionInstruction, WriteId,
+};
 use raftstore::{Command, Leadership, Mutation, RequestContext, RequestError};
 use region::{Pairs, PlacementRegion};
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 use types::{Peer, RegionId, RequestId};
 
 pub(crate) use handle::{Inbox, channel};
@@ -55,12 +57,13 @@ pub(crate) struct Host<R> {
     last_id: u64,
     waiting: HashMap<RequestId, oneshot::Sender<Answer>>,
     jobs: FuturesUnordered<BoxFuture<'static, Done>>,
+    instructions: broadcast::Sender<RegionInstruction>,
     /// Why the state could not be read, as logged last.
     said: String,
 }
 
 impl<R: PlacementRegion> Host<R> {
-    pub(crate) fn new(region: R, config: placement::Config) -> Self {
+    pub(crate) fn new(region: R, config: placement::Config, inbox: &Inbox) -> Self {
         Self {
             region,
             placement: Placement::new(config),
@@ -69,6 +72,7 @@ impl<R: PlacementRegion> Host<R> {
             last_id: 0,
             waiting: HashMap::new(),
             jobs: FuturesUnordered::new(),
+            instructions: inbox.instructions.clone(),
             said: String::new(),
         }
     }
@@ -162,6 +166,8 @@ impl<R: PlacementRegion> Host<R> {
                     }
                 }
                 Effect::Notice(notice) => tracing::warn!("{notice}"),
+                // Nobody may listen, and it is said again.
+                Effect::Instruct(told) => _ = self.instructions.send(told),
                 Effect::Persist { write, puts } => self.persist(write, puts),
                 Effect::Confirm { confirm } => self.confirm(confirm, Duration::ZERO),
             }

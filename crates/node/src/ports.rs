@@ -5,14 +5,17 @@
 //! purpose.)
 
 use crate::fsm::{ApplyRouter, PeerRouter};
+use crate::growth::Growth;
 use crate::leaders::Leaders;
 use crate::memory::Memory;
 use crate::room::DiskRoom;
-use placement::{RegionHeartbeat, StoreStats};
+use futures::future::BoxFuture;
+use placement::{RegionHeartbeat, SplitIds, StoreStats};
+use raftstore::op::measure::Size;
 use raftstore::peer::PeerOptions;
 use raftstore::{Leadership, RaftMessage, Reply, RequestError};
 use std::sync::Arc;
-use types::RequestId;
+use types::{Region, RequestId};
 
 /// Carries Raft messages to other stores. It may lose them; it never blocks. When its bounded buffer
 /// is full, or a store can't be reached, it drops them and says so through
@@ -31,6 +34,13 @@ pub trait PlacementLink: Send + Sync + 'static {
     fn region_heartbeat(&self, heartbeat: RegionHeartbeat);
     /// The store's report.
     fn store_heartbeat(&self, stats: StoreStats);
+    /// Asks for the ids of so many Regions that are to be cut off from this one. An error says why there
+    /// are none now.
+    fn ask_split(
+        &self,
+        region: Region,
+        parts: usize,
+    ) -> BoxFuture<'static, Result<Vec<SplitIds>, String>>;
 }
 
 /// Where answers go.
@@ -66,6 +76,10 @@ pub struct Ports {
     pub leaders: Leaders,
     /// What both do while the disk is full.
     pub room: DiskRoom,
+    /// What appliers write.
+    pub growth: Growth,
+    /// How much of it they tell at once.
+    pub growth_step: Size,
     /// For Peers that are made later.
     pub peer_options: PeerOptions,
 }

@@ -5,15 +5,17 @@
 use bytes::Bytes;
 use engine::mem::{Disk, MemKv};
 use engine::{Cf, KvIterator};
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use node::{
     Configured, Members, Node, NodeHandle, NodeOptions, Parts, PlacementLink, Transport, identify,
 };
-use placement::{Bootstrap, RegionHeartbeat, Request, Response, Store, StoreStats};
+use placement::{Bootstrap, RegionHeartbeat, Request, Response, SplitIds, Store, StoreStats};
 use raftstore::bootstrap::first_regions;
 use raftstore::{Command, Mutation, Outcome, RaftMessage, RequestContext, RequestError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use types::{ApiVersion, Epoch, Peer, RegionId};
+use types::{ApiVersion, Epoch, Peer, Region, RegionId};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -38,6 +40,9 @@ struct NoLink;
 impl PlacementLink for NoLink {
     fn region_heartbeat(&self, _heartbeat: RegionHeartbeat) {}
     fn store_heartbeat(&self, _stats: StoreStats) {}
+    fn ask_split(&self, _: Region, _: usize) -> BoxFuture<'static, Result<Vec<SplitIds>, String>> {
+        ready(Err("nobody gives ids".to_owned())).boxed()
+    }
 }
 
 struct Cluster {

@@ -7,7 +7,9 @@
 
 use crate::Store;
 use crate::routes::Routes;
+use crate::settings::Settings;
 use crate::state::Change;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use types::{ClusterId, Region, RegionId};
 
@@ -34,10 +36,11 @@ pub struct Config {
     pub id_step: u64,
     /// How long a request may wait for the state after an election, in milliseconds.
     pub load_wait_ms: u64,
-    /// A store without a heartbeat for so long counts as disconnected.
-    pub store_disconnected_ms: u64,
-    /// A store without a heartbeat for so long counts as down.
-    pub store_down_ms: u64,
+    /// Boundaries that no merge removes: those between the first Regions, which clients of API V2
+    /// rely on.
+    pub kept_boundaries: BTreeSet<Vec<u8>>,
+    /// What can be changed online begins with this.
+    pub settings: Settings,
     /// The most bytes of requests that wait for an answer; above it they are refused as busy.
     pub pending_bytes_max: usize,
     /// A write is closed when it has this many bytes; it must fit into one log entry.
@@ -49,13 +52,14 @@ pub struct Config {
 impl Config {
     /// The defaults around a cluster's beginning.
     pub fn new(bootstrap: Bootstrap) -> Self {
+        let starts = bootstrap.data_regions().map(|region| &region.range.start);
         Self {
+            kept_boundaries: starts.filter(|start| !start.is_empty()).cloned().collect(),
             bootstrap,
             tso_window_ms: 3_000,
             id_step: 1_000,
             load_wait_ms: 1_000,
-            store_disconnected_ms: 20_000,
-            store_down_ms: 30 * 60 * 1_000,
+            settings: Settings::default(),
             pending_bytes_max: 16 << 20,
             write_bytes_max: 1 << 20,
             scan_limit_max: 16_384,

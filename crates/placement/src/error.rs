@@ -50,6 +50,73 @@ pub enum Error {
     /// There is no such store.
     #[error("invalid store ID {0}, not found")]
     StoreNotFound(StoreId),
+    /// The store has left the cluster for good.
+    #[error("store is tombstone: store {0} was drained and has left; start it as a new store")]
+    StoreTombstone(StoreId),
+    /// A store can't be taken out of service or back into it.
+    #[error("store {store_id} {reason}")]
+    StoreRefused {
+        /// The store.
+        store_id: StoreId,
+        /// Why, as the rest of a sentence.
+        reason: String,
+    },
+    /// There is no such Region, or it has not reported to this leader yet.
+    #[error("region {0} not found")]
+    RegionNotFound(RegionId),
+    /// An operator is at work on the Region.
+    #[error("region {region_id} has an operator already: {operator}")]
+    OperatorExists {
+        /// The Region.
+        region_id: RegionId,
+        /// What that one is for.
+        operator: &'static str,
+    },
+    /// As many operators of the kind are at work as may be, or a store is given no more for now.
+    #[error("no operator for region {region_id}: {limit} is reached")]
+    OperatorLimit {
+        /// The Region.
+        region_id: RegionId,
+        /// Which limit.
+        limit: &'static str,
+    },
+    /// What is asked for the Region can't be done.
+    #[error("no operator for region {region_id}: {reason}")]
+    OperatorRefused {
+        /// The Region.
+        region_id: RegionId,
+        /// Why.
+        reason: &'static str,
+    },
+    /// No operator was at work on the Region lately.
+    #[error("region {0} has no operator")]
+    OperatorNotFound(RegionId),
+    /// There is no setting of this name.
+    #[error("there is no setting {name:?}{}", suggestion(.nearest))]
+    UnknownSetting {
+        /// The name.
+        name: String,
+        /// The name that may be meant.
+        nearest: Option<String>,
+    },
+    /// A setting can't have this value.
+    #[error("{name} can't be {value:?}: it is {expected}")]
+    InvalidSetting {
+        /// The setting.
+        name: String,
+        /// The value.
+        value: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// There is no scheduler of this name.
+    #[error("there is no scheduler {name:?}{}", suggestion(.nearest))]
+    UnknownScheduler {
+        /// The name.
+        name: String,
+        /// The name that may be meant.
+        nearest: Option<String>,
+    },
     /// Another store has this address already.
     #[error("duplicated store address {address:?}: store {store_id} has it")]
     StoreAddressTaken {
@@ -140,6 +207,16 @@ impl Error {
             | Error::PersistFailed(_) => true,
             Error::StateUnusable { .. }
             | Error::StoreNotFound(_)
+            | Error::StoreTombstone(_)
+            | Error::StoreRefused { .. }
+            | Error::RegionNotFound(_)
+            | Error::OperatorExists { .. }
+            | Error::OperatorLimit { .. }
+            | Error::OperatorRefused { .. }
+            | Error::OperatorNotFound(_)
+            | Error::UnknownSetting { .. }
+            | Error::InvalidSetting { .. }
+            | Error::UnknownScheduler { .. }
             | Error::StoreAddressTaken { .. }
             | Error::InvalidStore { .. }
             | Error::InvalidRegion { .. }
@@ -157,4 +234,9 @@ fn hint(leader: &Option<StoreId>) -> String {
     leader.map_or_else(String::new, |store| {
         format!(", the leader is store {store}")
     })
+}
+
+fn suggestion(nearest: &Option<String>) -> String {
+    let hint = |name: &String| format!("; did you mean {name:?}?");
+    nearest.as_ref().map_or_else(String::new, hint)
 }

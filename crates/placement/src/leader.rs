@@ -7,15 +7,19 @@
 //! **Not here.** Gaining and losing leadership: `placement`.
 
 use crate::config::Config;
+use crate::control::{Control, Desk};
 use crate::error::Result;
-use crate::heartbeat::{Observed, RegionHeartbeat, StoreStats};
-use crate::ids::Ids;
+use crate::heartbeat::{RegionHeartbeat, StoreStats};
+use crate::ids::{Ids, Served};
 use crate::ledger::{Answer, Ledger};
 use crate::message::{ConfirmId, Effect, Notice, Now, Request, Response, WriteId};
+use crate::observed::Observed;
+use crate::scheduling::{Known, Scheduling};
 use crate::state::{Change, Durable};
+use crate::stores::StoreState;
 use crate::tso::Tso;
 use crate::view::View;
-use crate::{Error, PersistFailed, keyspaces, safepoint, stores};
+use crate::{Error, PersistFailed, keyspaces, safepoint, service, stores};
 use std::collections::VecDeque;
 use types::{KeyRange, RegionId, RequestId};
 
@@ -57,6 +61,7 @@ pub(crate) struct Leader {
     ids: Ids,
     tso: Tso,
     observed: Observed,
+    scheduling: Scheduling,
     /// Requests that came before the cluster was bootstrapped.
     held: VecDeque<(Ticket, Request)>,
     /// Sum of the sizes of all tickets.
@@ -71,7 +76,12 @@ impl Leader {
             .id_limit
             .max(step.config.bootstrap.first_free_id());
         let tso = Tso::new(step.config.tso_window_ms, persisted.tso_limit_ms, step.now);
+        let settings = step.config.settings.with(&persisted.overrides);
+        let settings = settings.expect("what is persisted was checked");
+        // Another seed for each leader, so that none draws what an unlucky one has drawn.
+        let seed = step.config.bootstrap.cluster_id.get() ^ next_id;
         let mut leader = Self {
+            scheduling: Scheduling::new(settings, seed),
             ledger: Ledger::new(persisted),
             ids: Ids::new(next_id),
             tso,
@@ -134,9 +144,7 @@ impl Leader {
                     return;
                 };
                 for change in &changes {
-                    if let Change::RemoveRegion(id) = change {
-                        self.observed.forget_region(*id);
-                    }
+                    self.visible_now(change, step);
                 }
                 self.answer_all(answers, step);
             }
@@ -144,7 +152,9 @@ impl Leader {
                 let Some(tickets) = self.ledger.failed(write) else {
                     return;
                 };
-                self.observed.keep_regions_of(self.ledger.visible());
+                for id in self.observed.keep_regions_of(self.ledger.visible()) {
+                    self.scheduling.operators.region_gone(step.now, id);
+                }
                 let error = failed.into();
                 self.refuse_all(tickets, &error, step);
                 self.refuse_stuck(&error, step);
@@ -156,6 +166,22 @@ impl Leader {
             self.handle(ticket, request, step);
         }
         self.pump(step);
+    }
+
+    /// A change has become visible: what follows from it.
+    fn visible_now(&mut self, change: &Change, step: &Step<'_>) {
+        match change {
+            Change::RemoveRegion(id) => {
+                self.observed.forget_region(*id);
+                self.scheduling.operators.region_gone(step.now, *id);
+            }
+            Change::RemoveStore(id) => self.observed.forget_store(*id),
+            Change::Settings(overrides) => {
+                let settings = step.config.settings.with(overrides);
+                self.scheduling.settings = settings.expect("what is persisted was checked");
+            }
+            _ => {}
+        }
     }
 
     /// The host knows whether this node still led after timestamps were taken.
@@ -175,7 +201,26 @@ impl Leader {
         if !self.is_bootstrapped() && self.ledger.is_idle() {
             self.submit_first(step.config);
         }
+        if self.is_bootstrapped() {
+            self.schedule(step);
+        }
         self.pump(step);
+    }
+
+    fn schedule(&mut self, step: &Step<'_>) {
+        let mut known = Known {
+            now: step.now,
+            config: step.config,
+            state: self.ledger.visible(),
+            observed: &self.observed,
+            ids: &mut self.ids,
+        };
+        if self.scheduling.tick(&mut known) {
+            let buried = service::plan_bury(self.ledger.staged());
+            if !buried.is_empty() {
+                self.ledger.submit(buried, None);
+            }
+        }
     }
 
     /// Answers all requests: leadership is over.
@@ -203,9 +248,14 @@ impl Leader {
 
     /// Does what can be done now: ids, timestamps, then the next write.
     fn pump(&mut self, step: &mut Step<'_>) {
-        while let Some((ticket, id)) = self.ids.serve(self.ledger.visible().id_limit) {
-            self.answer(ticket, Ok(Response::Id(id)), step);
+        while let Some(served) = self.ids.serve(self.ledger.visible().id_limit) {
+            match served {
+                Served::Id(ticket, id) => self.answer(ticket, Ok(Response::Id(id)), step),
+                Served::Again(ticket, request) => self.handle(ticket, request, step),
+            }
         }
+        let told = self.scheduling.take_outbox();
+        step.effects.extend(told.map(Effect::Instruct));
         let staged_limit = self.ledger.staged().id_limit;
         if let Some(limit) = self.ids.wants_limit(staged_limit, step.config.id_step) {
             self.ledger.submit(vec![Change::IdLimit(limit)], None);
@@ -252,6 +302,7 @@ impl Leader {
     fn handle(&mut self, ticket: Ticket, request: Request, step: &mut Step<'_>) {
         match self.plan(request, step) {
             Ok(Planned::Id) => self.ids.wait(ticket),
+            Ok(Planned::Ids(count, request)) => self.ids.wait_for(ticket, count, request),
             Ok(Planned::Timestamps(count)) => self.tso.wait(ticket, count),
             Ok(Planned::Change(changes, response)) => {
                 self.ledger.submit(changes, Some((ticket, response)))
@@ -264,7 +315,8 @@ impl Leader {
     /// What a request comes to: questions see the visible state, changes the staged one.
     fn plan(&mut self, request: Request, step: &Step<'_>) -> Result<Planned> {
         let staged = self.ledger.staged();
-        let view = View::new(step, self.ledger.visible(), &self.observed);
+        let settings = &self.scheduling.settings;
+        let view = View::new(step, self.ledger.visible(), &self.observed, settings);
         let response = match request {
             Request::AllocId => return Ok(Planned::Id),
             Request::Tso { count } => {
@@ -276,7 +328,10 @@ impl Leader {
             Request::UpdateGcSafePoint { safe_point } => {
                 return Ok(safepoint::plan(staged, safe_point));
             }
-            Request::RegionHeartbeat(heartbeat) => return self.region_heartbeat(&heartbeat),
+            Request::RegionHeartbeat(heartbeat) => {
+                return self.region_heartbeat(&heartbeat, step);
+            }
+            Request::Control(control) => return self.control(*control, step),
             Request::StoreHeartbeat(stats) => return self.store_heartbeat(step.now, stats),
             Request::GetStore { store_id } => view.store(store_id)?,
             Request::GetAllStores => view.stores(),
@@ -292,24 +347,68 @@ impl Leader {
         Ok(Planned::Answer(response))
     }
 
-    fn region_heartbeat(&mut self, heartbeat: &RegionHeartbeat) -> Result<Planned> {
+    fn control(&mut self, control: Control, step: &Step<'_>) -> Result<Planned> {
+        let desk = Desk {
+            known: Known {
+                now: step.now,
+                config: step.config,
+                state: self.ledger.visible(),
+                observed: &self.observed,
+                ids: &mut self.ids,
+            },
+            staged: self.ledger.staged(),
+            scheduling: &mut self.scheduling,
+        };
+        desk.plan(control)
+    }
+
+    fn region_heartbeat(
+        &mut self,
+        heartbeat: &RegionHeartbeat,
+        step: &Step<'_>,
+    ) -> Result<Planned> {
+        let now = step.now;
+        let id = heartbeat.region.id;
         // The placement Region is not in the clients' key space, so it is not routed to.
-        if heartbeat.region.id == RegionId::PLACEMENT {
+        if id == RegionId::PLACEMENT {
             return Ok(Planned::Answer(Response::Done));
         }
         let staged = self.ledger.staged();
         let changes = staged.routes.plan(&heartbeat.region)?;
         self.observed.check_region(staged, heartbeat)?;
-        self.observed.record_region(heartbeat);
-        Ok(Planned::Change(changes, Response::Done))
+        let new = changes.iter().find_map(|change| match change {
+            Change::Region(region) => Some(region),
+            _ => None,
+        });
+        if let Some(region) = new.or_else(|| staged.routes.by_id(id)) {
+            let settings = &self.scheduling.settings;
+            self.observed
+                .record_region(now, settings, heartbeat, region.clone());
+        }
+        let mut known = Known {
+            now,
+            config: step.config,
+            state: self.ledger.visible(),
+            observed: &self.observed,
+            ids: &mut self.ids,
+        };
+        let response = match self.scheduling.heard(&mut known, id) {
+            Some(instruction) => Response::Instruction(Box::new(instruction)),
+            None => Response::Done,
+        };
+        Ok(Planned::Change(changes, response))
     }
 
     fn store_heartbeat(&mut self, now: Now, stats: StoreStats) -> Result<Planned> {
         let store = self.ledger.visible().stores.get(stats.store_id)?;
+        if store.state == StoreState::Tombstone {
+            return Err(Error::StoreTombstone(store.id));
+        }
         if !store.is_registered() {
             return Err(store.invalid("it has not registered"));
         }
-        self.observed.record_store(now, stats);
+        let settings = &self.scheduling.settings;
+        self.observed.record_store(now, settings, stats);
         Ok(Planned::Answer(Response::Done))
     }
 
@@ -317,6 +416,7 @@ impl Leader {
     pub(crate) fn check_invariants(&self) {
         self.ledger.check_invariants();
         self.observed.check_invariants();
+        self.scheduling.operators.check_invariants(&self.observed);
         let held = self.held.iter().map(|(ticket, _)| ticket);
         let waiting = held.chain(self.ids.pending()).chain(self.tso.pending());
         let tickets = waiting.chain(self.ledger.pending());
@@ -332,6 +432,8 @@ impl Leader {
 pub(crate) enum Planned {
     /// It waits for an id.
     Id,
+    /// It waits until there are so many ids, and is looked at again.
+    Ids(u64, Request),
     /// It waits for so many timestamps.
     Timestamps(u32),
     /// The answer, after these changes (there may be none) and all before them are persisted.

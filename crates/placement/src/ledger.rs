@@ -194,6 +194,8 @@ impl Ledger {
             staged.stores.iter().eq(self.staged.stores.iter()),
             "staged stores are not explained"
         );
+        assert_eq!(staged.overrides, self.staged.overrides);
+        assert_eq!(staged.schedulers, self.staged.schedulers);
         let numbers = |state: &Durable| (state.id_limit, state.tso_limit_ms, state.safe_point);
         assert_eq!(
             numbers(&staged),

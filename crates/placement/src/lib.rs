@@ -20,33 +20,65 @@
 //! - Visible Regions never overlap.
 //! - Pending requests are bounded in bytes.
 //!
-//! **Not here.** Threads, clocks, randomness, sockets, protobuf, disks. Moving or splitting Regions:
-//! nothing is scheduled yet. Who the members are and who leads them: the host knows.
+//! - A Region has one operator at most, and no operator takes a voter away that its majority needs.
+//!
+//! **The way of an operator.** A checker or scheduler finds something to improve and makes an
+//! [`Operator`]. Its steps reach the Region's leader one by one, as [`Instruction`]s; each is done when the
+//! leader's next report shows it.
+//!
+//! **Not here.** Threads, clocks, sockets, protobuf, disks. Doing what an instruction says: the Region's
+//! leader does. Who the members are and who leads them: the host knows.
 
+mod check;
+mod cluster;
 mod codec;
 mod config;
+mod control;
 mod error;
+mod health;
 mod heartbeat;
 mod ids;
+mod instruct;
 mod keyspaces;
+mod labels;
 mod leader;
 mod ledger;
+mod limits;
+mod load;
 mod loading;
 mod message;
+mod observed;
+mod operator;
+mod operators;
 mod placement;
+mod plan;
+mod rng;
 mod routes;
 mod safepoint;
+mod schedule;
+mod schedulers;
+mod scheduling;
+mod service;
+mod settings;
+mod split;
 mod state;
 mod stores;
 mod tso;
 mod view;
 
 pub use config::{Bootstrap, Config};
+pub use control::{Control, OperatorRequest};
 pub use error::{Error, PersistFailed};
-pub use heartbeat::{RegionHeartbeat, StoreStats};
+pub use heartbeat::{RegionHeartbeat, StoreStats, Traffic};
+pub use instruct::{Instruction, PeerChange, PeerChangeKind, RegionInstruction};
 pub use keyspaces::Keyspace;
 pub use message::{
     ConfirmId, Effect, Input, Notice, Now, RegionRoute, Request, Response, StoreView, WriteId,
 };
+pub use operator::{Operator, OperatorKind, OperatorStatus, OperatorStep};
+pub use operators::OperatorRecord;
 pub use placement::Placement;
-pub use stores::{Liveness, Store};
+pub use schedulers::{SchedulerName, SchedulerView};
+pub use settings::Settings;
+pub use split::SplitIds;
+pub use stores::{Liveness, Store, StoreState};

@@ -4,9 +4,14 @@
 //! **Invariants.** These enums carry data only, no closures and no handles. A request is known by
 //! its [`RequestId`], which the host does not reuse while the request has no answer.
 
+use crate::control::Control;
 use crate::error::{Error, PersistFailed};
 use crate::heartbeat::{RegionHeartbeat, StoreStats};
+use crate::instruct::RegionInstruction;
 use crate::keyspaces::Keyspace;
+use crate::operators::OperatorRecord;
+use crate::schedulers::SchedulerView;
+use crate::split::SplitIds;
 use crate::stores::{Liveness, Store};
 use std::sync::Arc;
 use types::{Peer, PeerRole, Region, RegionId, RequestId, StoreId, Timestamp};
@@ -95,6 +100,9 @@ pub enum Effect {
         /// The answer.
         result: Result<Response, Error>,
     },
+    /// Tell the leader of a Region what to do, if there is a way to it now. It may be lost: the answer
+    /// to the Region's next report says it again.
+    Instruct(RegionInstruction),
     /// Tell the operators.
     Notice(Notice),
 }
@@ -140,7 +148,8 @@ pub enum Request {
     GetAllStores,
     /// A store is alive and says how it is. Answered by [`Response::Done`].
     StoreHeartbeat(StoreStats),
-    /// A leader reports its Region. Answered by [`Response::Done`].
+    /// A leader reports its Region. Answered by [`Response::Instruction`], or by [`Response::Done`] if
+    /// there is nothing to do.
     RegionHeartbeat(Box<RegionHeartbeat>),
     /// The Region that owns a key. Answered by [`Response::Region`].
     GetRegion {
@@ -184,6 +193,8 @@ pub enum Request {
     /// Whether the cluster has been bootstrapped. A leader bootstraps it by itself, and answers
     /// [`Response::Done`] then.
     IsBootstrapped,
+    /// What concerns scheduling. Answered as [`Control`] says.
+    Control(Box<Control>),
 }
 
 /// The answers to requests.
@@ -214,6 +225,25 @@ pub enum Response {
     Keyspace(Keyspace),
     /// Keyspaces, by id.
     Keyspaces(Vec<Keyspace>),
+    /// What the Region's leader has to do now.
+    Instruction(Box<RegionInstruction>),
+    /// Ids for the new Regions of a split.
+    SplitIds(Vec<SplitIds>),
+    /// An operator, and how it stands.
+    Operator(Box<OperatorRecord>),
+    /// Operators: those at work by Region, or those that have ended, the last one first.
+    Operators(Vec<OperatorRecord>),
+    /// Schedulers, in the order in which they run.
+    Schedulers(Vec<SchedulerView>),
+    /// Settings by name, with the values in effect.
+    Settings(Vec<(String, String)>),
+    /// For which Regions what was asked is under way or needs not be done, and for which it is refused.
+    Begun {
+        /// Those.
+        begun: Vec<RegionId>,
+        /// And these, with the reason.
+        refused: Vec<(RegionId, Error)>,
+    },
 }
 
 /// A store, and how it is.
@@ -229,6 +259,10 @@ pub struct StoreView {
     pub stats: Option<StoreStats>,
     /// Regions whose leader is on this store, by the last report of each to this leader.
     pub leader_count: u64,
+    /// Bytes of the replicas on this store, by the last report of each to this leader.
+    pub region_bytes: u64,
+    /// Whether it is slow, or was until lately.
+    pub is_slow: bool,
 }
 
 /// A Region, and who leads it.
@@ -242,6 +276,10 @@ pub struct RegionRoute {
     pub down_peers: Vec<Peer>,
     /// Replicas that are catching up.
     pub pending_peers: Vec<Peer>,
+    /// About how many bytes it holds; zero if that is not known.
+    pub approximate_size_bytes: u64,
+    /// About how many keys it holds; zero if that is not known.
+    pub approximate_keys: u64,
 }
 
 impl RegionRoute {
@@ -264,6 +302,7 @@ impl Request {
             Request::GetRegion { key } | Request::GetPrevRegion { key } => key.len(),
             Request::ScanRegions { start, end, .. } => start.len() + end.len(),
             Request::LoadKeyspace { name } => name.len(),
+            Request::Control(control) => control.heap_bytes(),
             Request::AllocId
             | Request::Tso { .. }
             | Request::GetStore { .. }

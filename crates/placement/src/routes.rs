@@ -4,7 +4,7 @@
 //! has split or its membership has changed; the epoch tells which is newer.
 //!
 //! **Invariants.** Regions in the table never overlap. A Region's epoch in the table never goes
-//! back while it stays there. Both indexes hold the same Regions.
+//! back while it stays there. Both indexes hold the same Regions, and `peers` counts their Peers.
 //!
 //! **What it does not do.** It does not close gaps: when half of a split Region is reported first,
 //! the other half is unknown until it is reported, and a lookup there finds nothing.
@@ -17,13 +17,15 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
-use types::{Epoch, KeyRange, Region, RegionId};
+use types::{Epoch, KeyRange, Region, RegionId, StoreId};
 
 /// The shapes of all Regions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Routes {
     by_id: BTreeMap<RegionId, Arc<Region>>,
     by_start: BTreeSet<ByStart>,
+    /// How many Peers each store has.
+    peers: BTreeMap<StoreId, u64>,
 }
 
 /// A Region in the order of its first key.
@@ -64,6 +66,25 @@ impl Routes {
     /// All Regions, by id.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Region>> {
         self.by_id.values()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// How many Peers a store has.
+    pub(crate) fn peers_on(&self, store: StoreId) -> u64 {
+        self.peers.get(&store).copied().unwrap_or(0)
+    }
+
+    /// The Regions that end where this one begins, and begin where it ends.
+    pub(crate) fn neighbours(&self, region: &Region) -> [Option<&Arc<Region>>; 2] {
+        let next = Some(&region.range.end).filter(|end| !end.is_empty());
+        [
+            self.previous(&region.range.start),
+            next.and_then(|start| self.by_start.get(start.as_slice()))
+                .map(|entry| &entry.0),
+        ]
     }
 
     /// The Region that owns `key`.
@@ -140,6 +161,18 @@ impl Routes {
         Ok(changes)
     }
 
+    /// Whether a part of the key space belongs to no Region that is known. Looks at all of them.
+    pub(crate) fn has_gap(&self) -> bool {
+        let mut reached: Option<&[u8]> = Some(&[]);
+        for ByStart(region) in &self.by_start {
+            if reached != Some(&region.range.start) {
+                return true;
+            }
+            reached = Some(region.range.end.as_slice()).filter(|end| !end.is_empty());
+        }
+        reached.is_some()
+    }
+
     /// Whether the Region overlaps no other.
     pub(crate) fn has_room_for(&self, region: &Region) -> bool {
         self.scan(&region.range).all(|other| other.id == region.id)
@@ -152,6 +185,9 @@ impl Routes {
             "{region:?} overlaps another Region"
         );
         self.remove(region.id);
+        for peer in &region.peers {
+            *self.peers.entry(peer.store_id).or_default() += 1;
+        }
         self.by_start.insert(ByStart(region.clone()));
         self.by_id.insert(region.id, region);
     }
@@ -161,12 +197,21 @@ impl Routes {
         if let Some(region) = self.by_id.remove(&id) {
             let removed = self.by_start.remove(region.range.start.as_slice());
             assert!(removed, "{region:?} was not indexed by its start");
+            for peer in &region.peers {
+                let count = self.peers.get_mut(&peer.store_id);
+                *count.expect("its Peers were counted") -= 1;
+            }
         }
     }
 
     /// Checks all invariants of the table.
     pub(crate) fn check_invariants(&self) {
         assert_eq!(self.by_id.len(), self.by_start.len(), "the indexes differ");
+        let mut peers = self.peers.clone();
+        for peer in self.by_id.values().flat_map(|region| &region.peers) {
+            *peers.get_mut(&peer.store_id).expect("it was counted") -= 1;
+        }
+        assert!(peers.values().all(|left| *left == 0), "too many: {peers:?}");
         let mut before: Option<&Region> = None;
         for ByStart(region) in &self.by_start {
             assert!(!region.range.is_empty(), "{region:?} is empty");
@@ -349,6 +394,50 @@ mod tests {
                 Err(Error::StaleRegion { .. })
             ));
         }
+    }
+
+    #[test]
+    fn a_merge_removes_the_region_that_was_merged_whichever_side_survives() {
+        let (left, right) = (region(2, b"", b"m", 4, 1), region(3, b"m", b"", 6, 1));
+        for (survivor, gone) in [(2, &right), (3, &left)] {
+            let mut routes = table(&[left.clone(), right.clone()]);
+            let merged = region(survivor, b"", b"", 7, 1);
+            assert_eq!(report(&mut routes, &merged), Ok(2));
+            assert_eq!(id(routes.by_key(b"a")), survivor);
+            assert_eq!(id(routes.by_key(b"z")), survivor);
+            assert!(routes.by_id(gone.id).is_none());
+            assert_eq!(routes.peers_on(StoreId(1)), 1);
+            let late = report(&mut routes, gone);
+            assert!(matches!(late, Err(Error::StaleRegion { .. })), "{late:?}");
+        }
+    }
+
+    #[test]
+    fn a_merge_after_a_split_that_nobody_reported_leaves_one_region() {
+        let mut routes = table(&[region(2, b"", b"", 1, 1)]);
+        report(&mut routes, &region(3, b"f", b"m", 2, 1)).unwrap();
+        assert_eq!(
+            id(routes.by_key(b"a")),
+            0,
+            "the first half is not reported yet"
+        );
+        report(&mut routes, &region(2, b"", b"", 4, 1)).unwrap();
+        let all: Vec<u64> = routes.iter().map(|region| region.id.get()).collect();
+        assert_eq!(all, [2]);
+    }
+
+    #[test]
+    fn neighbours_touch_the_region_on_both_sides() {
+        let regions = [
+            region(2, b"", b"g", 1, 1),
+            region(3, b"g", b"m", 1, 1),
+            region(4, b"p", b"", 1, 1),
+        ];
+        let routes = table(&regions);
+        let near = |at: usize| routes.neighbours(&regions[at]).map(id);
+        assert_eq!(near(0), [0, 3]);
+        assert_eq!(near(1), [2, 0], "there is a gap behind it");
+        assert_eq!(near(2), [0, 0]);
     }
 
     #[test]

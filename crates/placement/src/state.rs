@@ -6,6 +6,8 @@
 //! | `i` | ids below this number may have been given out |
 //! | `t` | timestamps below this millisecond may have been given out |
 //! | `g` | garbage collection safe point |
+//! | `o` | settings that were set by request: names and values |
+//! | `d` | the schedulers that run, by name; none: the default ones |
 //! | `s` + store id, 8 bytes big-endian | a store's description |
 //! | `r` + Region id, 8 bytes big-endian | a Region's shape |
 //!
@@ -22,7 +24,9 @@ use crate::Error;
 use crate::codec::{ReadResult, Reader, Writer};
 use crate::error::Result;
 use crate::routes::Routes;
-use crate::stores::{Store, Stores};
+use crate::schedulers::SchedulerName;
+use crate::settings::{Overrides, Settings};
+use crate::stores::{Store, StoreState, Stores};
 use std::sync::Arc;
 use types::{ClusterId, Epoch, KeyRange, Peer, PeerId, PeerRole, Region, RegionId, StoreId};
 
@@ -31,11 +35,17 @@ const CLUSTER: &[u8] = b"c";
 const ID_LIMIT: &[u8] = b"i";
 const TSO_LIMIT: &[u8] = b"t";
 const SAFE_POINT: &[u8] = b"g";
+const SETTINGS: &[u8] = b"o";
+const SCHEDULERS: &[u8] = b"d";
 const STORE: u8 = b's';
 const REGION: u8 = b'r';
 
-/// The state of every store: room for others, when stores can leave.
-const IN_SERVICE: u8 = 0;
+/// The byte of each state of a store.
+const STORE_STATES: [(StoreState, u8); 3] = [
+    (StoreState::Up, 0),
+    (StoreState::Offline, 1),
+    (StoreState::Tombstone, 2),
+];
 
 /// A persisted pair, or the absence of its value.
 pub(crate) type Pair = (Vec<u8>, Option<Vec<u8>>);
@@ -51,6 +61,10 @@ pub(crate) struct Durable {
     pub(crate) tso_limit_ms: u64,
     /// The garbage collection safe point.
     pub(crate) safe_point: u64,
+    /// What was set by request.
+    pub(crate) overrides: Arc<Overrides>,
+    /// The schedulers that run, if that was ever changed.
+    pub(crate) schedulers: Option<Arc<Vec<SchedulerName>>>,
     /// All stores.
     pub(crate) stores: Stores,
     /// The shapes of all Regions.
@@ -68,8 +82,14 @@ pub(crate) enum Change {
     TsoLimit(u64),
     /// The safe point moves.
     SafePoint(u64),
+    /// Settings are set.
+    Settings(Arc<Overrides>),
+    /// Others schedule.
+    Schedulers(Arc<Vec<SchedulerName>>),
     /// A store is new or described anew.
     Store(Arc<Store>),
+    /// A tombstone is forgotten.
+    RemoveStore(StoreId),
     /// A Region is new or has a new shape.
     Region(Arc<Region>),
     /// Others have taken over a Region's range.
@@ -103,7 +123,12 @@ impl Durable {
             Change::IdLimit(_) => Some(Change::IdLimit(self.id_limit)),
             Change::TsoLimit(_) => Some(Change::TsoLimit(self.tso_limit_ms)),
             Change::SafePoint(_) => Some(Change::SafePoint(self.safe_point)),
+            Change::Settings(_) => {
+                (!self.overrides.is_empty()).then(|| Change::Settings(Arc::clone(&self.overrides)))
+            }
+            Change::Schedulers(_) => self.schedulers.clone().map(Change::Schedulers),
             Change::Store(store) => self.stores.get(store.id).ok().cloned().map(Change::Store),
+            Change::RemoveStore(id) => self.stores.get(*id).ok().cloned().map(Change::Store),
             Change::Region(region) => self.routes.by_id(region.id).cloned().map(Change::Region),
             Change::RemoveRegion(id) => self.routes.by_id(*id).cloned().map(Change::Region),
         };
@@ -129,7 +154,10 @@ impl Durable {
                 assert!(*safe_point >= self.safe_point, "the safe point went back");
                 self.safe_point = *safe_point;
             }
+            Change::Settings(overrides) => self.overrides = Arc::clone(overrides),
+            Change::Schedulers(names) => self.schedulers = Some(Arc::clone(names)),
             Change::Store(store) => self.stores.put(store.clone()),
+            Change::RemoveStore(id) => self.stores.remove(*id),
             Change::Region(region) => self.routes.put(region.clone()),
             Change::RemoveRegion(id) => self.routes.remove(*id),
         }
@@ -146,7 +174,10 @@ impl Change {
             Change::SafePoint(safe_point) => {
                 (SAFE_POINT.to_vec(), Some(encode_number(*safe_point)))
             }
+            Change::Settings(overrides) => (SETTINGS.to_vec(), Some(encode_overrides(overrides))),
+            Change::Schedulers(names) => (SCHEDULERS.to_vec(), Some(encode_schedulers(names))),
             Change::Store(store) => (id_key(STORE, store.id.get()), Some(encode_store(store))),
+            Change::RemoveStore(id) => (id_key(STORE, id.get()), None),
             Change::Region(region) => {
                 (id_key(REGION, region.id.get()), Some(encode_region(region)))
             }
@@ -162,6 +193,16 @@ impl Change {
                 Change::Store(Arc::new(read_store(StoreId(id), &mut reader)?))
             } else {
                 Change::Region(Arc::new(read_region(RegionId(id), &mut reader)?))
+            };
+            reader.finish()?;
+            return Ok(change);
+        }
+        if key == SETTINGS || key == SCHEDULERS {
+            let mut reader = Reader::new(value, VERSION)?;
+            let change = if key == SETTINGS {
+                Change::Settings(Arc::new(read_overrides(&mut reader)?))
+            } else {
+                Change::Schedulers(Arc::new(reader.list(read_scheduler)?))
             };
             reader.finish()?;
             return Ok(change);
@@ -190,9 +231,36 @@ fn encode_number(number: u64) -> Vec<u8> {
     Writer::new(VERSION).number(number).finish()
 }
 
+fn encode_overrides(overrides: &Overrides) -> Vec<u8> {
+    let pairs: Vec<_> = overrides.iter().collect();
+    let writer = Writer::new(VERSION).list(&pairs, |to, (name, text)| {
+        to.bytes(name.as_bytes()).bytes(text.as_bytes())
+    });
+    writer.finish()
+}
+
+fn read_overrides(reader: &mut Reader<'_>) -> ReadResult<Overrides> {
+    let pairs = reader.list(|from| Ok((from.string()?, from.string()?)))?;
+    let overrides = pairs.into_iter().collect();
+    let known = Settings::default().with(&overrides);
+    known.map_err(|_| "it has a setting or a value that is unknown")?;
+    Ok(overrides)
+}
+
+fn encode_schedulers(names: &[SchedulerName]) -> Vec<u8> {
+    let writer = Writer::new(VERSION);
+    let writer = writer.list(names, |to, name| to.bytes(name.to_string().as_bytes()));
+    writer.finish()
+}
+
+fn read_scheduler(reader: &mut Reader<'_>) -> ReadResult<SchedulerName> {
+    SchedulerName::parse(&reader.string()?).map_err(|_| "it names a scheduler that is unknown")
+}
+
 fn encode_store(store: &Store) -> Vec<u8> {
+    let state = STORE_STATES.iter().find(|(state, _)| *state == store.state);
     Writer::new(VERSION)
-        .byte(IN_SERVICE)
+        .byte(state.expect("every state has its byte").1)
         .number(store.start_time_s)
         .bytes(store.address.as_bytes())
         .bytes(store.status_address.as_bytes())
@@ -204,11 +272,12 @@ fn encode_store(store: &Store) -> Vec<u8> {
 }
 
 fn read_store(id: StoreId, reader: &mut Reader<'_>) -> ReadResult<Store> {
-    if reader.byte()? != IN_SERVICE {
-        return Err("the store's state is unknown");
-    }
+    let byte = reader.byte()?;
+    let state = STORE_STATES.iter().find(|(_, known)| *known == byte);
+    let (state, _) = state.ok_or("the store's state is unknown")?;
     Ok(Store {
         id,
+        state: *state,
         start_time_s: reader.number()?,
         address: reader.string()?,
         status_address: reader.string()?,
@@ -284,6 +353,7 @@ mod tests {
             version: "0.1.0".to_string(),
             labels: vec![("zone".to_string(), "z1".to_string())],
             start_time_s: 1_700_000_000,
+            state: StoreState::Offline,
         }
     }
 
@@ -312,6 +382,10 @@ mod tests {
         }
     }
 
+    fn overrides() -> Overrides {
+        Overrides::from([("max-replicas".to_string(), "5".to_string())])
+    }
+
     fn changes() -> Vec<Change> {
         vec![
             Change::Cluster(ClusterId(5)),
@@ -320,6 +394,8 @@ mod tests {
             Change::SafePoint(8),
             Change::Store(Arc::new(store())),
             Change::Region(Arc::new(region())),
+            Change::Settings(Arc::new(overrides())),
+            Change::Schedulers(Arc::new(vec![SchedulerName::EvictLeader(StoreId(4))])),
         ]
     }
 
@@ -341,6 +417,9 @@ mod tests {
         );
         assert_eq!(**state.stores.get(StoreId(4)).unwrap(), store());
         assert_eq!(**state.routes.by_id(RegionId(7)).unwrap(), region());
+        assert_eq!(*state.overrides, overrides());
+        let names = state.schedulers.as_deref();
+        assert_eq!(names, Some(&vec![SchedulerName::EvictLeader(StoreId(4))]));
         assert_eq!(
             Change::RemoveRegion(RegionId(7)).encode(),
             (pairs()[5].0.clone(), None)
@@ -372,6 +451,9 @@ mod tests {
         assert!(refused(b"c", &newer).ends_with("it has an unknown version"));
         assert!(refused(b"new", &[1]).contains("key \"new\""));
         assert!(refused(b"s12", &[1]).ends_with("the key is not an id"));
+        let setting = [&[1][..], &[0, 0, 0, 0, 0, 0, 0, 1], &[0; 16]].concat();
+        assert!(refused(b"o", &setting).ends_with("a value that is unknown"));
+        assert!(refused(b"d", &setting[..17]).ends_with("a scheduler that is unknown"));
         let mut pairs = pairs();
         let (_, value) = pairs[5].clone();
         pairs.push((id_key(REGION, 8), value));
@@ -381,7 +463,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_pairs_never_panic(tag in 0usize..6, at in any::<usize>(), byte in any::<u8>()) {
+        fn arbitrary_pairs_never_panic(tag in 0usize..8, at in any::<usize>(), byte in any::<u8>()) {
             let (key, mut value) = pairs().swap_remove(tag);
             let at = at % value.len();
             value[at] = byte;

@@ -1,11 +1,13 @@
 //! The stores of the cluster: what they registered, and which of them may.
 //!
-//! **Invariants.** No two stores have the same address, so an address always leads to the store meant.
-//! A store has a start time exactly when it has registered: until then it only stands in the list of
-//! first members, and whoever comes under its id has not been there before.
+//! **Invariants.**
+//! - No two stores have the same address, so an address always leads to the store meant.
+//! - A store has a start time exactly when it has registered: until then it only stands in the list of
+//!   first members, and whoever comes under its id has not been there before.
+//! - A tombstone never comes back to life, and its address is free for others.
 //!
 //! **Not here.** Whether a store is alive: that is derived from heartbeats, and not persisted. Taking
-//! a store out of service: nothing is moved away from a store yet.
+//! a store out of service: `service`.
 
 use crate::Error;
 use crate::error::Result;
@@ -29,6 +31,18 @@ pub enum Liveness {
     Down,
 }
 
+/// Whether a store is in service. Persisted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum StoreState {
+    /// It is.
+    #[default]
+    Up,
+    /// It is being drained: its replicas are moved to other stores.
+    Offline,
+    /// It was drained and has left.
+    Tombstone,
+}
+
 /// A store as it registered itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Store {
@@ -44,6 +58,8 @@ pub struct Store {
     pub labels: Vec<(String, String)>,
     /// When its process started, in seconds since the Unix epoch; zero until it registers.
     pub start_time_s: u64,
+    /// Whether it is in service. Not the store's own to say: what it registers keeps what is known.
+    pub state: StoreState,
 }
 
 impl Store {
@@ -66,6 +82,14 @@ impl Store {
             store_id: self.id,
             reason,
         }
+    }
+
+    /// The value of a label.
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
+        let mut labels = self.labels.iter();
+        labels
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     fn check(&self) -> Result<()> {
@@ -107,6 +131,10 @@ impl Stores {
     pub(crate) fn put(&mut self, store: Arc<Store>) {
         self.0.insert(store.id, store);
     }
+
+    pub(crate) fn remove(&mut self, id: StoreId) {
+        self.0.remove(&id);
+    }
 }
 
 /// What registering `store` changes: nothing if it is known just so. Ids from `first_free_id` on were
@@ -122,12 +150,19 @@ pub(crate) fn plan_put(
         return Err(store.invalid("its id was never allocated"));
     }
     let known = state.stores.get(store.id).ok();
+    store.state = known.map_or(StoreState::Up, |known| known.state);
+    if store.state == StoreState::Tombstone {
+        return Err(Error::StoreTombstone(store.id));
+    }
     if !store.is_registered() {
         let known_s = known.map_or(0, |known| known.start_time_s);
         let now_s = (now.wall_ms / 1_000).max(1);
         store.start_time_s = if known_s > 0 { known_s } else { now_s };
     }
-    let taken = |other: &&Arc<Store>| other.id != store.id && other.address == store.address;
+    let taken = |other: &&Arc<Store>| {
+        let has_left = other.state == StoreState::Tombstone;
+        other.id != store.id && other.address == store.address && !has_left
+    };
     if let Some(other) = state.stores.iter().find(taken) {
         return Err(Error::StoreAddressTaken {
             address: store.address,

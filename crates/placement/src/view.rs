@@ -4,10 +4,11 @@
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::heartbeat::Observed;
 use crate::leader::Step;
 use crate::message::{Now, Response};
+use crate::observed::Observed;
 use crate::routes::Routes;
+use crate::settings::Settings;
 use crate::state::Durable;
 use crate::{Store, StoreView};
 use std::sync::Arc;
@@ -19,15 +20,22 @@ pub(crate) struct View<'a> {
     config: &'a Config,
     state: &'a Durable,
     observed: &'a Observed,
+    settings: &'a Settings,
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn new(step: &Step<'a>, state: &'a Durable, observed: &'a Observed) -> Self {
+    pub(crate) fn new(
+        step: &Step<'a>,
+        state: &'a Durable,
+        observed: &'a Observed,
+        settings: &'a Settings,
+    ) -> Self {
         Self {
             now: step.now,
             config: step.config,
             state,
             observed,
+            settings,
         }
     }
 
@@ -42,7 +50,17 @@ impl<'a> View<'a> {
     }
 
     fn store_view(&self, store: &Store) -> StoreView {
-        self.observed.store(self.now, self.config, store)
+        let seen = self.observed.store(store.id);
+        let load = self.observed.load(store.id);
+        StoreView {
+            store: store.clone(),
+            liveness: self.observed.liveness(self.now, self.settings, store.id),
+            last_heartbeat_wall_ms: seen.map(|seen| seen.at.wall_ms),
+            stats: seen.map(|seen| seen.stats),
+            leader_count: load.map_or(0, |load| load.leaders.len() as u64),
+            region_bytes: load.map_or(0, |load| load.peers_bytes),
+            is_slow: self.observed.is_slow(self.now, self.settings, store.id),
+        }
     }
 
     /// The Region that `find` finds.

@@ -39,6 +39,11 @@ generated!(
     "metapb"
 );
 generated!(
+    /// Kinds of changes of a Raft group's configuration (`proto/eraftpb.proto`).
+    eraftpb,
+    "eraftpb"
+);
+generated!(
     /// Errors about a Region (`proto/errorpb.proto`).
     errorpb,
     "errorpb"

@@ -11,8 +11,11 @@ use crate::error::Failure;
 use bytes::Bytes;
 use engine::{Cf, KvEngine, KvIterator};
 use futures::FutureExt;
+use futures::StreamExt;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use node::{Identity, NodeHandle, RegionSnapshot};
+use placement::RegionInstruction;
 use raftstore::{Command, Outcome, RaftMessage, RequestContext, RequestError};
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -67,6 +70,10 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
 
     /// Who leads the placement driver, as far as this node knows.
     fn placement_leader(&self) -> Option<StoreId>;
+
+    /// What the placement driver of this node tells leaders of Regions from now on, beside the answers
+    /// to their reports. Some of it may be lost.
+    fn instructions(&self) -> BoxStream<'static, RegionInstruction>;
 
     /// Ready when this node does not lead the placement driver, or not any more as it does now.
     fn placement_lost(&self) -> BoxFuture<'static, ()>;
@@ -130,6 +137,10 @@ impl<K: KvEngine> Backend for NodeHandle<K> {
 
     fn placement_leader(&self) -> Option<StoreId> {
         self.placement().leader()
+    }
+
+    fn instructions(&self) -> BoxStream<'static, RegionInstruction> {
+        self.placement().instructions().boxed()
     }
 
     fn placement_lost(&self) -> BoxFuture<'static, ()> {

@@ -8,16 +8,17 @@
 use crate::backend::{Backend, Direction, Placed, ReadView, Visit};
 use crate::error::Failure;
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use node::{DEFAULT_TOKEN, Identity, Members};
 use parking_lot::Mutex;
-use placement::{Bootstrap, Config, Effect, Input, Now, Placement};
+use placement::{Bootstrap, Config, Effect, Input, Now, Placement, RegionInstruction};
 use raftstore::op::split;
 use raftstore::{Admin, Command, Mutation, Outcome, RaftMessage, RequestContext, RequestError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use types::{
     ApiVersion, Epoch, KeyRange, Peer, PeerId, RawValue, Region, RegionId, RequestId, StoreId,
 };
@@ -50,6 +51,8 @@ struct State {
     /// What the placement driver has persisted.
     disk: BTreeMap<Vec<u8>, Vec<u8>>,
     last_request: u64,
+    /// What the placement driver tells leaders between reports.
+    instructions: broadcast::Sender<RegionInstruction>,
 }
 
 impl FakeNode {
@@ -112,6 +115,7 @@ impl FakeNode {
             placement: Placement::new(Config::new(bootstrap)),
             disk: BTreeMap::new(),
             last_request: 0,
+            instructions: broadcast::channel(64).0,
         };
         let node = Self {
             inner: Arc::new(Inner {
@@ -221,6 +225,7 @@ impl State {
                     }
                     Effect::Reply { result, .. } => replies.push(result),
                     Effect::Notice(_) => {}
+                    Effect::Instruct(told) => _ = self.instructions.send(told),
                 }
             }
         }
@@ -401,6 +406,15 @@ impl Backend for FakeNode {
             0 => 2,
             _ => 1,
         }))
+    }
+
+    fn instructions(&self) -> BoxStream<'static, RegionInstruction> {
+        let receiver = self.inner.state.lock().instructions.subscribe();
+        let next = |mut receiver: broadcast::Receiver<RegionInstruction>| async {
+            let told = receiver.recv().await.ok()?;
+            Some((told, receiver))
+        };
+        futures::stream::unfold(receiver, next).boxed()
     }
 
     fn placement_lost(&self) -> BoxFuture<'static, ()> {

@@ -10,22 +10,26 @@
 //! lead here. A refused report of a Region is logged and forgotten: a newer one follows. A refused
 //! report of the store ends the stream: the store registers again.
 //!
-//! **Not here.** Operators from the placement driver: it gives none yet.
+//! **The way back.** What the leader of a Region has to do comes with the answer to its report or between
+//! two; the node is handed it, and need not wait for anything.
+//!
+//! **Not here.** Doing it.
 
 mod pending;
 
 use crate::backoff::Backoff;
 use crate::transport::describe;
-use crate::wire;
-use futures::Stream;
+use crate::wire::{self, instruction};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream};
 use node::{Identity, Members, PlacementLink};
 use parking_lot::Mutex;
 use pending::Pending;
-use placement::{RegionHeartbeat, Store, StoreStats};
+use placement::{RegionHeartbeat, RegionInstruction, SplitIds, Store, StoreStats};
 use proto::pdpb::pd_client::PdClient;
 use proto::pdpb::{
-    GetMembersRequest, PutStoreRequest, RegionHeartbeatRequest, RegionHeartbeatResponse,
-    RequestHeader, ResponseHeader, StoreHeartbeatRequest,
+    AskBatchSplitRequest, GetMembersRequest, PutStoreRequest, RegionHeartbeatRequest,
+    RegionHeartbeatResponse, RequestHeader, ResponseHeader, StoreHeartbeatRequest,
 };
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -33,7 +37,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status, Streaming};
-use types::StoreId;
+use types::{PeerId, Region, RegionId, StoreId};
 
 /// An attempt to reach a member, and any single call, may take so long.
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -51,6 +55,9 @@ pub struct LinkNode {
     pub report_all: Box<dyn Fn() + Send + Sync>,
     /// Completes the store's report with what the node does not know: the disk, the start time.
     pub complete: Box<dyn Fn(StoreStats) -> StoreStats + Send + Sync>,
+    /// Has the leader of a Region on this store do something. It does not block, and may do nothing:
+    /// what is left to do is told again.
+    pub instruct: Box<dyn Fn(RegionInstruction) + Send + Sync>,
 }
 
 /// The link of one node. Clones are the same link.
@@ -67,6 +74,8 @@ struct Shared {
     pending: Mutex<Pending>,
     /// A store's heartbeat is there.
     store_report: Notify,
+    /// To the leader that is reported to.
+    client: Mutex<Option<PdClient<Channel>>>,
 }
 
 /// An open stream of Region heartbeats to one leader.
@@ -85,6 +94,7 @@ impl PdLink {
             store,
             pending: Mutex::default(),
             store_report: Notify::new(),
+            client: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -104,6 +114,7 @@ impl PdLink {
                 }
                 Err(reason) => Err(reason),
             };
+            *self.shared.client.lock() = None;
             (node.tell_leader)(None);
             if let Err(reason) = ended {
                 if said != reason {
@@ -127,6 +138,15 @@ impl PlacementLink for PdLink {
     fn store_heartbeat(&self, stats: StoreStats) {
         self.shared.pending.lock().store = Some(stats);
         self.shared.store_report.notify_one();
+    }
+
+    fn ask_split(
+        &self,
+        region: Region,
+        parts: usize,
+    ) -> BoxFuture<'static, Result<Vec<SplitIds>, String>> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.ask_split(&region, parts).await }.boxed()
     }
 }
 
@@ -174,6 +194,7 @@ impl Shared {
         self.register(&mut client).await?;
         let reports = Arc::clone(self).region_reports();
         let answers = in_time("opening the stream", client.region_heartbeat(reports)).await?;
+        *self.client.lock() = Some(client.clone());
         tracing::info!(%leader, "reporting to the placement leader");
         (node.report_all)();
         Ok(Session {
@@ -194,7 +215,7 @@ impl Shared {
         loop {
             tokio::select! {
                 answer = answers.message() => match answer {
-                    Ok(Some(answer)) => log_refusal(&answer),
+                    Ok(Some(answer)) => hear(answer, node),
                     Ok(None) => return Err("the placement leader ended the stream".to_owned()),
                     Err(status) => return Err(status.message().to_owned()),
                 },
@@ -233,6 +254,30 @@ impl Shared {
         let response = in_time("the store's heartbeat", call).await?;
         // A leader that does not know the store, or has it otherwise, is told anew who it is.
         accepted(response.header.as_ref())
+    }
+
+    async fn ask_split(&self, region: &Region, parts: usize) -> Result<Vec<SplitIds>, String> {
+        let client = self.client.lock().clone();
+        let mut client = client.ok_or("no placement leader is known")?;
+        let request = AskBatchSplitRequest {
+            header: Some(self.header()),
+            region: Some(region.into()),
+            split_count: u32::try_from(parts).unwrap_or(u32::MAX),
+        };
+        let call = client.ask_batch_split(request);
+        let response = in_time("asking for the ids of a split", call).await?;
+        if let Some(reason) = refusal(response.header.as_ref()) {
+            return Err(reason.to_owned());
+        }
+        let ids = response.ids.into_iter().map(|ids| SplitIds {
+            region_id: RegionId(ids.new_region_id),
+            peer_ids: ids.new_peer_ids.into_iter().map(PeerId).collect(),
+        });
+        let ids: Vec<_> = ids.collect();
+        match ids.len() == parts {
+            true => Ok(ids),
+            false => Err(format!("{} ids came for {parts} Regions", ids.len())),
+        }
     }
 
     /// What Regions report from now on.
@@ -289,9 +334,14 @@ fn refusal(header: Option<&ResponseHeader>) -> Option<&str> {
     Some(&error.message)
 }
 
-fn log_refusal(answer: &RegionHeartbeatResponse) {
+fn hear(answer: RegionHeartbeatResponse, node: &LinkNode) {
+    let region = answer.region_id;
     if let Some(reason) = refusal(answer.header.as_ref()) {
-        let region = answer.region_id;
-        tracing::info!(region, reason, "a Region heartbeat was refused");
+        return tracing::info!(region, reason, "a Region heartbeat was refused");
+    }
+    match instruction::from_wire(answer) {
+        Ok(Some(told)) => (node.instruct)(told),
+        Ok(None) => {}
+        Err(reason) => tracing::warn!(region, reason, "an instruction makes no sense"),
     }
 }

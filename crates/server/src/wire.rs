@@ -2,11 +2,12 @@
 //!
 //! **Invariants.** From the wire nothing panics; what can't be is refused with the reason.
 //!
-//! **Not here.** Headers and errors (`service::pd`). Sizes of Regions, and what is read and written:
-//! nobody measures it yet.
+//! **Not here.** Headers and errors (`service::pd`).
+
+pub(crate) mod instruction;
 
 use bytes::Bytes;
-use placement::{RegionHeartbeat, RegionRoute, Store, StoreStats, StoreView};
+use placement::{RegionHeartbeat, RegionRoute, Store, StoreState, StoreStats, StoreView, Traffic};
 use proto::{metapb, pdpb};
 use types::{Peer, PeerId, Region, StoreId, Timestamp};
 
@@ -55,7 +56,7 @@ pub(crate) fn region_response(route: &RegionRoute) -> pdpb::RegionResponse {
     }
 }
 
-/// A store for the wire. All stores are in service: none can leave yet.
+/// A store for the wire.
 pub(crate) fn store_to_wire(view: &StoreView) -> metapb::Store {
     let store = &view.store;
     let label = |(key, value): &(String, String)| metapb::StoreLabel {
@@ -66,17 +67,22 @@ pub(crate) fn store_to_wire(view: &StoreView) -> metapb::Store {
         .last_heartbeat_wall_ms
         .unwrap_or(0)
         .saturating_mul(NS_PER_MS);
+    let (state, node_state) = match store.state {
+        StoreState::Up => (metapb::StoreState::Up, metapb::NodeState::Serving),
+        StoreState::Offline => (metapb::StoreState::Offline, metapb::NodeState::Removing),
+        StoreState::Tombstone => (metapb::StoreState::Tombstone, metapb::NodeState::Removed),
+    };
     metapb::Store {
         id: store.id.get(),
         address: store.address.clone(),
-        state: metapb::StoreState::Up as i32,
+        state: state as i32,
         labels: store.labels.iter().map(label).collect(),
         version: store.version.clone(),
         peer_address: store.address.clone(),
         status_address: store.status_address.clone(),
         start_timestamp: signed(store.start_time_s),
         last_heartbeat: signed(heard_ns),
-        node_state: metapb::NodeState::Serving as i32,
+        node_state: node_state as i32,
         ..Default::default()
     }
 }
@@ -94,6 +100,8 @@ pub(crate) fn store_from_wire(store: metapb::Store) -> Store {
         version: store.version,
         labels: labels.collect(),
         start_time_s: u64::try_from(store.start_timestamp).unwrap_or(0),
+        // Not the store's own to say.
+        state: StoreState::Up,
     }
 }
 
@@ -105,6 +113,8 @@ pub(crate) fn registration(store: &Store) -> metapb::Store {
         last_heartbeat_wall_ms: None,
         stats: None,
         leader_count: 0,
+        region_bytes: 0,
+        is_slow: false,
     })
 }
 
@@ -117,7 +127,16 @@ pub(crate) fn stats_to_wire(stats: &StoreStats) -> pdpb::StoreStats {
         used_size: stats.used_bytes,
         region_count: narrow(stats.region_count),
         start_time: narrow(stats.start_time_s),
-        ..Default::default()
+        sending_snap_count: narrow(stats.sending_snapshots),
+        receiving_snap_count: narrow(stats.receiving_snapshots),
+        applying_snap_count: narrow(stats.applying_snapshots),
+        is_busy: stats.is_busy,
+        slow_score: stats.slow_score,
+        bytes_written: stats.traffic.written_bytes,
+        keys_written: stats.traffic.written_keys,
+        bytes_read: stats.traffic.read_bytes,
+        keys_read: stats.traffic.read_keys,
+        interval: interval_to_wire(&stats.traffic),
     }
 }
 
@@ -130,7 +149,35 @@ pub(crate) fn stats_from_wire(stats: &pdpb::StoreStats) -> StoreStats {
         used_bytes: stats.used_size,
         region_count: u64::from(stats.region_count),
         start_time_s: u64::from(stats.start_time),
+        sending_snapshots: u64::from(stats.sending_snap_count),
+        receiving_snapshots: u64::from(stats.receiving_snap_count),
+        applying_snapshots: u64::from(stats.applying_snap_count),
+        is_busy: stats.is_busy,
+        slow_score: stats.slow_score,
+        traffic: Traffic {
+            interval_s: interval_from_wire(stats.interval.as_ref()),
+            written_bytes: stats.bytes_written,
+            written_keys: stats.keys_written,
+            read_bytes: stats.bytes_read,
+            read_keys: stats.keys_read,
+        },
     }
+}
+
+/// How long something was measured. When it was is not told: it is not asked for.
+fn interval_to_wire(traffic: &Traffic) -> Option<pdpb::TimeInterval> {
+    (traffic.interval_s > 0).then_some(pdpb::TimeInterval {
+        start_timestamp: 0,
+        end_timestamp: traffic.interval_s,
+    })
+}
+
+fn interval_from_wire(interval: Option<&pdpb::TimeInterval>) -> u64 {
+    interval.map_or(0, |interval| {
+        interval
+            .end_timestamp
+            .saturating_sub(interval.start_timestamp)
+    })
 }
 
 /// A leader's report from the wire.
@@ -158,6 +205,15 @@ pub(crate) fn heartbeat_from_wire(
             .iter()
             .map(|peer| PeerId(peer.id))
             .collect(),
+        approximate_size_bytes: request.approximate_size,
+        approximate_keys: request.approximate_keys,
+        traffic: Traffic {
+            interval_s: interval_from_wire(request.interval.as_ref()),
+            written_bytes: request.bytes_written,
+            written_keys: request.keys_written,
+            read_bytes: request.bytes_read,
+            read_keys: request.keys_read,
+        },
     })
 }
 
@@ -185,7 +241,13 @@ pub(crate) fn heartbeat_to_wire(
             .iter()
             .map(|id| find(id).into())
             .collect(),
-        ..Default::default()
+        bytes_written: heartbeat.traffic.written_bytes,
+        bytes_read: heartbeat.traffic.read_bytes,
+        keys_written: heartbeat.traffic.written_keys,
+        keys_read: heartbeat.traffic.read_keys,
+        approximate_size: heartbeat.approximate_size_bytes,
+        interval: interval_to_wire(&heartbeat.traffic),
+        approximate_keys: heartbeat.approximate_keys,
     }
 }
 
@@ -216,6 +278,16 @@ mod tests {
     use super::*;
     use types::{Epoch, KeyRange, RegionId};
 
+    fn traffic() -> Traffic {
+        Traffic {
+            interval_s: 60,
+            written_bytes: 1,
+            written_keys: 2,
+            read_bytes: 3,
+            read_keys: 4,
+        }
+    }
+
     #[test]
     fn a_region_heartbeat_survives_the_way_over_the_wire() {
         let peer = |id| Peer {
@@ -240,6 +312,9 @@ mod tests {
             term: 6,
             down_peers: vec![PeerId(5)],
             pending_peers: vec![PeerId(6)],
+            approximate_size_bytes: 7,
+            approximate_keys: 8,
+            traffic: traffic(),
         };
         let header = pdpb::RequestHeader {
             cluster_id: 1,
@@ -271,6 +346,12 @@ mod tests {
             used_bytes: 6,
             region_count: 2,
             start_time_s: 1_700_000_000,
+            sending_snapshots: 5,
+            receiving_snapshots: 6,
+            applying_snapshots: 7,
+            is_busy: true,
+            slow_score: 80,
+            traffic: traffic(),
         };
         assert_eq!(stats_from_wire(&stats_to_wire(&stats)), stats);
     }
@@ -284,6 +365,7 @@ mod tests {
             version: "1.0".to_owned(),
             labels: vec![("zone".to_owned(), "a".to_owned())],
             start_time_s: 12,
+            state: StoreState::Up,
         };
         assert_eq!(store_from_wire(registration(&store)), store);
     }

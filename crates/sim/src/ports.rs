@@ -4,12 +4,13 @@
 //! would be gone.
 
 use crate::faults::PlantedBug;
+use futures::future::BoxFuture;
 use node::{LeadershipObserver, PlacementLink, Replies, Transport};
 use parking_lot::Mutex;
-use placement::{RegionHeartbeat, StoreStats};
+use placement::{RegionHeartbeat, SplitIds, StoreStats};
 use raftstore::{Leadership, RaftMessage, Reply, RequestError};
 use std::sync::Arc;
-use types::RequestId;
+use types::{Region, RequestId};
 
 /// Every so many answers one is wrong, where a planted bug says so.
 const WRONG_EVERY: u64 = 50;
@@ -134,4 +135,12 @@ impl PlacementLink for SimPorts {
     fn region_heartbeat(&self, _heartbeat: RegionHeartbeat) {}
 
     fn store_heartbeat(&self, _stats: StoreStats) {}
+
+    fn ask_split(
+        &self,
+        _region: Region,
+        _parts: usize,
+    ) -> BoxFuture<'static, Result<Vec<SplitIds>, String>> {
+        unreachable!("the operator gives out ids")
+    }
 }

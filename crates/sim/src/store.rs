@@ -20,8 +20,9 @@ use bytes::Bytes;
 use engine::mem::Disk;
 use engine::{Cf, KvEngine, KvIterator, KvSnapshot};
 use node::{
-    ApplyFsm, ApplyHandler, Configured, DiskRoom, Leaders, Memory, NoControl, PeerFsm, PeerHandler,
-    PeerRouter, Ports, StartError, StoreFsm, actors, bootstrap, identify, recover,
+    ApplyFsm, ApplyHandler, Configured, DiskRoom, Growth, Leaders, Memory, NoControl, PeerFsm,
+    PeerHandler, PeerRouter, Ports, SplitOptions, StartError, StoreFsm, actors, bootstrap,
+    identify, recover,
 };
 use raftstore::peer::PeerOptions;
 use raftstore::state::RegionRecord;
@@ -190,6 +191,8 @@ impl Life {
             memory: options.memory.clone(),
             leaders: Leaders::default(),
             room: DiskRoom::new(Duration::ZERO),
+            growth: Growth::default(),
+            growth_step: SplitOptions::default().step,
             peer_options: options.peer,
         };
         for (peer, applier) in recovered.replicas {

@@ -248,16 +248,22 @@ fn own_store(config: &Config, identity: &Identity) -> Store {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
         start_time_s: unix_seconds(),
+        ..Store::default()
     }
 }
 
 fn link_node(handle: &NodeHandle<RocksKv>, usage: StoreUsage) -> LinkNode {
     let (leader, told, reporter) = (handle.clone(), handle.clone(), handle.clone());
+    let instructed = handle.clone();
     LinkNode {
         leader: Box::new(move || leader.placement().leader()),
         tell_leader: Box::new(move |leader| told.placement().tell_leader(leader)),
         report_all: Box::new(move || reporter.report_all()),
         complete: Box::new(move |stats| usage.complete(stats)),
+        instruct: Box::new(move |told| {
+            let handle = instructed.clone();
+            tokio::spawn(async move { handle.instruct(told).await });
+        }),
     }
 }
 

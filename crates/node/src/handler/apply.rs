@@ -100,8 +100,11 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
         }
         let index = fsm.applier.state().applied_index;
         let mark = Arc::clone(&fsm.mark);
-        let region = fsm.applier.region().id.get();
-        self.applied.push((region, index, mark));
+        let region = fsm.applier.region().id;
+        if let Some(growth) = fsm.applier.take_growth(self.ports.growth_step) {
+            self.ports.growth.grew(region, growth);
+        }
+        self.applied.push((region.get(), index, mark));
     }
 
     fn end(&mut self, _batch: &mut Batch<'_, ApplyFsm>) {

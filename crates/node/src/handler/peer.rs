@@ -217,6 +217,7 @@ impl<L: RaftLog> PeerHandler<L> {
                 "removed a replica"
             );
             self.ports.leaders.remove(tombstone.region_id);
+            self.ports.growth.forget(tombstone.region_id);
             self.tell_store(store::Input::Removed(tombstone));
         }
     }
@@ -224,12 +225,17 @@ impl<L: RaftLog> PeerHandler<L> {
     fn report(&self, heartbeat: raftstore::RegionHeartbeat) {
         // The placement Region is not routed to: its leader is the placement leader itself.
         if heartbeat.region.id != RegionId::PLACEMENT {
+            let size = self.ports.growth.size_of(heartbeat.region.id);
+            let size = size.unwrap_or_default();
             self.ports.link.region_heartbeat(RegionHeartbeat {
                 region: heartbeat.region,
                 leader: heartbeat.leader.id,
                 term: heartbeat.term,
                 down_peers: heartbeat.down_peers,
                 pending_peers: heartbeat.pending_peers,
+                approximate_size_bytes: size.bytes,
+                approximate_keys: size.keys,
+                ..RegionHeartbeat::default()
             });
         }
     }

@@ -6,13 +6,16 @@
 //! **Not here.** Answers (`placement_host`).
 
 use crate::ports::LeadershipObserver;
-use placement::{Error, Request, Response};
+use futures::Stream;
+use placement::{Error, RegionInstruction, Request, Response};
 use raftstore::Leadership;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use types::{RegionId, StoreId};
 
 const CALLS_MAX: usize = 4096;
+/// Instructions that a listener may be behind; it loses older ones, which are said again.
+const INSTRUCTIONS_MAX: usize = 1024;
 
 pub(super) type Answer = Result<Response, Error>;
 
@@ -39,6 +42,7 @@ pub struct PlacementHandle {
     here: StoreId,
     calls: mpsc::Sender<Call>,
     known: Arc<watch::Sender<Known>>,
+    instructions: broadcast::Sender<RegionInstruction>,
 }
 
 /// An answer to come.
@@ -81,6 +85,21 @@ impl PlacementHandle {
             let told = std::mem::replace(&mut known.told, leader);
             told != leader
         });
+    }
+
+    /// What the driver tells leaders of Regions from now on, beside the answers to their reports. A
+    /// slow listener loses some of it.
+    pub fn instructions(&self) -> impl Stream<Item = RegionInstruction> + Send + use<> {
+        let receiver = self.instructions.subscribe();
+        futures::stream::unfold(receiver, |mut receiver| async {
+            loop {
+                match receiver.recv().await {
+                    Ok(told) => return Some((told, receiver)),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        })
     }
 
     /// Ready when this node does not lead, or not any more in the term in which it does now.
@@ -139,6 +158,7 @@ impl LeadershipObserver for PlacementObserver {
 pub(crate) struct Inbox {
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) elections: mpsc::UnboundedReceiver<Leadership>,
+    pub(super) instructions: broadcast::Sender<RegionInstruction>,
 }
 
 /// The doors of the host of the store `here`.
@@ -146,14 +166,21 @@ pub(crate) fn channel(here: StoreId) -> (PlacementHandle, PlacementObserver, Inb
     let (call_sender, calls) = mpsc::channel(CALLS_MAX);
     let (election_sender, elections) = mpsc::unbounded_channel();
     let known = Arc::new(watch::Sender::new(Known::default()));
+    let (instructions, _) = broadcast::channel(INSTRUCTIONS_MAX);
     let handle = PlacementHandle {
         here,
         calls: call_sender,
         known: Arc::clone(&known),
+        instructions: instructions.clone(),
     };
     let observer = PlacementObserver {
         elections: election_sender,
         known,
     };
-    (handle, observer, Inbox { calls, elections })
+    let inbox = Inbox {
+        calls,
+        elections,
+        instructions,
+    };
+    (handle, observer, inbox)
 }

@@ -7,10 +7,13 @@ use crate::placement_host::handle::PlacementObserver;
 use crate::ports::{LeadershipObserver, PlacementLink, Transport};
 use crate::{Configured, Members, Node, NodeOptions, Parts, identify};
 use engine::mem::{Disk, MemKv};
-use futures::future::BoxFuture;
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use futures::poll;
 use parking_lot::Mutex;
-use placement::{Bootstrap, Config, Error, RegionHeartbeat, Request, Response, Store, StoreStats};
+use placement::{
+    Bootstrap, Config, Error, RegionHeartbeat, Request, Response, SplitIds, Store, StoreStats,
+};
 use raftstore::bootstrap::first_regions;
 use raftstore::{Command, Leadership, Mutation, RaftMessage, RequestContext, RequestError};
 use std::collections::{BTreeMap, VecDeque};
@@ -18,7 +21,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use types::{ApiVersion, ClusterId, Epoch, Peer, PeerId, RegionId, StoreId};
+use types::{ApiVersion, ClusterId, Epoch, Peer, PeerId, Region, RegionId, StoreId};
 
 /// A Region that commits everything, but reads as the test lets it.
 #[derive(Clone)]
@@ -102,7 +105,7 @@ impl World {
             stores: Vec::new(),
             regions: first_regions(1, ApiVersion::V1),
         });
-        tokio::spawn(Host::new(region.clone(), config).run(inbox));
+        tokio::spawn(Host::new(region.clone(), config, &inbox).run(inbox));
         Self {
             region,
             handle,
@@ -271,6 +274,9 @@ impl Transport for Nowhere {
 impl PlacementLink for Nowhere {
     fn region_heartbeat(&self, _heartbeat: RegionHeartbeat) {}
     fn store_heartbeat(&self, _stats: StoreStats) {}
+    fn ask_split(&self, _: Region, _: usize) -> BoxFuture<'static, Result<Vec<SplitIds>, String>> {
+        ready(Err("nobody gives ids".to_owned())).boxed()
+    }
 }
 
 fn lone_node() -> Node<MemKv> {

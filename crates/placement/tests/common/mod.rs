@@ -64,6 +64,7 @@ pub struct World {
     batches: BTreeMap<Timestamp, Timestamp>,
     safe_point: u64,
     pub notices: Vec<Notice>,
+    pub instructions: Vec<RegionInstruction>,
 }
 
 /// As it stands in the list of first members.
@@ -152,6 +153,7 @@ impl World {
             batches: BTreeMap::new(),
             safe_point: 0,
             notices: Vec::new(),
+            instructions: Vec::new(),
         }
     }
 
@@ -183,6 +185,7 @@ impl World {
                 }
                 Effect::Reply { id, result } => self.reply(at, id, result),
                 Effect::Notice(notice) => self.notices.push(notice),
+                Effect::Instruct(instruction) => self.instructions.push(instruction),
             }
         }
     }

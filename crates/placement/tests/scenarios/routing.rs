@@ -103,6 +103,7 @@ fn the_troubled_peers_of_a_heartbeat_are_told() {
         down_peers: vec![shape.peers[1].id],
         pending_peers: vec![shape.peers[2].id],
         region: shape.clone(),
+        ..RegionHeartbeat::default()
     };
     world
         .call(0, Request::RegionHeartbeat(Box::new(report)))

@@ -19,6 +19,7 @@ use crate::codec::DecodeError;
 use crate::command::{BatchReader, Logged, Mutation, Outcome};
 use crate::effect::{ApplyEntry, Reply};
 use crate::error::RequestError;
+use crate::op::measure::Size;
 use crate::op::{conf_change, split};
 use crate::peer::conf_change_context;
 use crate::state::{RegionRecord, Tombstone, encode_apply_state};
@@ -134,6 +135,8 @@ pub struct Applier {
     space: Space,
     state: ApplyState,
     is_dirty: bool,
+    /// Written since it was asked last; what was overwritten counts again.
+    growth: Size,
     /// Reused for engine keys.
     key: Vec<u8>,
 }
@@ -147,6 +150,7 @@ impl Applier {
             store_id,
             state,
             is_dirty: false,
+            growth: Size::default(),
             key: Vec::new(),
         }
     }
@@ -159,6 +163,13 @@ impl Applier {
     /// How far it has come, the current round included.
     pub fn state(&self) -> ApplyState {
         self.state
+    }
+
+    /// What was written since the last call that returned it, once that is `step` or more in bytes or
+    /// keys.
+    pub fn take_growth(&mut self, step: Size) -> Option<Size> {
+        let has_grown = self.growth.bytes >= step.bytes || self.growth.keys >= step.keys;
+        has_grown.then(|| std::mem::take(&mut self.growth))
     }
 
     /// Applies entries that follow the last ones.
@@ -414,7 +425,13 @@ impl Applier {
 
     fn mutate(&mut self, mutation: &Mutation, store: &mut impl ApplyStore) {
         match mutation {
-            Mutation::Put { cf, key, value } => store.put(*cf, self.engine_key(key), value),
+            Mutation::Put { cf, key, value } => {
+                self.growth.add(Size {
+                    bytes: (key.len() + value.len()) as u64,
+                    keys: 1,
+                });
+                store.put(*cf, self.engine_key(key), value);
+            }
             Mutation::Delete { cf, key } => store.delete(*cf, self.engine_key(key)),
             Mutation::DeleteRange { cf, start, end } => {
                 let end = self.space.end_key(end);

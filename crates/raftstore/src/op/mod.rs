@@ -2,4 +2,5 @@
 //! applier does.
 
 pub mod conf_change;
+pub mod measure;
 pub mod split;

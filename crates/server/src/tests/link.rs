@@ -7,7 +7,9 @@ use crate::limits::Limits;
 use crate::{LinkNode, PdLink};
 use node::{DEFAULT_TOKEN, PlacementLink};
 use parking_lot::Mutex;
-use placement::{RegionHeartbeat, Request, Response, Store, StoreStats, StoreView};
+use placement::{
+    RegionHeartbeat, RegionInstruction, Request, Response, Store, StoreStats, StoreView,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
@@ -84,6 +86,7 @@ struct Beside {
     leader: Arc<AtomicU64>,
     reports_asked: Arc<AtomicU64>,
     told: Arc<Mutex<Vec<Option<StoreId>>>>,
+    instructed: Arc<Mutex<Vec<RegionInstruction>>>,
 }
 
 impl Beside {
@@ -98,6 +101,7 @@ impl Beside {
     /// Whoever asks for reports gets `report`.
     fn node(&self, link: PdLink, report: RegionHeartbeat) -> LinkNode {
         let (knows, asked, told) = (self.clone(), self.clone(), self.clone());
+        let heard = self.clone();
         LinkNode {
             leader: Box::new(move || match knows.leader.load(Ordering::SeqCst) {
                 0 => None,
@@ -112,6 +116,7 @@ impl Beside {
                 capacity_bytes: 1_000,
                 ..stats
             }),
+            instruct: Box::new(move |told| heard.instructed.lock().push(told)),
         }
     }
 }

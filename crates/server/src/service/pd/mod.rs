@@ -13,8 +13,10 @@
 //!
 //! **Not here.** What the answers are (`placement`).
 
+mod heartbeats;
 mod regions;
 mod rpc;
+mod scheduling;
 
 pub(crate) use regions::scan;
 
@@ -153,14 +155,24 @@ impl<B: Backend> PdService<B> {
             E::StateUnusable { .. } | E::TimestampsExhausted | E::ForeignCluster { .. } => {
                 return Err(status(error));
             }
-            E::KeyspaceNotFound { .. } => pdpb::ErrorType::EntryNotFound,
+            E::StoreTombstone(_) => pdpb::ErrorType::StoreTombstone,
+            E::RegionNotFound(_) => pdpb::ErrorType::RegionNotFound,
+            E::KeyspaceNotFound { .. }
+            | E::OperatorNotFound(_)
+            | E::UnknownSetting { .. }
+            | E::UnknownScheduler { .. } => pdpb::ErrorType::EntryNotFound,
             E::StoreAddressTaken { .. } => pdpb::ErrorType::DuplicatedEntry,
-            E::InvalidStore { .. } | E::InvalidRegion { .. } | E::InvalidTimestampCount { .. } => {
-                pdpb::ErrorType::InvalidValue
-            }
-            E::StoreNotFound(_) | E::StaleRegion { .. } | E::StaleTerm { .. } => {
-                pdpb::ErrorType::Unknown
-            }
+            E::InvalidStore { .. }
+            | E::InvalidRegion { .. }
+            | E::InvalidTimestampCount { .. }
+            | E::InvalidSetting { .. } => pdpb::ErrorType::InvalidValue,
+            E::StoreNotFound(_)
+            | E::StoreRefused { .. }
+            | E::StaleRegion { .. }
+            | E::StaleTerm { .. }
+            | E::OperatorExists { .. }
+            | E::OperatorLimit { .. }
+            | E::OperatorRefused { .. } => pdpb::ErrorType::Unknown,
         };
         Ok(self.refusal(kind, error.to_string()))
     }
@@ -242,6 +254,11 @@ with_header!(
     pdpb::GetAllStoresResponse,
     pdpb::StoreHeartbeatResponse,
     pdpb::RegionHeartbeatResponse,
+    pdpb::AskBatchSplitResponse,
+    pdpb::ReportBatchSplitResponse,
+    pdpb::ScatterRegionResponse,
+    pdpb::GetOperatorResponse,
+    pdpb::SplitRegionsResponse,
     pdpb::GetRegionResponse,
     pdpb::ScanRegionsResponse,
     pdpb::BatchScanRegionsResponse,

@@ -253,6 +253,8 @@ mod tests {
             leader: None,
             down_peers: Vec::new(),
             pending_peers: Vec::new(),
+            approximate_size_bytes: 0,
+            approximate_keys: 0,
         }
     }
 

@@ -6,7 +6,7 @@ use super::{Later, PdService, status, unexpected_answer};
 use crate::backend::Backend;
 use crate::wire;
 use futures::future::{FutureExt, ready};
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::BoxStream;
 use placement::Request as Ask;
 use placement::Response as Answer;
 use proto::pdpb::pd_server::Pd;
@@ -108,12 +108,17 @@ impl<B: Backend> Pd for PdService<B> {
         request: Request<GetAllStoresRequest>,
     ) -> Reply<GetAllStoresResponse> {
         self.check(request.get_ref().header.as_ref())?;
+        let without_tombstones = request.get_ref().exclude_tombstone_stores;
         let result = self.ask(Ask::GetAllStores).await;
         self.finish(result, |answer, response: &mut GetAllStoresResponse| {
             let Answer::Stores(views) = answer else {
                 return None;
             };
-            response.stores = views.iter().map(wire::store_to_wire).collect();
+            let wanted = |view: &&placement::StoreView| {
+                !without_tombstones || view.store.state != placement::StoreState::Tombstone
+            };
+            let views = views.iter().filter(wanted);
+            response.stores = views.map(wire::store_to_wire).collect();
             Some(())
         })
     }
@@ -140,10 +145,46 @@ impl<B: Backend> Pd for PdService<B> {
         &self,
         request: Request<Streaming<RegionHeartbeatRequest>>,
     ) -> Reply<Self::RegionHeartbeatStream> {
-        let take_in = |this: Self, request| async move { this.hear_of_region(request).await };
-        let leads_until = self.inner.backend.placement_lost();
-        let requests = request.into_inner().take_until(leads_until);
-        Ok(Response::new(self.answer_each(requests, take_in)))
+        Ok(Response::new(self.hear_of_regions(request.into_inner())))
+    }
+
+    async fn ask_batch_split(
+        &self,
+        request: Request<AskBatchSplitRequest>,
+    ) -> Reply<AskBatchSplitResponse> {
+        self.ids_for_split(request.into_inner()).await
+    }
+
+    async fn report_batch_split(
+        &self,
+        request: Request<ReportBatchSplitRequest>,
+    ) -> Reply<ReportBatchSplitResponse> {
+        self.check(request.get_ref().header.as_ref())?;
+        // The heartbeats of the new Regions say the same, and who leads them.
+        Ok(Response::new(ReportBatchSplitResponse {
+            header: self.header(),
+        }))
+    }
+
+    async fn scatter_region(
+        &self,
+        request: Request<ScatterRegionRequest>,
+    ) -> Reply<ScatterRegionResponse> {
+        self.scatter(request.into_inner()).await
+    }
+
+    async fn get_operator(
+        &self,
+        request: Request<GetOperatorRequest>,
+    ) -> Reply<GetOperatorResponse> {
+        self.operator(request.into_inner()).await
+    }
+
+    async fn split_regions(
+        &self,
+        request: Request<SplitRegionsRequest>,
+    ) -> Reply<SplitRegionsResponse> {
+        self.split(request.into_inner()).await
     }
 
     async fn get_region(&self, request: Request<GetRegionRequest>) -> Reply<GetRegionResponse> {
@@ -281,31 +322,6 @@ impl<B: Backend> PdService<B> {
                 Ok(_) => Err(unexpected_answer()),
                 Err(error) => Err(status(&error)),
             }
-        };
-        Ok(later.boxed())
-    }
-
-    /// A report that is refused is answered with the reason; the stream goes on.
-    async fn hear_of_region(
-        self,
-        request: RegionHeartbeatRequest,
-    ) -> Result<Later<RegionHeartbeatResponse>, Status> {
-        self.check(request.header.as_ref())?;
-        let heartbeat = wire::heartbeat_from_wire(request).map_err(Status::invalid_argument)?;
-        let region = &heartbeat.region;
-        let mut response = RegionHeartbeatResponse {
-            header: self.header(),
-            region_id: region.id.get(),
-            region_epoch: Some(region.epoch.into()),
-            target_peer: region.peer(heartbeat.leader).copied().map(Into::into),
-        };
-        let report = Ask::RegionHeartbeat(Box::new(heartbeat));
-        let answer = self.inner.backend.enqueue(report).await;
-        let later = async move {
-            if let Err(error) = answer.await {
-                response.header = Some(self.error_header(&error)?);
-            }
-            Ok(response)
         };
         Ok(later.boxed())
     }

@@ -1,0 +1,230 @@
+//! The steps of operators: when each is done, and what the Region's leader is told for it.
+//!
+//! **Not here.** The order of steps: `plan`.
+
+use crate::health::{Health, is_joint, voters};
+use crate::instruct::{Instruction, PeerChange, PeerChangeKind};
+use crate::observed::RegionSeen;
+use std::fmt;
+use types::{Peer, PeerId, PeerRole, RegionId, StoreId};
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperatorStep {
+    /// A new replica receives the data; it does not vote.
+    AddLearner(Peer),
+    /// It votes.
+    PromoteLearner(Peer),
+    /// Replicas begin and cease to vote, together: the Region enters a joint configuration.
+    EnterJoint {
+        /// These begin.
+        promote: Vec<Peer>,
+        /// These cease.
+        demote: Vec<Peer>,
+    },
+    /// The Region leaves its joint configuration.
+    LeaveJoint,
+    /// A replica goes.
+    RemovePeer(Peer),
+    /// Another replica leads.
+    TransferLeader {
+        /// The one on this store.
+        to: StoreId,
+    },
+    /// The Region merges into a neighbour.
+    Merge {
+        /// The neighbour.
+        target: RegionId,
+    },
+    /// A neighbour merges into the Region.
+    AwaitMerge {
+        /// The neighbour.
+        source: RegionId,
+    },
+    /// The Region splits.
+    Split {
+        /// At these keys; none: in the middle.
+        keys: Vec<Vec<u8>>,
+    },
+}
+
+/// How a step stands, by a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Doing,
+    Done,
+    /// It can't be done any more.
+    Impossible(&'static str),
+}
+
+impl OperatorStep {
+    /// Whether it copies a Region's data.
+    pub(crate) fn moves_data(&self) -> bool {
+        matches!(
+            self,
+            OperatorStep::AddLearner(_) | OperatorStep::Merge { .. }
+        )
+    }
+
+    /// Whether it changes what this replica is.
+    pub(crate) fn touches(&self, id: PeerId) -> bool {
+        match self {
+            OperatorStep::AddLearner(peer)
+            | OperatorStep::PromoteLearner(peer)
+            | OperatorStep::RemovePeer(peer) => peer.id == id,
+            OperatorStep::EnterJoint { promote, demote } => {
+                promote.iter().chain(demote).any(|peer| peer.id == id)
+            }
+            OperatorStep::LeaveJoint
+            | OperatorStep::TransferLeader { .. }
+            | OperatorStep::Merge { .. }
+            | OperatorStep::AwaitMerge { .. }
+            | OperatorStep::Split { .. } => false,
+        }
+    }
+
+    /// How the step stands, for an operator that began when the Region had this `version`.
+    pub(crate) fn progress(&self, seen: &RegionSeen, version: u64) -> Progress {
+        let region = &seen.region;
+        let done_if = |is_done| {
+            if is_done {
+                Progress::Done
+            } else {
+                Progress::Doing
+            }
+        };
+        let role = |peer: &Peer| region.peer(peer.id).map(|peer| peer.role);
+        let gone = Progress::Impossible("a replica that it needs is gone");
+        match self {
+            OperatorStep::AddLearner(peer) => match region.peer_on(peer.store_id) {
+                Some(there) if there.id == peer.id => done_if(seen.is_peer_well(peer.id)),
+                Some(_) => Progress::Impossible("the store has another replica of the Region"),
+                None => Progress::Doing,
+            },
+            OperatorStep::PromoteLearner(peer) => match role(peer) {
+                Some(role) => done_if(role == PeerRole::Voter),
+                None => gone,
+            },
+            OperatorStep::EnterJoint { promote, demote } => {
+                let mut peers = promote.iter().chain(demote);
+                if peers.any(|peer| region.peer(peer.id).is_none()) {
+                    return gone;
+                }
+                let mut promoted = promote.iter().filter_map(role);
+                let mut demoted = demote.iter().filter_map(role);
+                done_if(
+                    promoted.all(|role| matches!(role, PeerRole::Voter | PeerRole::IncomingVoter))
+                        && demoted.all(|role| {
+                            matches!(role, PeerRole::Learner | PeerRole::DemotingVoter)
+                        }),
+                )
+            }
+            OperatorStep::LeaveJoint => done_if(!is_joint(region)),
+            OperatorStep::RemovePeer(peer) => done_if(region.peer(peer.id).is_none()),
+            OperatorStep::TransferLeader { to } => match region.peer_on(*to) {
+                Some(_) => done_if(seen.leader().store_id == *to),
+                None => gone,
+            },
+            // The Region itself is gone then.
+            OperatorStep::Merge { .. } => Progress::Doing,
+            OperatorStep::AwaitMerge { .. } | OperatorStep::Split { .. } => {
+                done_if(region.epoch.version > version)
+            }
+        }
+    }
+
+    /// What the Region's leader has to do. Nothing, while it would be dangerous or is under way.
+    pub(crate) fn instruction(
+        &self,
+        seen: &RegionSeen,
+        health: &Health<'_>,
+    ) -> Option<Instruction> {
+        let region = &seen.region;
+        let is_safe = |without: &[Peer], with: &[Peer]| {
+            let stays = |peer: &&Peer| !without.iter().any(|gone| gone.id == peer.id);
+            let mut after: Vec<Peer> = voters(region).filter(stays).copied().collect();
+            after.extend(with);
+            health.has_majority(seen, &after)
+        };
+        let changes = match self {
+            OperatorStep::AddLearner(peer) => match region.peer(peer.id) {
+                None => vec![change(PeerChangeKind::AddLearner, *peer)],
+                // It is there and catches up.
+                Some(_) => return None,
+            },
+            OperatorStep::PromoteLearner(peer) if is_safe(&[], &[*peer]) => {
+                vec![change(PeerChangeKind::AddVoter, *peer)]
+            }
+            OperatorStep::EnterJoint { promote, demote } if is_safe(demote, promote) => {
+                let promote = promote.iter();
+                let promote = promote.map(|peer| change(PeerChangeKind::AddVoter, *peer));
+                let demote = demote.iter();
+                let demote = demote.map(|peer| change(PeerChangeKind::AddLearner, *peer));
+                promote.chain(demote).collect()
+            }
+            OperatorStep::RemovePeer(peer) if is_safe(&[*peer], &[]) => {
+                vec![change(PeerChangeKind::Remove, *peer)]
+            }
+            OperatorStep::PromoteLearner(_)
+            | OperatorStep::EnterJoint { .. }
+            | OperatorStep::RemovePeer(_) => return None,
+            OperatorStep::LeaveJoint => Vec::new(),
+            OperatorStep::TransferLeader { to } => {
+                let to = region.peer_on(*to)?;
+                let can_lead = health.is_alive(to.store_id) && seen.is_peer_well(to.id);
+                return can_lead.then_some(Instruction::TransferLeader { to: *to });
+            }
+            OperatorStep::Merge { target } => {
+                let target = &health.observed.region(*target)?.region;
+                return Some(Instruction::Merge {
+                    target: (**target).clone(),
+                });
+            }
+            OperatorStep::AwaitMerge { .. } => return None,
+            OperatorStep::Split { keys } => return Some(Instruction::Split { keys: keys.clone() }),
+        };
+        Some(Instruction::ChangePeers(changes))
+    }
+}
+
+/// A change that leaves the replica with the role that the change gives it.
+fn change(kind: PeerChangeKind, peer: Peer) -> PeerChange {
+    let role = match kind {
+        PeerChangeKind::AddVoter => PeerRole::Voter,
+        PeerChangeKind::AddLearner => PeerRole::Learner,
+        PeerChangeKind::Remove => peer.role,
+    };
+    PeerChange {
+        kind,
+        peer: Peer { role, ..peer },
+    }
+}
+
+impl fmt::Display for OperatorStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stores =
+            |peers: &[Peer]| -> Vec<u64> { peers.iter().map(|peer| peer.store_id.get()).collect() };
+        match self {
+            OperatorStep::AddLearner(peer) => {
+                write!(f, "add learner {} on store {}", peer.id, peer.store_id)
+            }
+            OperatorStep::PromoteLearner(peer) => {
+                write!(f, "promote learner {} on store {}", peer.id, peer.store_id)
+            }
+            OperatorStep::EnterJoint { promote, demote } => write!(
+                f,
+                "enter joint: promote on stores {:?}, demote on stores {:?}",
+                stores(promote),
+                stores(demote)
+            ),
+            OperatorStep::LeaveJoint => write!(f, "leave joint"),
+            OperatorStep::RemovePeer(peer) => {
+                write!(f, "remove peer {} on store {}", peer.id, peer.store_id)
+            }
+            OperatorStep::TransferLeader { to } => write!(f, "transfer leader to store {to}"),
+            OperatorStep::Merge { target } => write!(f, "merge into region {target}"),
+            OperatorStep::AwaitMerge { source } => write!(f, "await merge of region {source}"),
+            OperatorStep::Split { keys } => write!(f, "split at {} keys", keys.len()),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Scheduling, with stores and Regions that do what they are told: one scenario a test.
+
+#[path = "../common/fleet.rs"]
+mod fleet;
+
+mod balance;
+mod merge_split;
+mod operators;
+mod repair;
+mod scale;
+mod service;
+mod settings;

@@ -1,0 +1,147 @@
+//! Regions that have lost replicas, or have them in the wrong places.
+
+use crate::fleet::*;
+use placement::*;
+use types::*;
+
+fn zones(fleet: &mut Fleet, zone_of: impl Fn(u64) -> u64) {
+    let ids: Vec<StoreId> = fleet.stores.keys().copied().collect();
+    for id in ids {
+        let zone = format!("z{}", zone_of(id.get()));
+        fleet.stores.get_mut(&id).unwrap().store.labels = vec![("zone".to_owned(), zone)];
+        fleet.register(id).unwrap();
+    }
+    fleet.set("location-labels", "zone");
+}
+
+#[test]
+fn a_store_that_is_down_for_long_is_replaced_everywhere() {
+    let mut fleet = Fleet::with(
+        &Plan {
+            stores: 5,
+            regions: 50,
+            places: |at| (0..3).map(|nth| (at + nth) % 5 + 1).collect(),
+            ..Plan::default()
+        },
+        |settings| settings.store_down_ms = 600_000,
+    );
+    fleet.kill(StoreId(2));
+    fleet.run(570_000);
+    assert_eq!(fleet.done.replicas_added, 0, "it may come back");
+    fleet.settle(120_000, 3_600_000);
+    fleet.assert_replicated(3);
+    assert_eq!(fleet.replicas()[&StoreId(2)], 0);
+    fleet.placement.check_invariants();
+}
+
+#[test]
+fn without_a_place_to_go_a_region_keeps_its_lost_replica() {
+    let mut fleet = Fleet::with(
+        &Plan {
+            regions: 10,
+            ..Plan::default()
+        },
+        |settings| settings.store_down_ms = 60_000,
+    );
+    fleet.kill(StoreId(3));
+    fleet.run(300_000);
+    assert_eq!(fleet.done.replicas_removed, 0);
+    fleet.join();
+    fleet.settle(180_000, 3_600_000);
+    fleet.assert_replicated(3);
+}
+
+#[test]
+fn a_cluster_of_one_store_that_grows_gets_three_replicas_of_everything() {
+    let mut fleet = Fleet::new(&Plan {
+        stores: 1,
+        regions: 20,
+        places: |_| vec![1],
+        ..Plan::default()
+    });
+    fleet.join();
+    fleet.join();
+    fleet.settle(180_000, 3_600_000);
+    fleet.assert_replicated(3);
+}
+
+#[test]
+fn surplus_replicas_go_when_fewer_are_wanted() {
+    let mut fleet = Fleet::new(&Plan {
+        stores: 5,
+        regions: 20,
+        places: |_| vec![1, 2, 3, 4, 5],
+        ..Plan::default()
+    });
+    fleet.settle(180_000, 3_600_000);
+    fleet.assert_replicated(3);
+}
+
+#[test]
+fn replicas_move_to_different_zones() {
+    let mut fleet = Fleet::new(&Plan {
+        stores: 6,
+        regions: 20,
+        places: |_| vec![1, 2, 3],
+        ..Plan::default()
+    });
+    zones(&mut fleet, |store| (store - 1) / 2);
+    fleet.settle(180_000, 7_200_000);
+    for region in fleet.regions.values() {
+        let mut zones: Vec<u64> = region
+            .stores()
+            .iter()
+            .map(|store| (store - 1) / 2)
+            .collect();
+        zones.dedup();
+        assert_eq!(zones, [0, 1, 2], "{region:?}");
+    }
+    let replicas = spread(&fleet.replicas(), |_| true);
+    assert!(
+        replicas.1 - replicas.0 <= 2,
+        "balance keeps the zones: {replicas:?}"
+    );
+}
+
+#[test]
+fn a_joint_configuration_that_was_left_behind_is_left_and_its_learner_goes() {
+    let mut fleet = Fleet::new(&Plan {
+        stores: 4,
+        ..Plan::default()
+    });
+    let region_id = RegionId(1_000);
+    let request = OperatorRequest::TransferPeer {
+        region_id,
+        from: StoreId(3),
+        to: StoreId(4),
+    };
+    fleet.control(Control::AddOperator(request)).unwrap();
+    let is_joint = |fleet: &Fleet| {
+        let mut peers = fleet.regions[&region_id].region.peers.iter();
+        peers.any(|peer| peer.role == PeerRole::IncomingVoter)
+    };
+    while !is_joint(&fleet) {
+        fleet.run(50);
+    }
+    // Its operator is forgotten with the placement leader that had it.
+    fleet.elect();
+    fleet.settle(60_000, 600_000);
+    fleet.assert_replicated(3);
+    assert_eq!(fleet.regions[&region_id].stores(), [1, 2, 4]);
+}
+
+#[test]
+fn no_voter_goes_while_the_others_are_no_majority() {
+    let mut fleet = Fleet::new(&Plan {
+        stores: 4,
+        regions: 1,
+        places: |_| vec![1, 2, 3, 4],
+        ..Plan::default()
+    });
+    // Two of four are gone: nothing may be removed, though one is surplus.
+    fleet.kill(StoreId(3));
+    fleet.kill(StoreId(4));
+    let peers = fleet.regions[&RegionId(1_000)].region.peers.len();
+    fleet.run(900_000);
+    assert_eq!(fleet.regions[&RegionId(1_000)].region.peers.len(), peers);
+}
