@@ -57,7 +57,7 @@ impl<T: Task + ?Sized> Task for Box<T> {
 
 /// The time that a task has for now.
 pub struct Slice<'a> {
-    /// How many more times the answer may be no.
+    /// How many more times the answer may be no; the greatest number stands for no bound.
     questions: Cell<u32>,
     timing: Option<Timing<'a>>,
 }
@@ -88,6 +88,11 @@ impl<'a> Slice<'a> {
         }
     }
 
+    /// A slice that is never over: to run a task to its end without a pool.
+    pub fn endless() -> Self {
+        Self::of_questions(u32::MAX)
+    }
+
     pub(crate) fn new(questions: u32, timing: Timing<'a>) -> Self {
         Self {
             questions: Cell::new(questions),
@@ -97,11 +102,11 @@ impl<'a> Slice<'a> {
 
     /// True if the task should stop here for now. Costs a look at the clock.
     pub fn should_yield(&self) -> bool {
-        let left = self.questions.get();
-        if left == 0 {
-            return true;
+        match self.questions.get() {
+            0 => return true,
+            u32::MAX => {}
+            left => self.questions.set(left - 1),
         }
-        self.questions.set(left - 1);
         self.timing.as_ref().is_some_and(Timing::is_over)
     }
 }
@@ -186,5 +191,6 @@ mod tests {
         let slice = Slice::of_questions(2);
         let answers: Vec<bool> = (0..4).map(|_| slice.should_yield()).collect();
         assert_eq!(answers, [false, false, true, true]);
+        assert!(!Slice::endless().should_yield());
     }
 }
