@@ -1,9 +1,9 @@
 //! Short tasks beside a loop of long ones: in this pool, and in a FIFO pool with as many threads.
 //!
-//! **What is measured.** A short task comes every so often and spins for 50 µs; its latency is counted from the
-//! moment when it should have come, so that one that was held up does not hide those behind it. Meanwhile there are
-//! always a few long tasks of 50 ms, or none. The FIFO pool comes in two kinds: it runs each task to its end,
-//! or in slices of 1 ms with the unfinished at the tail of the one line.
+//! **What is measured.** Short tasks come one at a time, with pauses, and spin for 50 µs; how long is it from the
+//! spawn to the end? Meanwhile there are always a few long tasks of 50 ms, or none. The FIFO pool comes in two
+//! kinds: it runs each task to its end, or in slices of 1 ms with the unfinished at the tail of the one line.
+//! Spinning needs processors: on a machine that does something else, the tail is the kernel's scheduler's.
 //!
 //! Criterion reports what it costs to run a task that does nothing. With `--table` only the table is made.
 
@@ -19,6 +19,8 @@ const THREADS: usize = 4;
 const SHORT: Duration = Duration::from_micros(50);
 const LONG: Duration = Duration::from_millis(50);
 const LONGS: usize = 8;
+/// Between short tasks.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Spins for so long, then says when it was done.
 struct Spin {
@@ -159,8 +161,8 @@ struct Measured {
     longs_a_second: f64,
 }
 
-/// Latencies of short tasks, one every `pause`, with or without long ones.
-fn measure(rival: &dyn Rival, with_longs: bool, pause: Duration) -> Measured {
+/// Latencies of short tasks, with or without long ones.
+fn measure(rival: &dyn Rival, with_longs: bool) -> Measured {
     const TIME: Duration = Duration::from_secs(4);
     let keys = AtomicU64::new(0);
     let spawn = |left, done: &Sender<Instant>| {
@@ -175,13 +177,12 @@ fn measure(rival: &dyn Rival, with_longs: bool, pause: Duration) -> Measured {
     let (short_done, short_dones) = channel();
     let (mut latencies, mut longs) = (Vec::new(), 0);
     let begin = Instant::now();
-    let mut due = begin;
     while begin.elapsed() < TIME {
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        std::thread::sleep(PAUSE);
+        let spawned = Instant::now();
         spawn(SHORT, &short_done);
         let done = short_dones.recv().expect("it is done");
-        latencies.push(done - due);
-        due += pause;
+        latencies.push(done - spawned);
         for _ in long_dones.try_iter() {
             longs += 1;
             spawn(LONG, &long_done);
@@ -197,12 +198,11 @@ fn measure(rival: &dyn Rival, with_longs: bool, pause: Duration) -> Measured {
 }
 
 fn table() {
-    println!("short tasks of 50 us, one each 2 ms; microseconds, median (99th percentile)");
+    println!("short tasks of 50 us with pauses of 2 ms; microseconds, median (99th percentile)");
     println!(
         "{:<14}{:>20}{:>24}{:>10}{:>14}",
         "pool", "alone", "beside 8 x 50 ms", "ratio", "long ones/s"
     );
-    let pause = Duration::from_millis(2);
     type Start = fn() -> Box<dyn Rival>;
     let rivals: [(&str, Start); 3] = [
         ("ours", || Box::new(Ours::start())),
@@ -213,8 +213,8 @@ fn table() {
     ];
     for (name, start) in rivals {
         let rival = start();
-        let alone = measure(rival.as_ref(), false, pause);
-        let beside = measure(rival.as_ref(), true, pause);
+        let alone = measure(rival.as_ref(), false);
+        let beside = measure(rival.as_ref(), true);
         println!(
             "{name:<14}{:>10.0} ({:>7.0}){:>14.0} ({:>7.0}){:>10.1}{:>14.1}",
             alone.p50_us,

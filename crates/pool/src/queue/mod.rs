@@ -4,7 +4,7 @@
 //! - A task that was pushed is in one level's line, or with whoever popped it, until [`Queue::ran`] lets it go.
 //! - `stats.tasks` and `stats.bytes` count exactly these; they exceed the bounds only if those were lowered.
 //! - A key has an account as long as there is a task of it. Run times of an account only grow, so its tasks never
-//!   go to a better level. Those that wait in a level which their account has left are moved when they come up.
+//!   go to a better level, unless the limits are raised. Those that wait in a level which their account has left are moved when they come up.
 //! - Within a level, tasks are taken in the order in which they came to it.
 //!
 //! **Not here.** Threads (`threads`), and what a level's share means (`shares`).
