@@ -9,8 +9,8 @@
 //! answer in the making: what waits before holds nothing but its request.
 //!
 //! **Invariants.** A read that this store can't do is refused at once, even when others wait for their
-//! turn; and nobody waits or runs for longer than the read may take. Whoever waits gets one answer, also
-//! after a panic and at the end of the pool. When the answer is there, the view is gone.
+//! turn; and nobody waits for a place, or reads on, for longer than the read may take. Whoever waits gets one
+//! answer, also after a panic and at the end of the pool. When the answer is there, the view is gone.
 //!
 //! **Not here.** Turns by level: when all places are taken, short reads wait for one as long ones do. A read whose
 //! client has left is noticed between slices only.
@@ -178,16 +178,12 @@ impl<V: ReadView, R: SlicedRead<V>> Task for ReadTask<V, R> {
         let Some(state) = self.state.as_mut().filter(|_| is_wanted) else {
             return Progress::Done;
         };
-        let failed = match state.read.go_on(&state.view, &mut state.budget, slice) {
-            Ok(Progress::Yielded) => return Progress::Yielded,
-            Ok(Progress::Done) => None,
-            Err(failure) => Some(failure),
-        };
-        let answer = self.state.take().map(|state| state.read.answer());
-        match (failed, answer) {
-            (None, Some(answer)) => self.reply(Ok(answer)),
-            (Some(failure), _) => self.reply(Err(failure)),
-            (None, None) => {}
+        let end = state.read.go_on(&state.view, &mut state.budget, slice);
+        if matches!(end, Ok(Progress::Yielded)) {
+            return Progress::Yielded;
+        }
+        if let Some(answer) = self.state.take().map(|state| state.read.answer()) {
+            self.reply(end.map(|_| answer));
         }
         Progress::Done
     }
