@@ -75,6 +75,9 @@ impl ServeOptions {
 }
 
 /// Serves a node on its port until `shutdown` is ready and requests under way have ended.
+///
+/// # Panics
+/// The operating system refuses the threads for reads.
 pub async fn serve<K: KvEngine>(
     options: ServeOptions,
     node: NodeHandle<K>,

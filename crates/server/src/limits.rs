@@ -28,6 +28,11 @@ pub struct Limits {
     pub read_ms_max: u64,
     /// Scans and batch reads that may run at the same time; more of them wait.
     pub reads_concurrent_max: usize,
+    /// Threads that scans and batch reads share; at least one.
+    pub read_threads: usize,
+    /// Bytes of the requests of scans and batch reads that run at the same time; one that does not fit any
+    /// more is refused.
+    pub read_request_bytes_max: usize,
     /// Bytes of all answers that wait to be sent; one that does not fit any more is refused.
     pub answer_bytes_max: usize,
     /// Commands under way on one `BatchCommands` stream; the stream is not read further until some
@@ -62,6 +67,8 @@ impl Default for Limits {
             read_bytes_max: 32 * MIB,
             read_ms_max: 10_000,
             reads_concurrent_max: 64,
+            read_threads: default_read_threads(),
+            read_request_bytes_max: 64 * MIB,
             answer_bytes_max: 512 * MIB,
             batch_commands_max: 4_096,
             batch_bytes_max: 32 * MIB,
@@ -87,6 +94,12 @@ impl Limits {
         }
         Ok(())
     }
+}
+
+/// Four of five processors, but not fewer than four threads: some wait for the disk.
+fn default_read_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors * 4 / 5).max(4)
 }
 
 /// Why a request is refused for good. The text goes to the client.

@@ -20,6 +20,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// How this node is reached.
     pub server: Server,
+    /// The threads of scans and batch reads.
+    pub readpool: Readpool,
     /// Where and how data is kept.
     pub storage: Storage,
     /// The engine of the Raft logs.
@@ -121,6 +123,22 @@ impl Default for Server {
             labels: BTreeMap::new(),
         }
     }
+}
+
+/// The threads of scans and batch reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Readpool {
+    /// The pool that all of them share.
+    pub unified: UnifiedReadpool,
+}
+
+/// The pool that all scans and batch reads share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct UnifiedReadpool {
+    /// Its threads. 0: four of five processors, and at least 4.
+    pub max_thread_count: usize,
 }
 
 /// Where and how data is kept.

@@ -28,6 +28,7 @@ pub(super) fn check(config: &Config, sources: &Sources, problems: &mut Vec<Probl
     let mut check = Check { sources, problems };
     check.addresses(config);
     check.cluster(config);
+    check.readpool(config);
     check.storage(config);
     check.election(&config.raftstore);
     check.raftstore(&config.raftstore);
@@ -101,6 +102,13 @@ impl Check<'_> {
         let same = advertised.is_empty() || own.is_none_or(|own| own.address == *advertised);
         self.require(same, "server.advertise-addr", || {
             format!("differs from the address of `{name}` in `{key}`")
+        });
+    }
+
+    fn readpool(&mut self, config: &Config) {
+        let fine = config.readpool.unified.max_thread_count <= POOL_SIZE_MAX;
+        self.require(fine, "readpool.unified.max-thread-count", || {
+            format!("must be {POOL_SIZE_MAX} or less")
         });
     }
 
@@ -365,6 +373,14 @@ mod tests {
         });
         refused("raftstore.mailbox-memory-limit", |c| {
             c.raftstore.mailbox_memory_limit = ReadableSize::mib(15);
+        });
+    }
+
+    #[test]
+    fn the_threads_of_reads_may_be_derived_but_not_too_many() {
+        assert_eq!(found(|c| c.readpool.unified.max_thread_count = 0), [""; 0]);
+        refused("readpool.unified.max-thread-count", |c| {
+            c.readpool.unified.max_thread_count = 257
         });
     }
 

@@ -177,11 +177,9 @@ async fn start_on<L: RaftLog>(
     };
     let (mut tasks_of_link, mut service) = (JoinSet::new(), JoinSet::new());
     tasks_of_link.spawn(link.run(link_node(&handle, usage)));
-    service.spawn(server::serve(
-        ServeOptions::new(listener, members),
-        handle,
-        shutdown,
-    ));
+    let mut options = ServeOptions::new(listener, members);
+    options.limits = settings::limits(config);
+    service.spawn(server::serve(options, handle, shutdown));
     Ok(RunningNode {
         node,
         transport,

@@ -9,7 +9,7 @@ use crate::config::Config;
 use engine_rocks::RocksOptions;
 use node::{Configured, NodeOptions};
 use raftstore::peer::PeerOptions;
-use server::NodeStatus;
+use server::{Limits, NodeStatus};
 use std::time::Duration;
 use types::ApiVersion;
 
@@ -47,6 +47,16 @@ pub fn rocks_log_options(config: &Config) -> RocksOptions {
         write_buffer_bytes: 64 << 20,
         ..data
     }
+}
+
+/// For the services.
+pub fn limits(config: &Config) -> Limits {
+    let mut limits = Limits::default();
+    let read_threads = config.readpool.unified.max_thread_count;
+    if read_threads > 0 {
+        limits.read_threads = read_threads;
+    }
+    limits
 }
 
 /// For the node. `seed` decides its election timeouts.
@@ -114,6 +124,14 @@ mod tests {
             .map(|member| member.address.as_str())
             .collect();
         assert_eq!(found, ["127.0.0.1:2379"]);
+    }
+
+    #[test]
+    fn the_threads_of_reads_are_derived_or_given() {
+        let mut config = Config::default();
+        assert!(limits(&config).read_threads >= 4);
+        config.readpool.unified.max_thread_count = 1;
+        assert_eq!(limits(&config).read_threads, 1);
     }
 
     #[test]

@@ -39,7 +39,7 @@ fn context(api_version: ApiVersion) -> Option<Context> {
     })
 }
 
-fn v1() -> Option<Context> {
+pub(crate) fn v1() -> Option<Context> {
     context(ApiVersion::V1)
 }
 

@@ -55,7 +55,7 @@ impl Budget {
         Ok(())
     }
 
-    /// To be called for each range: to begin one takes longer than to look at the clock.
+    /// To be called for each range and each slice: to begin one takes longer than to look at the clock.
     pub(super) fn check_time(&self) -> Result<(), Failure> {
         if Instant::now() > self.deadline {
             return Err(Failure::OverBudget("the limit in time"));

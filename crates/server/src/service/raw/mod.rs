@@ -6,15 +6,17 @@
 //! (see [`crate::error`]), so that these functions always return a response.
 //!
 //! **Invariants.** An expired value does not exist, for any read. Point reads run where they are;
-//! whatever reads many rows runs on a thread for blocking work, and only so many at a time. What is
+//! whatever reads many rows runs in slices on the read pool (`sliced`), and only so many at a time. What is
 //! sent is counted by whoever sends it ([`Raw::count`]).
 //!
 //! **Not here.** What a compare-and-swap compares: that is decided in log order (`raftstore`).
 //! `for_cas` of a request is ignored, since every write goes through the log.
 
 mod budget;
+mod cursor;
 mod read;
 mod scan;
+mod sliced;
 mod write;
 
 pub(crate) use budget::ROW_OVERHEAD_BYTES;
@@ -28,9 +30,8 @@ use bytes::Bytes;
 use node::Identity;
 use proto::kvrpcpb;
 use raftstore::RequestError;
-use std::sync::Arc;
+use sliced::ReadPool;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::Semaphore;
 use types::{ApiVersion, KeyMode, KeyRange, Region, keys};
 
 /// The raw RPCs over a node.
@@ -38,17 +39,19 @@ pub(crate) struct Raw<B> {
     backend: B,
     identity: Identity,
     limits: Limits,
-    /// One permit for each read of many rows.
-    reads: Arc<Semaphore>,
+    reads: ReadPool,
     answers: Answers,
 }
 
 impl<B: Backend> Raw<B> {
     /// Serves `backend` within `limits`.
+    ///
+    /// # Panics
+    /// The operating system refuses the threads of the read pool.
     pub(crate) fn new(backend: B, limits: Limits) -> Self {
         Self {
             identity: backend.identity().clone(),
-            reads: Arc::new(Semaphore::new(limits.reads_concurrent_max)),
+            reads: ReadPool::start(&limits),
             answers: Answers::new(limits.answer_bytes_max),
             backend,
             limits,
@@ -115,16 +118,16 @@ impl<B: Backend> Raw<B> {
         }
         Ok(range)
     }
+}
 
-    /// The key as the client sent it, of a Region key.
-    fn client_key(api_version: ApiVersion, region_key: &[u8]) -> Result<Bytes, Failure> {
-        if api_version.is_encoded(KeyMode::Raw) {
-            let key = api_version.client_key(KeyMode::Raw, region_key);
-            key.map(Bytes::from)
-                .map_err(|error| unreadable("key", &error))
-        } else {
-            Ok(Bytes::copy_from_slice(region_key))
-        }
+/// The key as the client sent it, of a Region key.
+fn client_key(api_version: ApiVersion, region_key: &[u8]) -> Result<Bytes, Failure> {
+    if api_version.is_encoded(KeyMode::Raw) {
+        let key = api_version.client_key(KeyMode::Raw, region_key);
+        key.map(Bytes::from)
+            .map_err(|error| unreadable("key", &error))
+    } else {
+        Ok(Bytes::copy_from_slice(region_key))
     }
 }
 

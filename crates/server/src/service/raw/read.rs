@@ -6,17 +6,19 @@
 //! **Not here.** Ranges (`scan`).
 
 use super::budget::Budget;
+use super::sliced::SlicedRead;
 use super::{Raw, key_not_in_region, now_s, unreadable};
 use crate::backend::{Backend, ReadView};
 use crate::error::{FailableResponse, Failure};
 use bytes::Bytes;
+use pool::{Progress, Slice};
 use proto::kvrpcpb::{
     KvPair, RawBatchGetRequest, RawBatchGetResponse, RawGetKeyTtlRequest, RawGetKeyTtlResponse,
     RawGetRequest, RawGetResponse,
 };
 use types::RawValue;
 
-/// So many keys are read where the request is; more of them on a thread for blocking work.
+/// So many keys are read where the request is; more of them on the read pool.
 const INLINE_KEYS_MAX: usize = 8;
 
 impl<B: Backend> Raw<B> {
@@ -67,13 +69,15 @@ impl<B: Backend> Raw<B> {
             let region_key = self.region_key(&checked, key.clone())?;
             keys.push((key, region_key));
         }
-        if keys.len() <= INLINE_KEYS_MAX {
-            let budget = self.budget(&checked);
-            let view = self.backend.read(checked.request).await?;
-            return read_keys(&view, keys, budget);
+        let is_short = keys.len() <= INLINE_KEYS_MAX;
+        let mut read = ReadKeys::new(keys);
+        if !is_short {
+            return self.sliced_read(checked, read).await;
         }
-        self.blocking_read(checked, move |view, budget| read_keys(&view, keys, budget))
-            .await
+        let mut budget = self.budget(&checked);
+        let view = self.backend.read(checked.request).await?;
+        read.go_on(&view, &mut budget, &Slice::endless())?;
+        Ok(read.pairs)
     }
 }
 
@@ -90,28 +94,58 @@ fn living(stored: Option<Bytes>, now_s: u64) -> Result<Option<RawValue>, Failure
     })
 }
 
-/// Reads keys, each given as the client sent it and as the Region has it.
-fn read_keys(
-    view: &impl ReadView,
-    keys: Vec<(Bytes, Bytes)>,
-    mut budget: Budget,
-) -> Result<Vec<KvPair>, Failure> {
-    let now_s = now_s();
-    let mut pairs = Vec::new();
-    for (key, region_key) in keys {
-        budget.take_row()?;
-        if !view.region().range.contains(&region_key) {
-            return Err(key_not_in_region(&region_key, view.region()));
+/// A read of keys, each given as the client sent it and as the Region has it.
+struct ReadKeys {
+    keys: std::vec::IntoIter<(Bytes, Bytes)>,
+    pairs: Vec<KvPair>,
+}
+
+impl ReadKeys {
+    fn new(keys: Vec<(Bytes, Bytes)>) -> Self {
+        Self {
+            keys: keys.into_iter(),
+            pairs: Vec::new(),
         }
-        let Some(RawValue { user_value, .. }) = living(view.get(&region_key)?, now_s)? else {
-            continue;
-        };
-        budget.take_bytes(key.len() + user_value.len())?;
-        pairs.push(KvPair {
-            error: None,
-            key,
-            value: user_value,
-        });
     }
-    Ok(pairs)
+}
+
+impl<V: ReadView> SlicedRead<V> for ReadKeys {
+    type Answer = Vec<KvPair>;
+
+    fn held_bytes(&self) -> usize {
+        let keys = self.keys.as_slice().iter();
+        keys.map(|(key, region_key)| key.len() + region_key.len())
+            .sum()
+    }
+
+    fn go_on(
+        &mut self,
+        view: &V,
+        budget: &mut Budget,
+        slice: &Slice<'_>,
+    ) -> Result<Progress, Failure> {
+        let now_s = now_s();
+        for (key, region_key) in self.keys.by_ref() {
+            budget.take_row()?;
+            if !view.region().range.contains(&region_key) {
+                return Err(key_not_in_region(&region_key, view.region()));
+            }
+            if let Some(RawValue { user_value, .. }) = living(view.get(&region_key)?, now_s)? {
+                budget.take_bytes(key.len() + user_value.len())?;
+                self.pairs.push(KvPair {
+                    error: None,
+                    key,
+                    value: user_value,
+                });
+            }
+            if slice.should_yield() {
+                return Ok(Progress::Yielded);
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    fn answer(self) -> Vec<KvPair> {
+        self.pairs
+    }
 }

@@ -1,0 +1,347 @@
+//! Reads of many rows, in slices on the read pool.
+//!
+//! **Why.** They read from the disk and may take seconds: on the runtime's threads they would hold up
+//! everything else, and on threads in the order of their arrival the short ones would wait for the huge ones. In the
+//! pool, those that have run for a while give way (see [`pool`]).
+//!
+//! **The way of a read.** It waits until it is one of so many at a time; takes its view of the Region; runs in
+//! slices, each of which goes on where the last one stopped; and answers. Only then it has a view and an
+//! answer in the making: what waits before holds nothing but its request.
+//!
+//! **Invariants.** A read that this store can't do is refused at once, even when others wait for their
+//! turn; and nobody waits for a place, or reads on, for longer than the read may take. Whoever waits gets one
+//! answer, also after a panic and at the end of the pool. When the answer is there, the view is gone.
+//!
+//! **Not here.** Turns by level: when all places are taken, short reads wait for one as long ones do. A read whose
+//! client has left is noticed between slices only.
+
+use super::Raw;
+use super::budget::Budget;
+use crate::backend::{Backend, ReadView};
+use crate::context::Checked;
+use crate::error::Failure;
+use crate::limits::Limits;
+use pool::{
+    Abandoned, Full, Options, PanicPolicy, PanicVerdict, Progress, Slice, SpawnError, Task,
+    TaskKey, ThreadPool,
+};
+use raftstore::RequestError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// A read that can stop between rows and go on later, in the same view.
+pub(super) trait SlicedRead<V>: Send + 'static {
+    /// What it gathers.
+    type Answer: Send + 'static;
+
+    /// Bytes of the request that it holds.
+    fn held_bytes(&self) -> usize;
+
+    /// Reads on, until it is done or the slice is over.
+    fn go_on(
+        &mut self,
+        view: &V,
+        budget: &mut Budget,
+        slice: &Slice<'_>,
+    ) -> Result<Progress, Failure>;
+
+    /// What was gathered.
+    fn answer(self) -> Self::Answer;
+}
+
+/// The threads that such reads share, and the places for those that run at the same time.
+pub(super) struct ReadPool {
+    pool: ThreadPool<Box<dyn Task>>,
+    places: Arc<Semaphore>,
+    keys: AtomicU64,
+}
+
+impl ReadPool {
+    /// # Panics
+    /// The operating system refuses the threads.
+    pub(super) fn start(limits: &Limits) -> Self {
+        let threads = limits.read_threads.max(1);
+        let mut options = Options::new(pool::Config {
+            threads,
+            // The places are the bound. A read gives its place back a moment before it leaves the pool.
+            tasks_max: limits.reads_concurrent_max + threads,
+            bytes_max: limits.read_request_bytes_max,
+            ..pool::Config::default()
+        });
+        options.panic_policy = PanicPolicy::Ask(Arc::new(|report| {
+            tracing::error!(message = %report.message, "a read has panicked");
+            PanicVerdict::Abandon
+        }));
+        Self {
+            pool: ThreadPool::start("read", options).expect("the read pool gets its threads"),
+            places: Arc::new(Semaphore::new(limits.reads_concurrent_max)),
+            keys: AtomicU64::new(0),
+        }
+    }
+
+    async fn wait_for_place(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
+        let place = Arc::clone(&self.places).acquire_owned();
+        match tokio::time::timeout_at(deadline.into(), place).await {
+            Ok(place) => place.map_err(|_| Failure::Internal("reads are closed".to_owned())),
+            Err(_) => Err(busy("too many reads of many rows wait")),
+        }
+    }
+
+    fn spawn(&self, bytes: usize, task: Box<dyn Task>) -> Result<(), Failure> {
+        let key = TaskKey(self.keys.fetch_add(1, Ordering::Relaxed));
+        let spawned = self.pool.handle().spawn(key, bytes, task);
+        spawned.map_err(|error| match error {
+            SpawnError::Busy(_, Full::Bytes) => busy("too many bytes of reads of many rows"),
+            SpawnError::Busy(_, Full::Tasks) => busy("too many reads of many rows"),
+            SpawnError::Stopped(_) => Failure::Request(RequestError::Stopping),
+        })
+    }
+}
+
+fn busy(reason: &'static str) -> Failure {
+    Failure::Request(RequestError::ServerIsBusy { reason })
+}
+
+impl<B: Backend> Raw<B> {
+    /// Runs `read` in a view of the Region, within the request's budget. It waits for its turn until the
+    /// budget's deadline.
+    pub(super) async fn sliced_read<R: SlicedRead<B::View>>(
+        &self,
+        checked: Checked,
+        read: R,
+    ) -> Result<R::Answer, Failure> {
+        let budget = self.budget(&checked);
+        let place = match Arc::clone(&self.reads.places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                // Who has to ask another store must hear it at once, and not after the queue.
+                self.backend.read(checked.request.clone()).await?;
+                self.reads.wait_for_place(budget.deadline()).await?
+            }
+        };
+        let view = self.backend.read(checked.request).await?;
+        let bytes = read.held_bytes();
+        let (reply, answer) = oneshot::channel();
+        let state = State {
+            view,
+            read,
+            budget,
+            _place: place,
+        };
+        let task = ReadTask {
+            state: Some(state),
+            reply: Some(reply),
+        };
+        self.reads.spawn(bytes, Box::new(task))?;
+        let lost = |_| Failure::Internal("a read was dropped unanswered".to_owned());
+        answer.await.map_err(lost)?
+    }
+
+    pub(super) fn budget(&self, checked: &Checked) -> Budget {
+        let ms = checked
+            .max_ms
+            .unwrap_or(u64::MAX)
+            .min(self.limits.read_ms_max);
+        Budget::new(self.limits.read_bytes_max, Duration::from_millis(ms))
+    }
+}
+
+/// A read on the pool.
+struct ReadTask<V, R: SlicedRead<V>> {
+    /// None when it is over.
+    state: Option<State<V, R>>,
+    /// None when it was used.
+    reply: Option<oneshot::Sender<Result<R::Answer, Failure>>>,
+}
+
+struct State<V, R> {
+    view: V,
+    read: R,
+    budget: Budget,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<V: ReadView, R: SlicedRead<V>> ReadTask<V, R> {
+    fn reply(&mut self, result: Result<R::Answer, Failure>) {
+        if let Some(reply) = self.reply.take() {
+            // Who has left does not need it.
+            let _ = reply.send(result);
+        }
+    }
+}
+
+impl<V: ReadView, R: SlicedRead<V>> Task for ReadTask<V, R> {
+    fn run(&mut self, slice: &Slice<'_>) -> Progress {
+        let is_wanted = self.reply.as_ref().is_some_and(|reply| !reply.is_closed());
+        let Some(state) = self.state.as_mut().filter(|_| is_wanted) else {
+            return Progress::Done;
+        };
+        let end = state.read.go_on(&state.view, &mut state.budget, slice);
+        if matches!(end, Ok(Progress::Yielded)) {
+            return Progress::Yielded;
+        }
+        if let Some(answer) = self.state.take().map(|state| state.read.answer()) {
+            self.reply(end.map(|_| answer));
+        }
+        Progress::Done
+    }
+
+    fn abandon(&mut self, why: Abandoned) {
+        self.state = None;
+        self.reply(Err(match why {
+            Abandoned::Stopped => Failure::Request(RequestError::Stopping),
+            Abandoned::Panicked => Failure::Internal("the read has panicked".to_owned()),
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{FakeNode, FakeView};
+    use crate::service::raw::Raw;
+    use crate::tests::v1;
+    use futures::FutureExt;
+    use proto::kvrpcpb::RawScanRequest;
+
+    /// What a read does in each slice.
+    enum Act {
+        /// Nothing, for ever, until the slice is over.
+        Run,
+        Panic,
+    }
+
+    impl SlicedRead<FakeView> for Act {
+        type Answer = ();
+
+        fn held_bytes(&self) -> usize {
+            100
+        }
+
+        fn go_on(
+            &mut self,
+            _: &FakeView,
+            budget: &mut Budget,
+            slice: &Slice<'_>,
+        ) -> Result<Progress, Failure> {
+            if let Act::Panic = self {
+                panic!("on purpose");
+            }
+            while !slice.should_yield() {
+                budget.check_time()?;
+            }
+            Ok(Progress::Yielded)
+        }
+
+        fn answer(self) {}
+    }
+
+    fn raw(limits: Limits) -> Raw<FakeNode> {
+        let node = FakeNode::v1();
+        node.insert(b"k", types::raw_value::encode(b"v", None));
+        Raw::new(node, limits)
+    }
+
+    fn one_thread() -> Limits {
+        Limits {
+            read_threads: 1,
+            ..Limits::default()
+        }
+    }
+
+    async fn act(raw: &Raw<FakeNode>, act: Act) -> Result<(), Failure> {
+        let checked = raw.check(v1(), String::new()).expect("it is in order");
+        raw.sliced_read(checked, act).await
+    }
+
+    async fn rows(raw: &Raw<FakeNode>) -> usize {
+        let request = RawScanRequest {
+            context: v1(),
+            limit: 10,
+            ..Default::default()
+        };
+        raw.scan(request).await.kvs.len()
+    }
+
+    #[tokio::test]
+    async fn a_scan_is_answered_while_long_reads_have_the_only_thread() {
+        let raw = raw(one_thread());
+        let mut long = Vec::new();
+        for _ in 0..3 {
+            let mut read = Box::pin(act(&raw, Act::Run));
+            assert!((&mut read).now_or_never().is_none());
+            long.push(read);
+        }
+        for _ in 0..10 {
+            assert_eq!(rows(&raw).await, 1);
+        }
+        assert!(long.iter_mut().all(|read| read.now_or_never().is_none()));
+    }
+
+    #[tokio::test]
+    async fn a_read_that_panics_is_an_error_and_the_next_one_is_served() {
+        let raw = raw(one_thread());
+        let failure = act(&raw, Act::Panic).await;
+        assert!(matches!(failure, Err(Failure::Internal(text)) if text.contains("panicked")));
+        assert_eq!(rows(&raw).await, 1);
+        assert_eq!(raw.reads.places.available_permits(), 64);
+    }
+
+    #[tokio::test]
+    async fn a_read_that_nobody_waits_for_any_more_gives_its_place_back() {
+        let limits = Limits {
+            reads_concurrent_max: 2,
+            ..one_thread()
+        };
+        let raw = raw(limits);
+        let mut left = Box::pin(act(&raw, Act::Run));
+        assert!((&mut left).now_or_never().is_none());
+        drop(left);
+        // Both places are needed at once, twice.
+        for _ in 0..2 {
+            let (one, other) = tokio::join!(rows(&raw), rows(&raw));
+            assert_eq!((one, other), (1, 1));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_read_ends_by_its_time() {
+        let limits = Limits {
+            read_ms_max: 20,
+            ..one_thread()
+        };
+        let failure = act(&raw(limits), Act::Run).await;
+        assert!(matches!(failure, Err(Failure::OverBudget(_))));
+    }
+
+    #[tokio::test]
+    async fn requests_that_hold_too_much_are_refused() {
+        let limits = Limits {
+            read_request_bytes_max: 150,
+            ..one_thread()
+        };
+        let raw = raw(limits);
+        let mut first = Box::pin(act(&raw, Act::Run));
+        assert!((&mut first).now_or_never().is_none());
+        let second = act(&raw, Act::Run).await;
+        let busy = |failure: &Failure| {
+            matches!(failure, Failure::Request(RequestError::ServerIsBusy { .. }))
+        };
+        assert!(second.is_err_and(|failure| busy(&failure)));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_at_the_end_is_told() {
+        let raw = raw(one_thread());
+        let mut read = Box::pin(act(&raw, Act::Run));
+        assert!((&mut read).now_or_never().is_none());
+        raw.reads.pool.shutdown();
+        let stopping =
+            |failure: &Failure| matches!(failure, Failure::Request(RequestError::Stopping));
+        assert!(read.await.is_err_and(|failure| stopping(&failure)));
+        let late = act(&raw, Act::Run).await;
+        assert!(late.is_err_and(|failure| stopping(&failure)));
+    }
+}
