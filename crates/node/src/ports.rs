@@ -6,8 +6,10 @@
 
 use crate::fsm::{ApplyRouter, PeerRouter};
 use crate::leaders::Leaders;
+use crate::log_gc::KvSyncs;
 use crate::memory::Memory;
 use crate::room::DiskRoom;
+use crate::snap::{OutgoingSnapshot, SnapWork};
 use placement::{RegionHeartbeat, StoreStats};
 use raftstore::peer::PeerOptions;
 use raftstore::{Leadership, RaftMessage, Reply, RequestError};
@@ -20,6 +22,9 @@ use types::RequestId;
 pub trait Transport: Send + Sync + 'static {
     /// Takes a message over.
     fn send(&self, message: RaftMessage);
+    /// Takes a snapshot over. It has all of its time, and none of the poller's: the frames are asked for
+    /// elsewhere. Whatever becomes of it is reported by the ticket.
+    fn send_snapshot(&self, snapshot: OutgoingSnapshot);
     /// Lets go what was taken over since the last flush: the end of a poller's round.
     fn flush(&self);
 }
@@ -68,4 +73,8 @@ pub struct Ports {
     pub room: DiskRoom,
     /// For Peers that are made later.
     pub peer_options: PeerOptions,
+    /// Where work on snapshots goes.
+    pub snaps: Arc<dyn SnapWork>,
+    /// Who waits for a sync of the key-value engine.
+    pub syncs: KvSyncs,
 }

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use engine::mem::{Disk, MemKv};
 use engine::{Cf, KvIterator};
+use node::snap::{MemDir, OutgoingSnapshot};
 use node::{
     Configured, Members, Node, NodeHandle, NodeOptions, Parts, PlacementLink, Transport, identify,
 };
@@ -27,6 +28,23 @@ impl Transport for DirectTransport {
         let to = message.to.store_id.get() as usize - 1;
         if let Some(handle) = self.0[to].get() {
             handle.deliver(message);
+        }
+    }
+
+    fn send_snapshot(&self, snapshot: OutgoingSnapshot) {
+        let to = snapshot.message.to.store_id.get() as usize - 1;
+        let Some(handle) = self.0[to].get() else {
+            return;
+        };
+        let received = handle.receive_snapshot(snapshot.message);
+        let received = received.and_then(|mut incoming| {
+            for frame in snapshot.frames {
+                incoming.write(&frame.expect("the view can be read"))?;
+            }
+            incoming.finish()
+        });
+        if received.is_ok() {
+            snapshot.ticket.succeed();
         }
     }
 
@@ -74,6 +92,7 @@ impl Cluster {
                 identified,
                 kv,
                 log: disk.open_log("log").unwrap(),
+                snapshots: Arc::new(MemDir::default()),
                 transport: Arc::new(DirectTransport(Arc::clone(&handles))),
                 link: Arc::new(NoLink),
                 placement: placement::Config::new(Bootstrap {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use engine::{Cf, KvEngine, KvIterator};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use node::snap::{IncomingSnapshot, SnapshotRefused};
 use node::{Identity, NodeHandle, RegionSnapshot};
 use raftstore::{Command, Outcome, RaftMessage, RequestContext, RequestError};
 use std::future::Future;
@@ -25,6 +26,8 @@ pub(crate) type Placed = Result<placement::Response, placement::Error>;
 pub(crate) trait Backend: Clone + Send + Sync + 'static {
     /// What a read sees.
     type View: ReadView;
+    /// A snapshot that is being received.
+    type Snapshot: SnapshotSink;
 
     /// Who this node is.
     fn identity(&self) -> &Identity;
@@ -53,6 +56,9 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
     /// Hands over a message from another store. Never blocks.
     fn deliver(&self, message: RaftMessage);
 
+    /// Begins to receive the snapshot that `message` describes; waits for the disk.
+    fn receive_snapshot(&self, message: RaftMessage) -> Result<Self::Snapshot, SnapshotRefused>;
+
     /// Hands a question to the placement driver, which hears them in the order in which these calls
     /// end. What comes out becomes the answer.
     fn enqueue(
@@ -70,6 +76,15 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
 
     /// Ready when this node does not lead the placement driver, or not any more as it does now.
     fn placement_lost(&self) -> BoxFuture<'static, ()>;
+}
+
+/// Takes the frames of a snapshot; waits for the disk. To let it go means to give it up.
+pub(crate) trait SnapshotSink: Send + 'static {
+    /// The next frame.
+    fn write(&mut self, frame: &[u8]) -> Result<(), SnapshotRefused>;
+
+    /// There is no further one.
+    fn finish(self) -> Result<(), SnapshotRefused>;
 }
 
 /// In which order a scan visits keys.
@@ -99,6 +114,7 @@ pub(crate) trait ReadView: Send + 'static {
 
 impl<K: KvEngine> Backend for NodeHandle<K> {
     type View = RegionSnapshot<K>;
+    type Snapshot = IncomingSnapshot<K>;
 
     fn identity(&self) -> &Identity {
         NodeHandle::identity(self)
@@ -124,6 +140,10 @@ impl<K: KvEngine> Backend for NodeHandle<K> {
         NodeHandle::deliver(self, message);
     }
 
+    fn receive_snapshot(&self, message: RaftMessage) -> Result<Self::Snapshot, SnapshotRefused> {
+        NodeHandle::receive_snapshot(self, message)
+    }
+
     async fn enqueue(&self, request: placement::Request) -> BoxFuture<'static, Placed> {
         self.placement().enqueue(request).await.get().boxed()
     }
@@ -134,6 +154,16 @@ impl<K: KvEngine> Backend for NodeHandle<K> {
 
     fn placement_lost(&self) -> BoxFuture<'static, ()> {
         self.placement().leadership_lost().boxed()
+    }
+}
+
+impl<K: KvEngine> SnapshotSink for IncomingSnapshot<K> {
+    fn write(&mut self, frame: &[u8]) -> Result<(), SnapshotRefused> {
+        IncomingSnapshot::write(self, frame)
+    }
+
+    fn finish(self) -> Result<(), SnapshotRefused> {
+        IncomingSnapshot::finish(self)
     }
 }
 

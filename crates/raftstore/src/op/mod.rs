@@ -2,4 +2,6 @@
 //! applier does.
 
 pub mod conf_change;
+pub mod log_gc;
+pub mod snapshot;
 pub mod split;
