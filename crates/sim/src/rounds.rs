@@ -16,6 +16,9 @@ use raftstore::state::decode_apply_state;
 use raftstore::store::Input;
 use types::keys;
 
+/// How often a round that installs a snapshot is cut short, where writes are.
+const CUT_INSTALLATION_PPM: u64 = 300_000;
+
 /// How often a tick comes with a sync of the key-value engine.
 const SYNC_PPM: u64 = 300_000;
 
@@ -65,6 +68,14 @@ impl World {
         })
     }
 
+    fn cut_in_installation(&mut self) -> Option<Cut> {
+        let may = !self.is_healed && self.plan.events.contains(&FaultKind::CutInWrite);
+        (may && self.fault_rng.chance(CUT_INSTALLATION_PPM)).then(|| Cut {
+            writes_left: self.fault_rng.below(5),
+            after_write: self.fault_rng.chance(500_000),
+        })
+    }
+
     pub(crate) fn tick(&mut self, store: usize, life: u64) {
         let now_us = self.now_us;
         let stores = &mut self.stores[store];
@@ -110,6 +121,7 @@ impl World {
             return;
         }
         let first = self.rng.below(3);
+        let cut = self.cut_in_installation();
         let Some(current) = &mut self.stores[store].life else {
             return;
         };
@@ -118,7 +130,7 @@ impl World {
             return;
         }
         current.is_scheduled = false;
-        let worked = current.run_round(first);
+        let worked = current.run_round(first, cut);
         let bytes = current.router.load().bytes_used;
         let outbox = current.outbox.lock().take();
         self.take_out(store, outbox);

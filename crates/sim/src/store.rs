@@ -7,7 +7,7 @@
 //! **Not here.** When things happen (`world`).
 
 use crate::checker::raft::Progress;
-use crate::engines::{Control, SimKv, SimLog};
+use crate::engines::{Control, Cut, SimKv, SimLog};
 use crate::faults::PlantedBug;
 use crate::ports::{Outbox, SharedOutbox, SimPorts, SimWork};
 use crate::quiet;
@@ -278,21 +278,25 @@ impl Life {
     }
 
     /// Runs one round of one of the two systems, or does one task for snapshots; `first` says which of
-    /// them is asked first. False if none has anything to do.
-    pub(crate) fn run_round(&mut self, first: u64) -> bool {
+    /// them is asked first, `cut` when the power goes if a snapshot is installed. False if none has
+    /// anything to do.
+    pub(crate) fn run_round(&mut self, first: u64, cut: Option<Cut>) -> bool {
         (0..3).any(|turn| match (first + turn) % 3 {
             0 => self.peers.step(),
             1 => self.appliers.step(),
-            _ => self.work(),
+            _ => self.work(cut),
         })
     }
 
-    fn work(&mut self) -> bool {
+    fn work(&mut self, cut: Option<Cut>) -> bool {
         let Some(task) = self.work.next() else {
             return false;
         };
         let installs = matches!(task, SnapTask::Install(_));
         self.control.set_installing(installs);
+        if let Some(cut) = cut.filter(|_| installs) {
+            self.control.arm(cut);
+        }
         let perform = || self.snapshots.perform(task, &self.ports);
         self.caught(perform);
         self.control.set_installing(false);
