@@ -212,7 +212,10 @@ mod tests {
     }
 
     fn admin() -> impl Strategy<Value = Admin> {
-        proptest::collection::vec(cut(), 0..4).prop_map(Admin::Split)
+        let split = proptest::collection::vec(cut(), 0..4).prop_map(Admin::Split);
+        let numbers = (any::<u64>(), any::<u64>());
+        let compact = numbers.prop_map(|(index, term)| Admin::CompactLog { index, term });
+        prop_oneof![split, compact]
     }
 
     fn change() -> impl Strategy<Value = PeerChange> {

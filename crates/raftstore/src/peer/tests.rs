@@ -29,6 +29,9 @@ struct Replica {
     /// Installations that wait, where `holds_install` says so.
     installs: Vec<InstallSnapshot>,
     holds_install: bool,
+    /// What the applier has not begun with, where `holds_apply` says so.
+    held_tasks: Vec<crate::ApplyTask>,
+    holds_apply: bool,
     /// Syncs of the key-value engine that are asked for, where `holds_sync` says so.
     syncs: Vec<u64>,
     holds_sync: bool,
@@ -93,6 +96,8 @@ impl Replica {
             applied: vec![],
             installs: vec![],
             holds_install: false,
+            held_tasks: vec![],
+            holds_apply: false,
             syncs: vec![],
             holds_sync: false,
         }
@@ -144,6 +149,7 @@ impl Net {
             Effect::Send(message) => self.wire.push_back(message),
             Effect::Persist(write) if replica.holds_disk => replica.held_writes.push(write),
             Effect::Persist(write) => self.persist(at, write),
+            Effect::Apply(task) if replica.holds_apply => replica.held_tasks.push(task),
             Effect::Apply(task) => {
                 let applied = replica.apply(task);
                 let index = replica.applier.state().applied_index;

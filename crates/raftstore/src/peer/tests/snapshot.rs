@@ -78,15 +78,48 @@ impl Net {
         net.elect(0);
         net.propose(0, 1);
         net.settle();
-        net.cut = vec![2];
-        for request in 2..10 {
-            net.propose(0, request);
-            net.settle();
-        }
-        let last = net.applied(0);
-        net.compact(0, last);
-        net.cut = vec![];
+        net.leave_behind();
         net
+    }
+
+    /// Goes on without replica 2 until that needs a snapshot.
+    fn leave_behind(&mut self) {
+        self.cut = vec![2];
+        for request in 2..10 {
+            self.propose(0, request);
+            self.settle();
+        }
+        let last = self.applied(0);
+        self.compact(0, last);
+        self.cut = vec![];
+    }
+
+    fn release_applier(&mut self, at: usize) {
+        self.replicas[at].holds_apply = false;
+        for task in std::mem::take(&mut self.replicas[at].held_tasks) {
+            self.perform(at, Effect::Apply(task));
+        }
+    }
+
+    fn add_learner(&mut self, request: u64) -> types::Peer {
+        let learner = types::Peer {
+            id: PeerId(77),
+            store_id: StoreId(4),
+            role: types::PeerRole::Learner,
+        };
+        let input = Input::ChangePeers {
+            request: RequestId(request),
+            context: self.context(0),
+            changes: vec![PeerChange {
+                kind: crate::admin::PeerChangeKind::AddLearner,
+                peer_id: learner.id,
+                store_id: learner.store_id,
+            }],
+        };
+        self.step(0, input);
+        self.settle();
+        self.catch_up();
+        learner
     }
 
     fn catch_up(&mut self) {
@@ -324,4 +357,133 @@ fn entries_go_from_the_disk_after_the_key_value_engine_has_synced_their_effect()
     assert_eq!(net.replicas[0].log.len(), on_disk, "not its own command's");
     net.step(0, Input::KvSynced { applied_index });
     assert_eq!(net.replicas[0].log.len(), 1);
+}
+
+#[test]
+fn a_new_replica_gets_everything_by_a_snapshot() {
+    let options = PeerOptions::default();
+    let mut net = Net::new(&options);
+    net.elect(0);
+    net.propose(0, 1);
+    net.settle();
+    let me = net.add_learner(2);
+    let nothing = Region {
+        id: net.replicas[0].peer.region().id,
+        ..Region::default()
+    };
+    let log = LogInfo {
+        hard_state: types::HardState::default(),
+        runs: vec![TermRun { index: 0, term: 0 }],
+        last_index: 0,
+        tail: vec![],
+    };
+    let state = types::ApplyState::default();
+    let newcomer = Replica::with(&nothing, me, log, state, &options);
+    net.replicas.push(newcomer);
+    net.catch_up();
+    let newcomer = &net.replicas[3];
+    assert!(newcomer.peer.is_initialized());
+    assert_eq!(newcomer.peer.me(), me);
+    assert_eq!(newcomer.peer.region(), net.replicas[0].peer.region());
+    assert_eq!(newcomer.applied, net.replicas[0].applied);
+    net.propose(0, 3);
+    net.settle();
+    net.catch_up();
+    assert_eq!(net.applied(3), net.applied(0));
+}
+
+#[test]
+fn a_snapshot_waits_until_the_changes_before_it_are_applied() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.replicas[2].holds_apply = true;
+    net.add_learner(1);
+    net.leave_behind();
+    net.catch_up();
+    let follower = &net.replicas[2].peer;
+    assert!(follower.early.is_some() && follower.awaits_applied());
+    assert!(follower.raw.raft.snap().is_none() && follower.installing.is_none());
+    net.release_applier(2);
+    net.catch_up();
+    assert!(net.replicas[2].peer.early.is_none());
+    let regions = [0, 2].map(|at| net.replicas[at].peer.region().clone());
+    assert_eq!(regions[0], regions[1]);
+    assert_eq!(net.applied(2), net.applied(0));
+    assert_eq!(net.replicas[2].applied, net.replicas[0].applied);
+}
+
+#[test]
+fn a_replica_that_goes_lets_go_of_the_snapshot_that_waits() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.replicas[2].holds_apply = true;
+    net.add_learner(1);
+    net.leave_behind();
+    net.catch_up();
+    let [from, to] = [0, 2].map(|at| net.replicas[at].peer.me());
+    let region = net.replicas[0].peer.region().clone();
+    let mut epoch = region.epoch;
+    epoch.conf_ver += 1;
+    let farewell = RaftMessage::farewell(region.id, from, to, epoch);
+    let waiting = net.replicas[2].peer.early.as_ref().unwrap();
+    let waiting = SnapshotKey::of_message(waiting).unwrap();
+    net.step(2, Input::Message(Box::new(farewell)));
+    assert!(net.dropped.contains(&waiting));
+    let meta = SnapshotMeta {
+        region,
+        index: net.applied(0),
+        term: net.replicas[0].peer.term(),
+    };
+    let late = snapshot_message(&net, &meta);
+    net.dropped.clear();
+    net.step(2, Input::Message(Box::new(late)));
+    assert_eq!(
+        net.dropped,
+        [meta.key(to.id)],
+        "and of those that come later"
+    );
+}
+
+#[test]
+fn a_leader_has_all_replicas_cut_their_logs_at_the_same_entry() {
+    let mut options = PeerOptions::default();
+    options.log_gc.threshold = 10;
+    let mut net = Net::new(&options);
+    net.elect(0);
+    for request in 1..30 {
+        net.propose(0, request);
+        net.settle();
+    }
+    net.catch_up();
+    let truncated = |net: &Net, at: usize| {
+        let state = net.replicas[at].applier.state();
+        let cache = net.replicas[at].peer.raw.store().truncated_index();
+        assert_eq!(state.truncated_index, cache);
+        let first = net.replicas[at].log.first().expect("the command is there");
+        assert_eq!(first.index, cache + 1);
+        cache
+    };
+    let cut = truncated(&net, 0);
+    assert!(cut >= FIRST_INDEX + 30);
+    assert_eq!([truncated(&net, 1), truncated(&net, 2)], [cut, cut]);
+    net.propose(0, 90);
+    net.settle();
+    assert_eq!(net.answer(90), Some(WRITTEN));
+}
+
+#[test]
+fn a_client_can_not_ask_for_a_log_to_be_cut() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    let input = Input::Propose {
+        request: RequestId(1),
+        context: net.context(0),
+        command: Command::Admin(Admin::CompactLog { index: 6, term: 6 }),
+    };
+    net.step(0, input);
+    let answer = net.answer(1);
+    assert!(matches!(
+        answer,
+        Some(Err(RequestError::InvalidChange { .. }))
+    ));
 }
