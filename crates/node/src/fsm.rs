@@ -6,9 +6,10 @@ use batch_system::{Fsm, Message, Router};
 use raftstore::apply::Applier;
 use raftstore::state::Tombstone;
 use raftstore::store::{self, Store};
-use raftstore::{ApplyTask, Peer, peer};
+use raftstore::{ApplyTask, InstallSnapshot, Peer, peer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use types::{ApplyState, Region};
 
 /// A Peer as an actor. Its address is the Region's id.
 pub struct PeerFsm {
@@ -105,13 +106,23 @@ impl AppliedMark {
     }
 }
 
-/// What an applier is told.
+/// What an applier is told, in the order in which it comes.
 #[derive(Debug)]
 pub enum ApplyMessage {
     /// Entries to be applied.
     Entries(ApplyTask),
     /// The replica is to be removed.
     Destroy(Tombstone),
+    /// Everything before is to be written, and then replaced by a snapshot. No entries come until the
+    /// applier has heard of it.
+    Install(InstallSnapshot),
+    /// The snapshot is installed.
+    Restored {
+        /// The Region as it is now.
+        region: Box<Region>,
+        /// How far it has been applied.
+        state: ApplyState,
+    },
 }
 
 /// The appliers have nothing to control: an actor that gets no message.
@@ -149,6 +160,10 @@ impl Message for PeerMessage {
             | peer::Input::Read { .. }
             | peer::Input::Persisted { .. }
             | peer::Input::Applied { .. }
+            | peer::Input::SnapshotGenerated { .. }
+            | peer::Input::SnapshotSent { .. }
+            | peer::Input::SnapshotInstalled { .. }
+            | peer::Input::KvSynced { .. }
             | peer::Input::Unreachable { .. }
             | peer::Input::Report
             | peer::Input::Stop => 0,
@@ -167,12 +182,13 @@ impl Fsm for StoreFsm {
 impl Message for StoreMessage {
     fn size_bytes(&self) -> usize {
         match &self.0 {
-            store::Input::Stray(message) => message.size_bytes(),
+            store::Input::Stray(message) | store::Input::Snapshot(message) => message.size_bytes(),
             store::Input::Tick
             | store::Input::Leadership(_)
             | store::Input::Split(_)
             | store::Input::Reshaped(_)
             | store::Input::Removed(_)
+            | store::Input::SnapshotSettled(_)
             | store::Input::CreateAgain(_) => 0,
         }
     }
@@ -190,7 +206,9 @@ impl Message for ApplyMessage {
     fn size_bytes(&self) -> usize {
         match self {
             ApplyMessage::Entries(task) => task.size_bytes(),
-            ApplyMessage::Destroy(_) => 0,
+            ApplyMessage::Destroy(_) | ApplyMessage::Install(_) | ApplyMessage::Restored { .. } => {
+                0
+            }
         }
     }
 }

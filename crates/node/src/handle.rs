@@ -11,6 +11,7 @@ use crate::placement_host::PlacementHandle;
 use crate::ports::PlacementLink;
 use crate::replies::ReplyTable;
 use crate::room::DiskRoom;
+use crate::snap::{IncomingSnapshot, SnapshotRefused, Snapshots};
 use crate::snapshot::RegionSnapshot;
 use batch_system::SendError;
 use bytes::Bytes;
@@ -80,6 +81,7 @@ pub(crate) struct Inner<K: KvEngine> {
     pub(crate) reads: Semaphore,
     pub(crate) leaders: Leaders,
     pub(crate) room: DiskRoom,
+    pub(crate) snapshots: Snapshots<K>,
     pub(crate) placement: PlacementHandle,
     pub(crate) link: Arc<dyn PlacementLink>,
 }
@@ -208,6 +210,18 @@ impl<K: KvEngine> NodeHandle<K> {
         deliver(&self.inner.peers, message);
     }
 
+    /// Begins to receive the snapshot that `message` describes; waits for the disk.
+    ///
+    /// # Errors
+    /// It can't be taken now, or never.
+    pub fn receive_snapshot(
+        &self,
+        message: RaftMessage,
+    ) -> Result<IncomingSnapshot<K>, SnapshotRefused> {
+        let peers = self.inner.peers.clone();
+        self.inner.snapshots.receive(message, peers)
+    }
+
     /// Says that a message to a replica could not be sent.
     pub fn report_unreachable(&self, region: RegionId, peer: PeerId) {
         let input = PeerMessage(Input::Unreachable { peer });
@@ -282,6 +296,7 @@ mod tests {
     use crate::fsm::StoreFsm;
     use crate::identity::Members;
     use crate::placement_host;
+    use crate::snap::{MemDir, SnapOptions};
     use batch_system::{Builder, ByteBudget, Config};
     use engine::mem::{Disk, MemKv};
     use futures::FutureExt;
@@ -326,6 +341,11 @@ mod tests {
             reads: Semaphore::new(0),
             leaders: Leaders::default(),
             room: DiskRoom::new(Duration::ZERO),
+            snapshots: Snapshots::new(
+                Disk::new().open_kv("kv").unwrap(),
+                Arc::new(MemDir::default()),
+                SnapOptions::default(),
+            ),
             placement: placement_host::channel(StoreId(1)).0,
             link: Arc::new(NoLink),
         })

@@ -15,12 +15,16 @@ use crate::handle::{Inner, NodeHandle};
 use crate::handler::{ApplyHandler, PeerHandler};
 use crate::ident::Identified;
 use crate::leaders::Leaders;
+use crate::log_gc::{Intervals, KvSyncs, LogGc};
 use crate::memory::Memory;
 use crate::placement_host::{self, Host};
 use crate::ports::{PlacementLink, Ports, Replies, Transport};
 use crate::recover::{Recovered, bootstrap, recover};
 use crate::replies::ReplyTable;
 use crate::room::DiskRoom;
+use crate::snap::{
+    SnapOptions, SnapSenders, SnapThreads, SnapshotDir, Snapshots, recover_snapshots,
+};
 use crate::split_check::{SplitChecker, SplitOptions};
 use batch_system::{Builder, ByteBudget, Config, DeadLetter, System, ThreadDriver};
 use engine::{KvEngine, RaftLog};
@@ -65,6 +69,12 @@ pub struct NodeOptions {
     pub store_report_ticks: u64,
     /// When Regions are cut because of their size.
     pub split: SplitOptions,
+    /// Bounds on snapshots.
+    pub snap: SnapOptions,
+    /// How often the key-value engine is synced for the sake of Raft logs that are to be cut.
+    pub log_gc_sync_interval: Duration,
+    /// How often the Raft log is asked to give back space (`raft-log-purge-interval`).
+    pub log_purge_interval: Duration,
 }
 
 impl Default for NodeOptions {
@@ -83,9 +93,15 @@ impl Default for NodeOptions {
             disk_full_pause: Duration::from_secs(1),
             store_report_ticks: 10,
             split: SplitOptions::default(),
+            snap: SnapOptions::default(),
+            log_gc_sync_interval: Duration::from_secs(3),
+            log_purge_interval: Duration::from_secs(10),
         }
     }
 }
+
+/// How long a stop waits for snapshots that the transport has been told to give up.
+const SENDERS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a node is made of.
 pub struct Parts<K, L> {
@@ -95,6 +111,8 @@ pub struct Parts<K, L> {
     pub kv: K,
     /// The opened Raft log.
     pub log: L,
+    /// For received snapshots; the node's alone.
+    pub snapshots: Arc<dyn SnapshotDir>,
     /// To other stores.
     pub transport: Arc<dyn Transport>,
     /// To the placement driver.
@@ -115,6 +133,9 @@ pub struct Node<K: KvEngine> {
     replies: Arc<ReplyTable>,
     ticker: Ticker,
     split_checker: SplitChecker,
+    snapshots: Snapshots<K>,
+    snap_threads: SnapThreads,
+    log_gc: LogGc,
     /// The placement host; nothing else.
     host: JoinSet<()>,
     sync: Box<dyn FnOnce() -> engine::Result<()> + Send + Sync>,
@@ -135,6 +156,9 @@ impl<K: KvEngine> Node<K> {
         } = parts;
         bootstrap(&kv, &log, &identified)?;
         let identity = identified.identity;
+        let room = DiskRoom::new(options.disk_full_pause);
+        let dir = parts.snapshots;
+        recover_snapshots(&kv, &*dir, &room)?;
         let recovered = recover(&kv, &log, &identity, &options.peer)?;
         let regions = recovered.replicas.iter();
         let regions = regions.map(|(peer, _)| peer.region().clone()).collect();
@@ -146,6 +170,7 @@ impl<K: KvEngine> Node<K> {
         let (peers, appliers) = systems(&options, store, &replies)?;
 
         let (placement, observer, inbox) = placement_host::channel(identity.store_id);
+        let (senders, receivers) = SnapSenders::channel();
         let ports = Ports {
             transport: parts.transport,
             link: parts.link,
@@ -155,12 +180,22 @@ impl<K: KvEngine> Node<K> {
             appliers: appliers.router(),
             memory: Memory::new(options.unapplied_bytes_max, options.log_cache_bytes_max),
             leaders: Leaders::default(),
-            room: DiskRoom::new(options.disk_full_pause),
             growth: Growth::default(),
             growth_step: options.split.step,
+            room,
+            snaps: Arc::new(senders.clone()),
+            syncs: KvSyncs::default(),
             peer_options: options.peer.clone(),
         };
         register(&ports, recovered);
+        let snapshots = Snapshots::new(kv.clone(), dir, options.snap.clone());
+        let snap_threads = SnapThreads::start(&snapshots, senders, receivers, &ports)?;
+        let intervals = Intervals {
+            sync: options.log_gc_sync_interval,
+            purge: options.log_purge_interval,
+        };
+        let syncs = ports.syncs.clone();
+        let log_gc = LogGc::start(kv.clone(), log.clone(), syncs, peers.router(), intervals)?;
         let handle = NodeHandle::new(Inner {
             identity,
             engine: kv.clone(),
@@ -172,6 +207,7 @@ impl<K: KvEngine> Node<K> {
             reads: Semaphore::new(options.reads_max),
             leaders: ports.leaders.clone(),
             room: ports.room.clone(),
+            snapshots: snapshots.clone(),
             placement,
             link: Arc::clone(&ports.link),
         });
@@ -198,6 +234,9 @@ impl<K: KvEngine> Node<K> {
             replies,
             ticker,
             split_checker,
+            snapshots,
+            snap_threads,
+            log_gc,
             host,
             sync: Box::new(move || kv.sync().and_then(|()| log.sync())),
         })
@@ -239,6 +278,11 @@ impl<K: KvEngine> Node<K> {
             }
         }
         self.appliers.shutdown();
+        self.snap_threads.stop();
+        self.log_gc.stop();
+        if !self.snapshots.await_senders(SENDERS_PATIENCE) {
+            tracing::warn!("a snapshot is still being sent");
+        }
         (self.sync)()
     }
 }

@@ -7,8 +7,10 @@
 use crate::fsm::{ApplyRouter, PeerRouter};
 use crate::growth::Growth;
 use crate::leaders::Leaders;
+use crate::log_gc::KvSyncs;
 use crate::memory::Memory;
 use crate::room::DiskRoom;
+use crate::snap::{OutgoingSnapshot, SnapWork};
 use futures::future::BoxFuture;
 use placement::{RegionHeartbeat, SplitIds, StoreStats};
 use raftstore::op::measure::Size;
@@ -23,6 +25,9 @@ use types::{Region, RequestId};
 pub trait Transport: Send + Sync + 'static {
     /// Takes a message over.
     fn send(&self, message: RaftMessage);
+    /// Takes a snapshot over. It has all of its time, and none of the poller's: the frames are asked for
+    /// elsewhere. Whatever becomes of it is reported by the ticket.
+    fn send_snapshot(&self, snapshot: OutgoingSnapshot);
     /// Lets go what was taken over since the last flush: the end of a poller's round.
     fn flush(&self);
 }
@@ -82,4 +87,8 @@ pub struct Ports {
     pub growth_step: Size,
     /// For Peers that are made later.
     pub peer_options: PeerOptions,
+    /// Where work on snapshots goes.
+    pub snaps: Arc<dyn SnapWork>,
+    /// Who waits for a sync of the key-value engine.
+    pub syncs: KvSyncs,
 }

@@ -249,7 +249,13 @@ fn log_info<L: RaftLog>(
         .map_err(failed())?
         .or_else(|| hard_state_before_any(shape, applied))
         .ok_or_else(|| inconsistent(region, "its Raft log is missing"))?;
-    let bounds = log.bounds(region).map_err(failed())?;
+    let mut bounds = log.bounds(region).map_err(failed())?;
+    if let Some((_, last)) = bounds
+        && !continues(log, region, applied, bounds)?
+    {
+        drop_entries(log, region, last + 1)?;
+        bounds = None;
+    }
     let last_index = bounds.map_or(applied.truncated_index, |(_, last)| last);
     if last_index < applied.applied_index {
         let what = format!(
@@ -279,6 +285,35 @@ fn log_info<L: RaftLog>(
         last_index,
         tail,
     })
+}
+
+/// Whether the log goes on from where the data was put by a snapshot. A crash between the two leaves
+/// the log of before: it ends sooner, or has another entry at that place.
+fn continues<L: RaftLog>(
+    log: &L,
+    region: RegionId,
+    applied: &ApplyState,
+    bounds: Option<(u64, u64)>,
+) -> Result<bool, StartError> {
+    let place = applied.truncated_index;
+    match bounds {
+        // What is applied has been in the log.
+        _ if applied.applied_index > place => Ok(true),
+        Some((_, last)) if last < place => Ok(false),
+        Some((first, _)) if first <= place => {
+            let failed = StartError::engine("reading a Raft log");
+            let entry = log.entry(region, place).map_err(failed)?;
+            Ok(entry.is_some_and(|entry| entry.term == applied.truncated_term))
+        }
+        _ => Ok(true),
+    }
+}
+
+fn drop_entries<L: RaftLog>(log: &L, region: RegionId, end: u64) -> Result<(), StartError> {
+    let mut batch = log.batch();
+    batch.compact(region, end);
+    log.write(&mut batch, Durability::Synced)
+        .map_err(StartError::engine("beginning a Raft log behind a snapshot"))
 }
 
 /// The runs of equal terms along the log. Terms never decrease, so the end of each run is found by

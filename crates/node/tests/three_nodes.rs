@@ -3,17 +3,18 @@
 //! What depends on timing waits for a condition with a deadline; nothing sleeps for luck.
 
 use bytes::Bytes;
-use engine::mem::{Disk, MemKv};
-use engine::{Cf, KvIterator};
+use engine::mem::{Disk, MemKv, MemLog};
+use engine::{Cf, KvEngine, KvIterator, RaftLog};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
+use node::snap::{MemDir, OutgoingSnapshot, SnapshotDir};
 use node::{
     Configured, Members, Node, NodeHandle, NodeOptions, Parts, PlacementLink, Transport, identify,
 };
 use placement::{Bootstrap, RegionHeartbeat, Request, Response, SplitIds, Store, StoreStats};
 use raftstore::bootstrap::first_regions;
 use raftstore::{Command, Mutation, Outcome, RaftMessage, RequestContext, RequestError};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use types::{ApiVersion, Epoch, Peer, Region, RegionId};
 
@@ -22,13 +23,44 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// The handles of all nodes, by store id less one.
 type Handles = Arc<[OnceLock<NodeHandle<MemKv>>; 3]>;
 
-struct DirectTransport(Handles);
+struct DirectTransport {
+    handles: Handles,
+    cut_off: CutOff,
+}
+
+/// Which node nothing reaches, and hears nothing from; its position.
+#[derive(Clone, Default)]
+struct CutOff(Arc<Mutex<Option<usize>>>);
+
+impl DirectTransport {
+    fn reach(&self, message: &RaftMessage) -> Option<&NodeHandle<MemKv>> {
+        let [from, to] = [message.from, message.to].map(|peer| peer.store_id.get() as usize - 1);
+        let cut_off = *self.cut_off.0.lock().unwrap();
+        let is_cut = [Some(from), Some(to)].contains(&cut_off) && cut_off.is_some();
+        self.handles[to].get().filter(|_| !is_cut)
+    }
+}
 
 impl Transport for DirectTransport {
     fn send(&self, message: RaftMessage) {
-        let to = message.to.store_id.get() as usize - 1;
-        if let Some(handle) = self.0[to].get() {
+        if let Some(handle) = self.reach(&message) {
             handle.deliver(message);
+        }
+    }
+
+    fn send_snapshot(&self, snapshot: OutgoingSnapshot) {
+        let Some(handle) = self.reach(&snapshot.message) else {
+            return;
+        };
+        let received = handle.receive_snapshot(snapshot.message);
+        let received = received.and_then(|mut incoming| {
+            for frame in snapshot.frames {
+                incoming.write(&frame.expect("the view can be read"))?;
+            }
+            incoming.finish()
+        });
+        if received.is_ok() {
+            snapshot.ticket.succeed();
         }
     }
 
@@ -48,12 +80,17 @@ impl PlacementLink for NoLink {
 struct Cluster {
     nodes: Vec<Node<MemKv>>,
     handles: Handles,
+    cut_off: CutOff,
+    /// What is on the disk of each.
+    stored: Vec<(MemKv, MemLog, MemDir)>,
 }
 
 impl Cluster {
     fn start(disks: &[Disk; 3]) -> Self {
         let members = Members::parse("a=h:1,b=h:2,c=h:3").unwrap();
         let handles: Handles = Arc::default();
+        let cut_off = CutOff::default();
+        let mut stored = Vec::new();
         let start = |(member, disk): (&node::Member, &Disk)| {
             let stores = members.iter().map(|member| Store {
                 id: member.store_id,
@@ -63,10 +100,15 @@ impl Cluster {
             let mut options = NodeOptions {
                 tick: Duration::from_millis(10),
                 disk_full_pause: Duration::from_millis(5),
+                log_gc_sync_interval: Duration::from_millis(20),
+                log_purge_interval: Duration::from_millis(50),
                 ..NodeOptions::default()
             };
             options.peer.seed = member.store_id.get();
-            let kv = disk.open_kv("kv").unwrap();
+            options.peer.log_gc.count_max = 100;
+            let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
+            let snapshots = MemDir::default();
+            stored.push((kv.clone(), log.clone(), snapshots.clone()));
             let configured = Configured {
                 name: member.name.clone(),
                 members: members.clone(),
@@ -78,8 +120,12 @@ impl Cluster {
             let node = Node::start(Parts {
                 identified,
                 kv,
-                log: disk.open_log("log").unwrap(),
-                transport: Arc::new(DirectTransport(Arc::clone(&handles))),
+                log,
+                snapshots: Arc::new(snapshots),
+                transport: Arc::new(DirectTransport {
+                    handles: Arc::clone(&handles),
+                    cut_off: cut_off.clone(),
+                }),
                 link: Arc::new(NoLink),
                 placement: placement::Config::new(Bootstrap {
                     cluster_id,
@@ -95,7 +141,29 @@ impl Cluster {
             node
         };
         let nodes = members.iter().zip(disks).map(start).collect();
-        Self { nodes, handles }
+        Self {
+            nodes,
+            handles,
+            cut_off,
+            stored,
+        }
+    }
+
+    /// A node that does not lead the data Region.
+    async fn follower(&self) -> usize {
+        for (position, handle) in self.handles().enumerate() {
+            let read = handle.read(data_region()).await;
+            if matches!(read, Err(RequestError::NotLeader { .. })) {
+                return position;
+            }
+        }
+        panic!("one of three leads at most");
+    }
+
+    /// Where the log of the data Region begins.
+    fn log_begins(&self, position: usize) -> u64 {
+        let bounds = self.stored[position].1.bounds(RegionId::FIRST_DATA);
+        bounds.unwrap().map_or(0, |(first, _)| first)
     }
 
     async fn stop(self) {
@@ -293,5 +361,39 @@ async fn a_node_whose_disk_is_full_stops_when_it_is_asked_to() {
     cluster.write(put("after".to_owned())).await;
     let found = cluster.scan().await;
     assert!(found.iter().any(|(key, _)| key == b"before"));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_away_for_longer_than_the_log_reaches_back_gets_a_snapshot() {
+    let disks = [Disk::new(), Disk::new(), Disk::new()];
+    let cluster = Cluster::start(&disks);
+    cluster.write(put("before".to_owned())).await;
+    let away = cluster.follower().await;
+    *cluster.cut_off.0.lock().unwrap() = Some(away);
+    for n in 0..200 {
+        cluster.write(put(format!("{n:04}"))).await;
+    }
+    let start = Instant::now();
+    while cluster.log_begins((away + 1) % 3) < 100 {
+        assert!(start.elapsed() < DEADLINE, "the log is not cut");
+        cluster.write(put("again".to_owned())).await;
+    }
+    assert!(cluster.log_begins(away) < 100);
+    *cluster.cut_off.0.lock().unwrap() = None;
+    let (kv, _, files) = &cluster.stored[away];
+    while kv.get(Cf::Default, b"z0199").unwrap().is_none() {
+        assert!(start.elapsed() < DEADLINE, "it does not catch up");
+        cluster.write(put("meanwhile".to_owned())).await;
+    }
+    while !files.list().unwrap().is_empty() {
+        assert!(start.elapsed() < DEADLINE, "the file stays");
+        cluster.write(put("meanwhile".to_owned())).await;
+    }
+    let before = cluster.scan().await;
+    assert!(before.len() >= 202);
+    cluster.stop().await;
+    let cluster = Cluster::start(&disks);
+    assert_eq!(cluster.scan().await, before);
     cluster.stop().await;
 }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! split   := 3  count:varint  cut*          cut  := key:bytes  region_id  count:varint  peer_id*
+//! compact := 4  index  term
 //! peers   := version:u8=1  conf_ver  version  count:varint  (kind:u8  peer_id  store_id)*
 //! ```
 //!
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use types::{Epoch, PeerId, RegionId, StoreId};
 
 pub(crate) const TAG_SPLIT: u8 = 3;
+const TAG_COMPACT_LOG: u8 = 4;
 const PEERS_VERSION: u8 = 1;
 
 /// A command about the Region, not about its data.
@@ -24,6 +26,13 @@ pub enum Admin {
     /// Cut the Region at each of these keys, in their order. Each new Region takes what lies before
     /// its key; the Region itself keeps the rest.
     Split(Vec<Cut>),
+    /// Let the log begin behind this entry.
+    CompactLog {
+        /// Its index: that of an entry before this command's own.
+        index: u64,
+        /// Its term.
+        term: u64,
+    },
 }
 
 /// One cut of a split.
@@ -72,11 +81,13 @@ impl Admin {
     pub(crate) fn size_bytes(&self) -> usize {
         const CUT_OVERHEAD: usize = 32;
         const PEER_BYTES: usize = 10;
+        const NUMBER_BYTES: usize = 10;
         match self {
             Admin::Split(cuts) => cuts
                 .iter()
                 .map(|cut| CUT_OVERHEAD + cut.key.len() + PEER_BYTES * cut.peer_ids.len())
                 .sum(),
+            Admin::CompactLog { .. } => 2 * NUMBER_BYTES,
         }
     }
 
@@ -94,6 +105,11 @@ impl Admin {
                     }
                 }
             }
+            Admin::CompactLog { index, term } => {
+                out.push(TAG_COMPACT_LOG);
+                put_varint(out, *index);
+                put_varint(out, *term);
+            }
         }
     }
 
@@ -107,6 +123,10 @@ impl Admin {
                 }
                 Ok(Some(Admin::Split(cuts)))
             }
+            TAG_COMPACT_LOG => Ok(Some(Admin::CompactLog {
+                index: reader.varint()?,
+                term: reader.varint()?,
+            })),
             _ => Ok(None),
         }
     }
@@ -192,7 +212,10 @@ mod tests {
     }
 
     fn admin() -> impl Strategy<Value = Admin> {
-        proptest::collection::vec(cut(), 0..4).prop_map(Admin::Split)
+        let split = proptest::collection::vec(cut(), 0..4).prop_map(Admin::Split);
+        let numbers = (any::<u64>(), any::<u64>());
+        let compact = numbers.prop_map(|(index, term)| Admin::CompactLog { index, term });
+        prop_oneof![split, compact]
     }
 
     fn change() -> impl Strategy<Value = PeerChange> {

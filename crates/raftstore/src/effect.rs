@@ -8,6 +8,7 @@
 use crate::command::Outcome;
 use crate::error::RequestError;
 use crate::message::RaftMessage;
+use crate::op::snapshot::{GenerateSnapshot, InstallSnapshot, SnapshotKey};
 use crate::state::Tombstone;
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +34,33 @@ pub enum Effect {
     Reshaped(Region),
     /// Read entries that are no longer in memory; answered with `Input::Fetched`.
     Fetch(FetchEntries),
+    /// Drop all log entries before an index, together with the log write that follows, if one does.
+    CompactLog {
+        /// The Region.
+        region_id: RegionId,
+        /// The first index that stays.
+        up_to: u64,
+    },
+    /// Say with `Input::KvSynced` when everything that is written to the key-value engine now is
+    /// durable there. No hurry.
+    SyncKv {
+        /// The Region.
+        region_id: RegionId,
+        /// Comes back.
+        applied_index: u64,
+    },
+    /// Pin a view of the Region for a follower; answered with `Input::SnapshotGenerated`.
+    GenerateSnapshot(GenerateSnapshot),
+    /// Send the view that was pinned for the receiver, and this message; answered with
+    /// `Input::SnapshotSent`.
+    SendSnapshot(Box<RaftMessage>),
+    /// Once everything handed to the applier is applied, replace all of the Region's data; answered
+    /// with `Input::SnapshotInstalled`.
+    InstallSnapshot(InstallSnapshot),
+    /// A snapshot that was received is of no use: remove its file, and tell the store.
+    DropSnapshot(SnapshotKey),
+    /// Tell the store that a snapshot it let in is installed.
+    SnapshotSettled(SnapshotKey),
     /// The one answer to a request.
     Reply(RequestId, Result<Reply, RequestError>),
     /// Tell the placement driver about the Region. Sent by leaders only.

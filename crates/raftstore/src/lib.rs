@@ -37,4 +37,6 @@ pub use effect::{
 };
 pub use error::RequestError;
 pub use message::{MessageError, RaftMessage};
+pub use op::log_gc::LogGcOptions;
+pub use op::snapshot::{GenerateSnapshot, InstallSnapshot, SnapshotKey, SnapshotMeta};
 pub use peer::{Peer, RequestContext};

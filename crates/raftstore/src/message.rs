@@ -8,6 +8,7 @@
 //! wire (`server`), which before anything is decoded here bounds the body's size and refuses groups:
 //! rust-protobuf 2 follows nested groups without a limit (RUSTSEC-2024-0437).
 
+use crate::op::snapshot::SnapshotMeta;
 use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{EntryType, Message, MessageType};
@@ -109,7 +110,8 @@ impl RaftMessage {
         const ENTRY_OVERHEAD: usize = 96;
         let entries = self.message.get_entries();
         let data: usize = entries.iter().map(|e| e.data.len() + e.context.len()).sum();
-        OVERHEAD + entries.len() * ENTRY_OVERHEAD + data + self.message.context.len()
+        let snapshot = self.message.get_snapshot().data.len();
+        OVERHEAD + entries.len() * ENTRY_OVERHEAD + data + self.message.context.len() + snapshot
     }
 
     fn check(&self) -> Result<(), MessageError> {
@@ -137,9 +139,10 @@ impl RaftMessage {
             | MsgHeartbeatResponse
             | MsgTimeoutNow
             | MsgRequestPreVote
-            | MsgRequestPreVoteResponse => {}
+            | MsgRequestPreVoteResponse
+            | MsgSnapshot => {}
             MsgHup | MsgBeat | MsgPropose | MsgUnreachable | MsgSnapStatus | MsgCheckQuorum
-            | MsgTransferLeader | MsgReadIndex | MsgReadIndexResp | MsgSnapshot => {
+            | MsgTransferLeader | MsgReadIndex | MsgReadIndexResp => {
                 return fail("a type that stores do not exchange");
             }
         }
@@ -158,8 +161,18 @@ impl RaftMessage {
         if message.log_term > message.term || message.commit_term > message.term {
             return fail("a log of terms to come");
         }
-        if message.request_snapshot != 0 || message.has_snapshot() {
-            return fail("snapshots, which no store sends or asks for yet");
+        if message.request_snapshot != 0 {
+            return fail("it asks for a snapshot, which no store does");
+        }
+        let is_snapshot = message.get_msg_type() == MsgSnapshot;
+        if is_snapshot != message.has_snapshot() {
+            return fail("a snapshot without its message, or the other way round");
+        }
+        if is_snapshot {
+            let meta = SnapshotMeta::of_message(self).map_err(MessageError::Invalid)?;
+            if meta.index > NUMBER_MAX {
+                return fail("a term or an index beyond any log");
+            }
         }
         // raft-rs takes term 0 for that of every entry it does not have.
         if message.get_msg_type() == MsgAppend && message.log_term == 0 {

@@ -14,6 +14,7 @@ use futures::FutureExt;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use node::snap::{IncomingSnapshot, SnapshotRefused};
 use node::{Identity, NodeHandle, RegionSnapshot};
 use placement::RegionInstruction;
 use raftstore::{Command, Outcome, RaftMessage, RequestContext, RequestError};
@@ -28,6 +29,8 @@ pub(crate) type Placed = Result<placement::Response, placement::Error>;
 pub(crate) trait Backend: Clone + Send + Sync + 'static {
     /// What a read sees.
     type View: ReadView;
+    /// A snapshot that is being received.
+    type Snapshot: SnapshotSink;
 
     /// Who this node is.
     fn identity(&self) -> &Identity;
@@ -56,6 +59,9 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
     /// Hands over a message from another store. Never blocks.
     fn deliver(&self, message: RaftMessage);
 
+    /// Begins to receive the snapshot that `message` describes; waits for the disk.
+    fn receive_snapshot(&self, message: RaftMessage) -> Result<Self::Snapshot, SnapshotRefused>;
+
     /// Hands a question to the placement driver, which hears them in the order in which these calls
     /// end. What comes out becomes the answer.
     fn enqueue(
@@ -77,6 +83,15 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
 
     /// Ready when this node does not lead the placement driver, or not any more as it does now.
     fn placement_lost(&self) -> BoxFuture<'static, ()>;
+}
+
+/// Takes the frames of a snapshot; waits for the disk. To let it go means to give it up.
+pub(crate) trait SnapshotSink: Send + 'static {
+    /// The next frame.
+    fn write(&mut self, frame: &[u8]) -> Result<(), SnapshotRefused>;
+
+    /// There is no further one.
+    fn finish(self) -> Result<(), SnapshotRefused>;
 }
 
 /// In which order a scan visits keys.
@@ -106,6 +121,7 @@ pub(crate) trait ReadView: Send + 'static {
 
 impl<K: KvEngine> Backend for NodeHandle<K> {
     type View = RegionSnapshot<K>;
+    type Snapshot = IncomingSnapshot<K>;
 
     fn identity(&self) -> &Identity {
         NodeHandle::identity(self)
@@ -131,6 +147,10 @@ impl<K: KvEngine> Backend for NodeHandle<K> {
         NodeHandle::deliver(self, message);
     }
 
+    fn receive_snapshot(&self, message: RaftMessage) -> Result<Self::Snapshot, SnapshotRefused> {
+        NodeHandle::receive_snapshot(self, message)
+    }
+
     async fn enqueue(&self, request: placement::Request) -> BoxFuture<'static, Placed> {
         self.placement().enqueue(request).await.get().boxed()
     }
@@ -145,6 +165,16 @@ impl<K: KvEngine> Backend for NodeHandle<K> {
 
     fn placement_lost(&self) -> BoxFuture<'static, ()> {
         self.placement().leadership_lost().boxed()
+    }
+}
+
+impl<K: KvEngine> SnapshotSink for IncomingSnapshot<K> {
+    fn write(&mut self, frame: &[u8]) -> Result<(), SnapshotRefused> {
+        IncomingSnapshot::write(self, frame)
+    }
+
+    fn finish(self) -> Result<(), SnapshotRefused> {
+        IncomingSnapshot::finish(self)
     }
 }
 

@@ -5,12 +5,13 @@
 //!
 //! **What it does not do.** Lose leadership by itself, or take time.
 
-use crate::backend::{Backend, Direction, Placed, ReadView, Visit};
+use crate::backend::{Backend, Direction, Placed, ReadView, SnapshotSink, Visit};
 use crate::error::Failure;
 use bytes::Bytes;
 use futures::future::{BoxFuture, ready};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
+use node::snap::{FormatError, SnapshotRefused};
 use node::{DEFAULT_TOKEN, Identity, Members};
 use parking_lot::Mutex;
 use placement::{Bootstrap, Config, Effect, Input, Now, Placement, RegionInstruction};
@@ -45,6 +46,8 @@ struct State {
     region: Region,
     rows: Rows,
     delivered: Vec<RaftMessage>,
+    /// Snapshots that were received, with their frames.
+    snapshots: Vec<(RaftMessage, Vec<Vec<u8>>)>,
     /// Every request on keys is answered so.
     refusal: Option<RequestError>,
     placement: Placement,
@@ -111,6 +114,7 @@ impl FakeNode {
             region,
             rows: Rows::new(),
             delivered: Vec::new(),
+            snapshots: Vec::new(),
             refusal: None,
             placement: Placement::new(Config::new(bootstrap)),
             disk: BTreeMap::new(),
@@ -136,6 +140,11 @@ impl FakeNode {
 
     pub(crate) fn region(&self) -> Region {
         self.inner.state.lock().region.clone()
+    }
+
+    /// Snapshots that other stores have sent, with their frames.
+    pub(crate) fn snapshots(&self) -> Vec<(RaftMessage, Vec<Vec<u8>>)> {
+        self.inner.state.lock().snapshots.clone()
     }
 
     /// What other stores have sent.
@@ -314,6 +323,7 @@ impl State {
 
 impl Backend for FakeNode {
     type View = FakeView;
+    type Snapshot = FakeSnapshot;
 
     fn identity(&self) -> &Identity {
         &self.inner.identity
@@ -343,6 +353,7 @@ impl Backend for FakeNode {
                 value,
                 now_ms,
             } => Ok(state.swap(&key, expected, value, now_ms)),
+            Command::Admin(Admin::CompactLog { .. }) => Ok(Outcome::Written),
             Command::Admin(Admin::Split(cuts)) => {
                 let parts = split::parts(&state.region, &cuts)?;
                 state.region = parts.last().expect("a split has parts").clone();
@@ -375,6 +386,14 @@ impl Backend for FakeNode {
 
     fn deliver(&self, message: RaftMessage) {
         self.inner.state.lock().delivered.push(message);
+    }
+
+    fn receive_snapshot(&self, message: RaftMessage) -> Result<FakeSnapshot, SnapshotRefused> {
+        Ok(FakeSnapshot {
+            node: self.clone(),
+            message,
+            frames: Vec::new(),
+        })
     }
 
     async fn enqueue(&self, request: placement::Request) -> BoxFuture<'static, Placed> {
@@ -426,6 +445,39 @@ impl Backend for FakeNode {
             let _ = leads_in.wait_for(is_lost).await;
         };
         lost.boxed()
+    }
+}
+
+/// A snapshot that is being received. It takes what ends with [`LAST_FRAME`], and no frame is larger
+/// than the disk.
+pub(crate) struct FakeSnapshot {
+    node: FakeNode,
+    message: RaftMessage,
+    frames: Vec<Vec<u8>>,
+}
+
+/// The last frame of every snapshot.
+pub(crate) const LAST_FRAME: &[u8] = b"last";
+/// There is no room for a frame that is larger.
+pub(crate) const FRAME_BYTES_MAX: usize = 1 << 20;
+
+impl SnapshotSink for FakeSnapshot {
+    fn write(&mut self, frame: &[u8]) -> Result<(), SnapshotRefused> {
+        if frame.len() > FRAME_BYTES_MAX {
+            return Err(SnapshotRefused::DiskFull);
+        }
+        self.frames.push(frame.to_vec());
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), SnapshotRefused> {
+        if self.frames.last().is_none_or(|last| last != LAST_FRAME) {
+            let number = self.frames.len() as u64;
+            return Err(SnapshotRefused::Wrong(FormatError::Cut { number }));
+        }
+        let mut state = self.node.inner.state.lock();
+        state.snapshots.push((self.message, self.frames));
+        Ok(())
     }
 }
 

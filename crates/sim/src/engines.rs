@@ -36,6 +36,7 @@ pub(crate) struct Control {
 struct ControlState {
     cut: Option<Cut>,
     puts: u64,
+    is_installing: bool,
 }
 
 impl Control {
@@ -78,6 +79,15 @@ impl Control {
         Error::Stopped {
             reason: "the power was cut",
         }
+    }
+
+    /// Whether a snapshot is installed from now on.
+    pub(crate) fn set_installing(&self, is_installing: bool) {
+        self.state.lock().is_installing = is_installing;
+    }
+
+    fn forgets_to_clear(&self) -> bool {
+        self.bug == Some(PlantedBug::MixedSnapshot) && self.state.lock().is_installing
     }
 
     fn forgets_this_put(&self) -> bool {
@@ -146,7 +156,10 @@ impl KvEngine for SimKv {
     }
 
     fn sync(&self) -> Result<()> {
-        self.inner.sync()
+        if self.control.bug == Some(PlantedBug::UnsyncedCut) {
+            return Ok(());
+        }
+        self.control.write("kv sync", || self.inner.sync())
     }
 
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {
@@ -166,7 +179,9 @@ impl KvBatch for SimBatch {
     }
 
     fn delete_range(&mut self, cf: Cf, start: &[u8], end: &[u8]) {
-        self.inner.delete_range(cf, start, end);
+        if !self.control.forgets_to_clear() {
+            self.inner.delete_range(cf, start, end);
+        }
     }
 
     fn is_empty(&self) -> bool {

@@ -137,6 +137,10 @@ pub enum PlantedBug {
     StaleRead,
     /// Raft messages reach nobody in one Region once the faults are over.
     DeafRegion,
+    /// The key-value engine says that it has synced, and has not.
+    UnsyncedCut,
+    /// One store leaves what it had in the place of what a snapshot brings.
+    MixedSnapshot,
 }
 
 impl Default for Options {

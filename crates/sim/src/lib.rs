@@ -31,6 +31,7 @@ mod quiet;
 mod report;
 mod rng;
 mod rounds;
+mod snapshots;
 mod store;
 mod trace;
 mod traffic;

@@ -5,10 +5,12 @@
 
 use crate::faults::PlantedBug;
 use futures::future::BoxFuture;
+use node::snap::{OutgoingSnapshot, SnapTask, SnapWork};
 use node::{LeadershipObserver, PlacementLink, Replies, Transport};
 use parking_lot::Mutex;
 use placement::{RegionHeartbeat, SplitIds, StoreStats};
 use raftstore::{Leadership, RaftMessage, Reply, RequestError};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use types::{Region, RequestId};
 
@@ -26,6 +28,9 @@ pub(crate) struct Outbox {
     /// Sent, but not flushed: lost if the process ends now.
     unsent: Vec<RaftMessage>,
     pub(crate) sent: Vec<RaftMessage>,
+    pub(crate) snapshots: Vec<OutgoingSnapshot>,
+    /// Snapshots that were installed.
+    pub(crate) installed: u64,
     pub(crate) answers: Vec<Answer>,
     pub(crate) leaderships: Vec<Leadership>,
     /// Writes to an engine: which one, and whether it worked.
@@ -52,6 +57,8 @@ impl Outbox {
     pub(crate) fn take(&mut self) -> Self {
         Self {
             sent: std::mem::take(&mut self.sent),
+            snapshots: std::mem::take(&mut self.snapshots),
+            installed: std::mem::take(&mut self.installed),
             answers: std::mem::take(&mut self.answers),
             leaderships: std::mem::take(&mut self.leaderships),
             writes: std::mem::take(&mut self.writes),
@@ -105,9 +112,29 @@ impl SimPorts {
     }
 }
 
+/// Work on snapshots that waits to be done.
+#[derive(Default)]
+pub(crate) struct SimWork(Mutex<VecDeque<SnapTask>>);
+
+impl SimWork {
+    pub(crate) fn next(&self) -> Option<SnapTask> {
+        self.0.lock().pop_front()
+    }
+}
+
+impl SnapWork for SimWork {
+    fn submit(&self, task: SnapTask) {
+        self.0.lock().push_back(task);
+    }
+}
+
 impl Transport for SimPorts {
     fn send(&self, message: RaftMessage) {
         self.with(|outbox| outbox.unsent.push(message));
+    }
+
+    fn send_snapshot(&self, snapshot: OutgoingSnapshot) {
+        self.with(|outbox| outbox.snapshots.push(snapshot));
     }
 
     fn flush(&self) {

@@ -20,6 +20,8 @@ pub struct Report {
     pub faults: BTreeMap<&'static str, u64>,
     /// How the operator changed the cluster, by name.
     pub changes: BTreeMap<&'static str, u64>,
+    /// Snapshots that were installed.
+    pub snapshots: u64,
     /// Operations on keys whose order was checked.
     pub operations_checked: u64,
     /// Requests that were answered with success.
@@ -47,13 +49,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "seed {} hash {:016x} events {} simulated {} ms recovered in {} ms checked {} \
+            "seed {} hash {:016x} events {} simulated {} ms recovered in {} ms snapshots {} checked {} \
              acknowledged {} refused {} unknown {} undecided {} changes {:?} faults {:?}",
             self.seed,
             self.trace_hash,
             self.trace_events,
             self.simulated_us / 1000,
             self.recovery_us / 1000,
+            self.snapshots,
             self.operations_checked,
             self.acknowledged,
             self.refused,

@@ -16,6 +16,12 @@ use raftstore::state::decode_apply_state;
 use raftstore::store::Input;
 use types::keys;
 
+/// How often a round that installs a snapshot is cut short, where writes are.
+const CUT_INSTALLATION_PPM: u64 = 300_000;
+
+/// How often a tick comes with a sync of the key-value engine.
+const SYNC_PPM: u64 = 300_000;
+
 /// A round takes so long at least, and so long at most.
 const ROUND_US: (u64, u64) = (5, 150);
 
@@ -36,6 +42,10 @@ impl World {
         self.note(format_args!("s{} begins life {life}", store + 1));
         match started {
             Ok(()) => {
+                let life_begun = self.stores[store].life.as_ref();
+                if life_begun.is_some_and(|current| current.resumed > 0) {
+                    self.count("installation cut short");
+                }
                 let tick_us = self.rng.below(self.stores[store].tick_us);
                 self.after(tick_us, Event::Tick { store, life });
             }
@@ -58,19 +68,36 @@ impl World {
         })
     }
 
+    fn cut_in_installation(&mut self) -> Option<Cut> {
+        let may = !self.is_healed && self.plan.events.contains(&FaultKind::CutInWrite);
+        (may && self.fault_rng.chance(CUT_INSTALLATION_PPM)).then(|| Cut {
+            writes_left: self.fault_rng.below(5),
+            after_write: self.fault_rng.chance(500_000),
+        })
+    }
+
     pub(crate) fn tick(&mut self, store: usize, life: u64) {
         let now_us = self.now_us;
         let stores = &mut self.stores[store];
         if stores.life_number != life {
             return;
         }
-        let Some(current) = &stores.life else {
+        let Some(current) = &mut stores.life else {
             return;
         };
         if stores.paused_until_us <= now_us || stores.ticks_pile_up {
             // A store too busy for a tick gets the next one.
             let _ = current.router.send_control(StoreMessage(Input::Tick));
         }
+        if self.rng.chance(SYNC_PPM) {
+            current.sync_kv();
+            let outbox = current.outbox.lock().take();
+            self.take_out(store, outbox);
+        }
+        if self.stores[store].life.is_none() {
+            return;
+        }
+        let stores = &mut self.stores[store];
         let tick_us = stores.tick_us;
         self.after(tick_us, Event::Tick { store, life });
         self.wake(store);
@@ -93,7 +120,8 @@ impl World {
         if self.stores[store].life_number != life {
             return;
         }
-        let appliers_first = self.rng.chance(500_000);
+        let first = self.rng.below(3);
+        let cut = self.cut_in_installation();
         let Some(current) = &mut self.stores[store].life else {
             return;
         };
@@ -102,7 +130,7 @@ impl World {
             return;
         }
         current.is_scheduled = false;
-        let worked = current.run_round(appliers_first);
+        let worked = current.run_round(first, cut);
         let bytes = current.router.load().bytes_used;
         let outbox = current.outbox.lock().take();
         self.take_out(store, outbox);
@@ -128,6 +156,10 @@ impl World {
         for message in outbox.sent {
             self.send(store, message);
         }
+        for snapshot in outbox.snapshots {
+            self.send_snapshot(store, snapshot);
+        }
+        self.snapshots += outbox.installed;
         for answer in outbox.answers {
             self.answered(store, answer);
         }
@@ -181,8 +213,16 @@ impl World {
         let failed = |error: engine::Error| format!("reading what was applied: {error}");
         let mut news = Vec::new();
         let regions = current.regions()?;
-        tiling::check(&regions)?;
+        match current.has_installed {
+            true => tiling::check_apart(&regions)?,
+            false => tiling::check(&regions)?,
+        }
         for region in &regions {
+            let mark = keys::snapshot_mark_key(region.id);
+            if current.kv.get(Cf::Raft, &mark).map_err(failed)?.is_some() {
+                // Its data is neither the old nor the new.
+                continue;
+            }
             let key = keys::apply_state_key(region.id);
             let record = current.kv.get(Cf::Raft, &key).map_err(failed)?;
             let record = record.ok_or("an apply state is gone")?;

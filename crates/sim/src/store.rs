@@ -7,9 +7,9 @@
 //! **Not here.** When things happen (`world`).
 
 use crate::checker::raft::Progress;
-use crate::engines::{Control, SimKv, SimLog};
+use crate::engines::{Control, Cut, SimKv, SimLog};
 use crate::faults::PlantedBug;
-use crate::ports::{Outbox, SharedOutbox, SimPorts};
+use crate::ports::{Outbox, SharedOutbox, SimPorts, SimWork};
 use crate::quiet;
 use crate::rng::Rng;
 use batch_system::{
@@ -19,15 +19,18 @@ use batch_system::{
 use bytes::Bytes;
 use engine::mem::Disk;
 use engine::{Cf, KvEngine, KvIterator, KvSnapshot};
+use node::snap::{MemDir, SnapOptions, SnapTask, Snapshots, recover_snapshots};
 use node::{
-    ApplyFsm, ApplyHandler, Configured, DiskRoom, Growth, Leaders, Memory, NoControl, PeerFsm,
-    PeerHandler, PeerRouter, Ports, SplitOptions, StartError, StoreFsm, actors, bootstrap,
+    ApplyFsm, ApplyHandler, Configured, DiskRoom, Growth, KvSyncs, Leaders, Memory, NoControl,
+    PeerFsm, PeerHandler, PeerRouter, Ports, SplitOptions, StartError, StoreFsm, actors, bootstrap,
     identify, recover,
 };
+use raftstore::LogGcOptions;
 use raftstore::peer::PeerOptions;
 use raftstore::state::RegionRecord;
 use raftstore::store::Store;
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use types::{Region, RegionId, RequestId, keys};
@@ -41,6 +44,9 @@ pub(crate) const MAILBOX_BYTES_MAX: usize = 64 << 10;
 /// What stays when a life ends.
 pub(crate) struct SimStore {
     pub(crate) disk: Disk,
+    /// Snapshots that were received.
+    pub(crate) files: MemDir,
+    pub(crate) has_installed: bool,
     configured: Configured,
     pub(crate) life: Option<Life>,
     /// Counts lives; events for another life are void.
@@ -58,6 +64,13 @@ pub(crate) struct Life {
     peers: DeterministicDriver<PeerFsm, StoreFsm, PeerHandler<SimLog>>,
     appliers: DeterministicDriver<ApplyFsm, NoControl, ApplyHandler<SimKv>>,
     pub(crate) router: PeerRouter,
+    ports: Ports,
+    pub(crate) snapshots: Snapshots<SimKv>,
+    work: Arc<SimWork>,
+    /// Installations that the life before has left half done.
+    pub(crate) resumed: u64,
+    /// Whether a snapshot was ever installed on this disk.
+    pub(crate) has_installed: bool,
     pub(crate) kv: SimKv,
     pub(crate) outbox: SharedOutbox,
     pub(crate) control: Arc<Control>,
@@ -93,6 +106,14 @@ impl LifeOptions {
                 cache_bytes_max: rng.pick(&[0, 500, 65_536]),
                 entry_bytes_max: 4096,
                 report_ticks: 20,
+                log_gc: LogGcOptions {
+                    interval_ticks: rng.between(1, 4),
+                    threshold: rng.between(2, 20),
+                    count_max: rng.between(4, 40),
+                    bytes_max: rng.pick(&[200, 4096, 1 << 20]),
+                    snapshot_factor: rng.between(1, 4),
+                    snapshot_patience_ticks: 20,
+                },
                 seed,
                 ..PeerOptions::default()
             },
@@ -117,6 +138,8 @@ impl SimStore {
     pub(crate) fn new(configured: Configured, tick_us: u64) -> Self {
         Self {
             disk: Disk::new(),
+            files: MemDir::default(),
+            has_installed: false,
             configured,
             life: None,
             life_number: 0,
@@ -136,6 +159,7 @@ impl SimStore {
         self.life_number += 1;
         if options.bug == Some(PlantedBug::WipedReplica) {
             self.disk = Disk::new();
+            self.files = MemDir::default();
         }
         let outbox = Outbox::new(options.bug);
         let control = Control::new(Arc::clone(&outbox), options.bug);
@@ -148,6 +172,7 @@ impl SimStore {
     /// Ends the life, answering nobody.
     pub(crate) fn end_life(&mut self) {
         if let Some(life) = self.life.take() {
+            self.has_installed |= life.has_installed;
             life.peers.crash();
             life.appliers.crash();
         }
@@ -166,6 +191,9 @@ impl Life {
         let log = store.disk.open_log("log").map_err(failed("opening"))?;
         let kv = SimKv::new(kv, Arc::clone(&control));
         let log = SimLog::new(log, Arc::clone(&control));
+        let room = DiskRoom::new(Duration::ZERO);
+        let resumed = marks(&kv).map_err(failed("reading marks"))?;
+        recover_snapshots(&kv, &store.files, &room)?;
         let identified = identify(&kv, &store.configured)?;
         bootstrap(&kv, &log, &identified)?;
         let recovered = recover(&kv, &log, &identified.identity, &options.peer)?;
@@ -180,6 +208,7 @@ impl Life {
         );
         let peers = system(&options.pool, StoreFsm(state), MAILBOX_BYTES_MAX, outbox)?;
         let appliers = system(&options.pool, NoControl, usize::MAX, outbox)?;
+        let work = Arc::new(SimWork::default());
         let sim_ports = Arc::new(SimPorts(Arc::clone(outbox)));
         let ports = Ports {
             transport: Arc::clone(&sim_ports) as _,
@@ -190,9 +219,11 @@ impl Life {
             appliers: appliers.router(),
             memory: options.memory.clone(),
             leaders: Leaders::default(),
-            room: DiskRoom::new(Duration::ZERO),
             growth: Growth::default(),
             growth_step: SplitOptions::default().step,
+            room,
+            snaps: Arc::clone(&work) as _,
+            syncs: KvSyncs::default(),
             peer_options: options.peer,
         };
         for (peer, applier) in recovered.replicas {
@@ -203,11 +234,18 @@ impl Life {
         }
         let router = ports.peers.clone();
         let apply_handler = ApplyHandler::new(kv.clone(), ports.clone());
-        let peer_handler = PeerHandler::new(log, ports);
+        let peer_handler = PeerHandler::new(log, ports.clone());
+        let files = Arc::new(store.files.clone());
+        let snapshots = Snapshots::new(kv.clone(), files, snap_options());
         Ok(Self {
             peers: DeterministicDriver::new(peers, peer_handler, options.seed),
             appliers: DeterministicDriver::new(appliers, apply_handler, !options.seed),
             router,
+            ports,
+            snapshots,
+            work,
+            resumed,
+            has_installed: store.has_installed || resumed > 0,
             kv,
             outbox: Arc::clone(outbox),
             control,
@@ -242,12 +280,73 @@ impl Life {
         Ok(regions)
     }
 
-    /// Runs one round of one of the two systems. False if neither has anything to do.
-    pub(crate) fn run_round(&mut self, appliers_first: bool) -> bool {
-        match appliers_first {
-            true => self.appliers.step() || self.peers.step(),
-            false => self.peers.step() || self.appliers.step(),
+    /// Runs one round of one of the two systems, or does one task for snapshots; `first` says which of
+    /// them is asked first, `cut` when the power goes if a snapshot is installed. False if none has
+    /// anything to do.
+    pub(crate) fn run_round(&mut self, first: u64, cut: Option<Cut>) -> bool {
+        (0..3).any(|turn| match (first + turn) % 3 {
+            0 => self.peers.step(),
+            1 => self.appliers.step(),
+            _ => self.work(cut),
+        })
+    }
+
+    fn work(&mut self, cut: Option<Cut>) -> bool {
+        let Some(task) = self.work.next() else {
+            return false;
+        };
+        let installs = matches!(task, SnapTask::Install(_));
+        self.control.set_installing(installs);
+        if let Some(cut) = cut.filter(|_| installs) {
+            self.control.arm(cut);
         }
+        let perform = || self.snapshots.perform(task, &self.ports);
+        self.caught(perform);
+        self.control.set_installing(false);
+        self.outbox.lock().installed += u64::from(installs);
+        self.has_installed |= installs;
+        true
+    }
+
+    /// Syncs the key-value engine for those who ask.
+    pub(crate) fn sync_kv(&mut self) {
+        let sync = || {
+            let synced = self.ports.syncs.serve(&self.kv, &self.router);
+            synced.expect("the key-value engine syncs");
+        };
+        self.caught(sync);
+    }
+
+    /// A panic outside of the batch systems ends the process as one inside of them does.
+    fn caught(&self, act: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(act)) {
+            let text = panic.downcast_ref::<String>().map_or("?", String::as_str);
+            let place = quiet::last_place();
+            self.outbox.lock().panicked(format!("{text} ({place})"));
+        }
+    }
+}
+
+/// Marks of installations that did not come to their end.
+fn marks(kv: &SimKv) -> engine::Result<u64> {
+    let (lower, upper) = keys::SNAPSHOT_MARK_RANGE;
+    let view = kv.snapshot();
+    let mut iter = view.iter(Cf::Raft, lower, upper)?;
+    let (mut marks, mut valid) = (0, iter.seek_to_first()?);
+    while valid {
+        marks += 1;
+        valid = iter.next()?;
+    }
+    Ok(marks)
+}
+
+fn snap_options() -> SnapOptions {
+    SnapOptions {
+        // Time is not simulated there.
+        bytes_per_s_max: 0,
+        send_max: 3,
+        receive_max: 2,
+        ..SnapOptions::default()
     }
 }
 

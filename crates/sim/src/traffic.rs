@@ -74,7 +74,7 @@ impl World {
         }
     }
 
-    fn is_swallowed(&self, region: RegionId) -> bool {
+    pub(crate) fn is_swallowed(&self, region: RegionId) -> bool {
         let is_deaf = self.options.planted_bug == Some(PlantedBug::DeafRegion);
         is_deaf && self.is_healed && region == RegionId::FIRST_DATA
     }

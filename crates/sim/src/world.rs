@@ -8,6 +8,7 @@
 use crate::checker::linear::{self, Verdict};
 use crate::checker::raft::RaftChecker;
 use crate::checker::replicas::ReplicaChecker;
+use crate::checker::tiling;
 use crate::client::{Ask, Clients, Heard};
 use crate::faults::{Options, Plan};
 use crate::keys::Keys;
@@ -15,6 +16,7 @@ use crate::network::Network;
 use crate::operator::Operator;
 use crate::report::{Report, Violation};
 use crate::rng::Rng;
+use crate::snapshots::Shipment;
 use crate::store::SimStore;
 use crate::trace::Trace;
 use bytes::Bytes;
@@ -45,6 +47,7 @@ pub(crate) enum Event {
         life: u64,
     },
     Deliver(Box<Envelope>),
+    DeliverSnapshot(Box<Shipment>),
     Unreachable {
         store: usize,
         life: u64,
@@ -123,6 +126,8 @@ pub(crate) struct World {
     pub(crate) replicas: ReplicaChecker,
     pub(crate) faults: BTreeMap<&'static str, u64>,
     pub(crate) is_healed: bool,
+    /// That were installed.
+    pub(crate) snapshots: u64,
     /// Of each group; empty until the faults are over. Their clients come behind the others.
     pub(crate) closing: Vec<Closing>,
     violation: Option<String>,
@@ -163,6 +168,7 @@ impl World {
             replicas: ReplicaChecker::default(),
             faults: BTreeMap::new(),
             is_healed: false,
+            snapshots: 0,
             closing: Vec::new(),
             violation: None,
             plan,
@@ -232,6 +238,7 @@ impl World {
             Event::Tick { store, life } => self.tick(store, life),
             Event::Round { store, life } => self.round(store, life),
             Event::Deliver(envelope) => self.deliver(*envelope),
+            Event::DeliverSnapshot(shipment) => self.deliver_snapshot(*shipment),
             Event::Unreachable {
                 store,
                 life,
@@ -321,6 +328,10 @@ impl World {
                     number + 1
                 );
             }
+            let regions = life.regions().and_then(|regions| tiling::check(&regions));
+            if let Err(what) = regions {
+                unrest += &format!("store {}: {what}; ", number + 1);
+            }
             let unapplied_bytes = life.memory.unapplied.used_bytes();
             if unapplied_bytes > 0 {
                 unrest += &format!(
@@ -380,6 +391,7 @@ impl World {
             recovery_us,
             faults,
             changes: self.operator.changes,
+            snapshots: self.snapshots,
             operations_checked,
             acknowledged: self.clients.acknowledged,
             refused: self.clients.refused,

@@ -66,6 +66,7 @@ fn every_seed_keeps_every_promise_and_faults_do_happen() {
     refuse_violations(&reports);
     assert!(reports.iter().all(|report| report.undecided == 0));
     assert!(reports.iter().all(|report| report.operations_checked > 0));
+    assert!(reports.iter().any(|report| report.snapshots > 0));
     for fault in [
         "power cut",
         "power cut in a write",
@@ -84,6 +85,9 @@ fn every_seed_keeps_every_promise_and_faults_do_happen() {
         "message doubled",
         "message reordered",
         "answer lost",
+        "snapshot cut off",
+        "snapshot damaged",
+        "installation cut short",
     ] {
         let times: u64 = reports
             .iter()

@@ -116,6 +116,24 @@ fn a_region_that_stays_without_a_leader_is_found() {
 }
 
 #[test]
+fn a_log_that_is_cut_before_the_data_is_durable_is_found() {
+    assert_found(
+        PlantedBug::UnsyncedCut,
+        &[FaultKind::PowerCut, FaultKind::ClusterPowerCut],
+        &["does not start"],
+    );
+}
+
+#[test]
+fn a_snapshot_that_is_installed_over_what_was_there_is_found() {
+    assert_found(
+        PlantedBug::MixedSnapshot,
+        &[FaultKind::Isolation, FaultKind::Loss],
+        &["differ at applied index", "not linearizable"],
+    );
+}
+
+#[test]
 fn without_a_planted_bug_and_without_faults_nothing_is_found() {
     let options = Options {
         faults: FaultOptions {

@@ -12,6 +12,7 @@
 //! | `0x01 0x01` | the store's ident |
 //! | `0x01 0x02` + Region id, 8 bytes big-endian | that Region's state |
 //! | `0x01 0x03` + Region id, 8 bytes big-endian | that Region's apply state |
+//! | `0x01 0x04` + Region id, 8 bytes big-endian | the mark of a snapshot that is being installed |
 //! | `p` + key | the placement Region's data |
 //! | `z` + key | client data |
 //!
@@ -33,6 +34,7 @@ pub const STORE_IDENT_KEY: &[u8] = &[LOCAL, 0x01];
 const LOCAL: u8 = 0x01;
 const REGION_STATE: u8 = 0x02;
 const APPLY_STATE: u8 = 0x03;
+const SNAPSHOT_MARK: u8 = 0x04;
 const LOCAL_REGION_KEY_BYTES: usize = 10;
 
 /// The length in bytes of the encoding of a key of `key_len_bytes`.
@@ -192,6 +194,15 @@ pub fn apply_state_key(region: RegionId) -> [u8; LOCAL_REGION_KEY_BYTES] {
 
 /// The range `[start, end)` that holds the apply states of all Regions, in the order of their ids.
 pub const APPLY_STATE_RANGE: (&[u8], &[u8]) = (&[LOCAL, APPLY_STATE], &[LOCAL, APPLY_STATE + 1]);
+
+/// The key of the mark that names the snapshot with which `region` is being replaced.
+pub fn snapshot_mark_key(region: RegionId) -> [u8; LOCAL_REGION_KEY_BYTES] {
+    local_region_key(SNAPSHOT_MARK, region)
+}
+
+/// The range `[start, end)` that holds the marks of all Regions, in the order of their ids.
+pub const SNAPSHOT_MARK_RANGE: (&[u8], &[u8]) =
+    (&[LOCAL, SNAPSHOT_MARK], &[LOCAL, SNAPSHOT_MARK + 1]);
 
 /// The Region whose apply state `key` holds, or `None` for any other key.
 pub fn region_of_apply_key(key: &[u8]) -> Option<RegionId> {

@@ -11,13 +11,14 @@
 use crate::fsm::{AppliedMark, ApplyFsm, ApplyMessage, NoControl, NoMessage, PeerMessage};
 use crate::ports::Ports;
 use crate::room::{DiskRoom, Insisted};
+use crate::snap::SnapTask;
 use batch_system::{Batch, Handler, Inbox, RoundInfo};
 use bytes::Bytes;
 use engine::{Cf, Durability, KvBatch, KvEngine};
 use raftstore::apply::{Applied, Applier, ApplyStore};
 use raftstore::peer::Input;
 use raftstore::state::Tombstone;
-use raftstore::{ApplyTask, RequestError};
+use raftstore::{ApplyTask, InstallSnapshot, RequestError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ pub struct ApplyHandler<K: KvEngine> {
     applied: Vec<(u64, u64, Arc<AppliedMark>)>,
     /// What the round applies, as it was counted.
     taken_bytes: usize,
+    /// To be begun once the round is written.
+    installs: Vec<InstallSnapshot>,
     ports: Ports,
 }
 
@@ -48,6 +51,7 @@ impl<K: KvEngine> ApplyHandler<K> {
             destroyed: Vec::new(),
             applied: Vec::new(),
             taken_bytes: 0,
+            installs: Vec::new(),
             ports,
         }
     }
@@ -69,6 +73,7 @@ impl<K: KvEngine> ApplyHandler<K> {
         self.round.batch.clear();
         self.applied.clear();
         self.destroyed.clear();
+        self.installs.clear();
         self.out.changes.clear();
         for (request, _) in self.out.answers.drain(..) {
             let undetermined = Err(RequestError::Undetermined);
@@ -92,6 +97,8 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
                     fsm.is_stopped = true;
                     self.destroyed.push(tombstone);
                 }
+                ApplyMessage::Install(install) => self.installs.push(install),
+                ApplyMessage::Restored { region, state } => fsm.applier.restore(*region, state),
             }
         }
         fsm.applier.finish_round(&mut self.round);
@@ -131,6 +138,9 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
         }
         for (request, result) in self.out.answers.drain(..) {
             self.ports.replies.complete(request, result);
+        }
+        for install in self.installs.drain(..) {
+            self.ports.snaps.submit(SnapTask::Install(install));
         }
         for (region, index, mark) in self.applied.drain(..) {
             if mark.advance(index) {

@@ -13,13 +13,14 @@ use crate::memory::is_over;
 use crate::ports::Ports;
 use crate::recover::create_replica;
 use crate::room::Insisted;
+use crate::snap::SnapTask;
 use batch_system::{Batch, Handler, Inbox, RegisterError, RoundInfo};
 use engine::{Durability, RaftLog, RaftLogBatch};
 use placement::{RegionHeartbeat, StoreStats};
 use raftstore::peer::Input;
 use raftstore::state::Tombstone;
 use raftstore::store;
-use raftstore::{ApplyTask, Effect, FetchEntries, Leadership, LogWrite};
+use raftstore::{ApplyTask, Effect, FetchEntries, Leadership, LogWrite, RaftMessage, SnapshotKey};
 use types::RegionId;
 
 /// One poller's handler.
@@ -70,10 +71,14 @@ impl<L: RaftLog> PeerHandler<L> {
             match effect {
                 Effect::Send(message) => self.ports.transport.send(*message),
                 Effect::Persist(write) => self.persist(position, &write),
+                Effect::CompactLog { region_id, up_to } => self.batch.compact(region_id, up_to),
+                Effect::SyncKv {
+                    region_id,
+                    applied_index,
+                } => self.ports.syncs.ask(region_id, applied_index),
                 Effect::Apply(task) => self.apply(task),
                 Effect::Destroy(tombstone) => {
-                    let (region, message) = (tombstone.region_id, ApplyMessage::Destroy(tombstone));
-                    let _ = self.ports.appliers.force_send(region.get(), message);
+                    self.tell_applier(tombstone.region_id, ApplyMessage::Destroy(tombstone));
                 }
                 Effect::RemoveLog(tombstone) => {
                     self.batch.remove(tombstone.region_id);
@@ -81,6 +86,18 @@ impl<L: RaftLog> PeerHandler<L> {
                 }
                 Effect::Split(split) => self.tell_store(store::Input::Split(split)),
                 Effect::Reshaped(region) => self.tell_store(store::Input::Reshaped(region)),
+                Effect::GenerateSnapshot(wish) => self.submit(SnapTask::Generate(wish)),
+                Effect::SendSnapshot(message) => self.submit(SnapTask::Send(message)),
+                Effect::DropSnapshot(key) => {
+                    self.tell_store(store::Input::SnapshotSettled(key));
+                    self.submit(SnapTask::Drop(key));
+                }
+                Effect::SnapshotSettled(key) => {
+                    self.tell_store(store::Input::SnapshotSettled(key));
+                }
+                Effect::InstallSnapshot(install) => {
+                    self.tell_applier(install.key.region_id, ApplyMessage::Install(install));
+                }
                 Effect::Fetch(fetch) => self.fetch(&fetch),
                 Effect::Reply(request, result) => self.ports.replies.complete(request, result),
                 Effect::Heartbeat(heartbeat) => self.report(heartbeat),
@@ -113,6 +130,29 @@ impl<L: RaftLog> PeerHandler<L> {
         {
             unapplied.release(bytes);
         }
+    }
+
+    fn tell_applier(&self, region: RegionId, message: ApplyMessage) {
+        let _ = self.ports.appliers.force_send(region.get(), message);
+    }
+
+    /// Hands a received snapshot to its Peer, if that is still there.
+    fn let_in(&self, message: Box<RaftMessage>) {
+        let key = SnapshotKey::of_message(&message).expect("the store lets in snapshots only");
+        let message = PeerMessage(Input::Message(message));
+        if self
+            .ports
+            .peers
+            .force_send(key.region_id.get(), message)
+            .is_err()
+        {
+            self.tell_store(store::Input::SnapshotSettled(key));
+            self.submit(SnapTask::Drop(key));
+        }
+    }
+
+    fn submit(&self, task: SnapTask) {
+        self.ports.snaps.submit(task);
     }
 
     /// Counts what the Peer's cache holds now, and has it let go if all of them hold too much.
@@ -277,6 +317,8 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
                     });
                 }
                 store::Effect::Create(create) => self.create(create),
+                store::Effect::LetIn(message) => self.let_in(message),
+                store::Effect::DropSnapshot(key) => self.submit(SnapTask::Drop(key)),
             }
         }
     }

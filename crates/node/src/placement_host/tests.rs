@@ -5,6 +5,7 @@ use super::{Host, PlacementHandle, channel};
 use crate::handle::NodeHandle;
 use crate::placement_host::handle::PlacementObserver;
 use crate::ports::{LeadershipObserver, PlacementLink, Transport};
+use crate::snap::{MemDir, OutgoingSnapshot};
 use crate::{Configured, Members, Node, NodeOptions, Parts, identify};
 use engine::mem::{Disk, MemKv};
 use futures::FutureExt;
@@ -268,6 +269,7 @@ struct Nowhere;
 
 impl Transport for Nowhere {
     fn send(&self, _message: RaftMessage) {}
+    fn send_snapshot(&self, _snapshot: OutgoingSnapshot) {}
     fn flush(&self) {}
 }
 
@@ -303,6 +305,7 @@ fn lone_node() -> Node<MemKv> {
         identified,
         kv,
         log: disk.open_log("log").unwrap(),
+        snapshots: Arc::new(MemDir::default()),
         transport: Arc::new(Nowhere),
         link: Arc::new(Nowhere),
         options: NodeOptions {

@@ -7,7 +7,7 @@ use engine::Cf;
 use std::collections::BTreeMap;
 use types::{RegionId, keys};
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Map(pub(crate) BTreeMap<(Cf, Vec<u8>), Bytes>);
 
 impl Map {

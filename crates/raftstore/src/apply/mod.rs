@@ -87,6 +87,13 @@ pub enum Change {
         /// What came of it.
         region: Region,
     },
+    /// The log begins behind this entry.
+    CompactLog {
+        /// Its index.
+        index: u64,
+        /// Its term.
+        term: u64,
+    },
 }
 
 /// Why an entry could not be applied. The replica contradicts its log: the store must stop.
@@ -170,6 +177,12 @@ impl Applier {
     pub fn take_growth(&mut self, step: Size) -> Option<Size> {
         let has_grown = self.growth.bytes >= step.bytes || self.growth.keys >= step.keys;
         has_grown.then(|| std::mem::take(&mut self.growth))
+    }
+
+    /// Goes on where a snapshot has put the Region.
+    pub fn restore(&mut self, region: Region, state: ApplyState) {
+        assert!(!self.is_dirty, "what was applied before is written");
+        (self.region, self.state) = (region, state);
     }
 
     /// Applies entries that follow the last ones.
@@ -293,6 +306,18 @@ impl Applier {
                     change: Change::Split(parts.clone()),
                 });
                 Ok(Reply::Command(Outcome::Split(parts)))
+            }
+            Admin::CompactLog { index: last, term } => {
+                if (self.state.truncated_index + 1..index).contains(last) {
+                    (self.state.truncated_index, self.state.truncated_term) = (*last, *term);
+                    let (last, term) = (*last, *term);
+                    out.changes.push(RegionChange {
+                        region_id: self.region.id,
+                        index,
+                        change: Change::CompactLog { index: last, term },
+                    });
+                }
+                Ok(Reply::Command(Outcome::Written))
             }
         }
     }

@@ -338,3 +338,47 @@ fn a_change_of_membership_is_answered_with_the_shape_and_happens_once() {
         Err(RequestError::EpochNotMatch { .. })
     ));
 }
+
+#[test]
+fn a_log_is_cut_once_at_each_entry_and_never_at_one_to_come() {
+    let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
+    let compact = |index| Command::Admin(Admin::CompactLog { index, term: 6 });
+    let old_epoch = Epoch::default();
+    let entries = vec![
+        entry(6, EPOCH, &[compact(6)]),
+        entry(7, old_epoch, &[compact(6)]),
+        entry(8, EPOCH, &[compact(6)]),
+        entry(9, EPOCH, &[compact(5)]),
+    ];
+    applier.apply(entries, &mut map, &mut out).unwrap();
+    let change = Change::CompactLog { index: 6, term: 6 };
+    let expected = RegionChange {
+        region_id: RegionId(2),
+        index: 7,
+        change,
+    };
+    assert_eq!(out.changes, [expected], "its epoch does not matter");
+    let state = applier.state();
+    assert_eq!((state.truncated_index, state.truncated_term), (6, 6));
+}
+
+#[test]
+fn an_applier_goes_on_behind_a_snapshot() {
+    let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
+    let mut region = applier.region().clone();
+    region.range.end = b"m".to_vec();
+    let state = ApplyState {
+        applied_index: 90,
+        applied_term: 7,
+        truncated_index: 90,
+        truncated_term: 7,
+    };
+    applier.restore(region.clone(), state);
+    applier.finish_round(&mut map);
+    assert!(map.0.is_empty(), "the state is on disk already");
+    let write = Command::Write(vec![put("a", "1")]);
+    let entries = vec![entry(91, EPOCH, &[write])];
+    applier.apply(entries, &mut map, &mut out).unwrap();
+    assert_eq!(applier.region(), &region);
+    assert!(out.answers[0].1.is_ok());
+}

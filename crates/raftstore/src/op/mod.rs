@@ -2,5 +2,7 @@
 //! applier does.
 
 pub mod conf_change;
+pub mod log_gc;
 pub mod measure;
+pub mod snapshot;
 pub mod split;

@@ -31,11 +31,15 @@ impl Peer {
                 }));
             }
             Change::Peers { changes, region } => self.changed_peers(changes, region, out),
+            Change::CompactLog { index, term } => {
+                self.applied(change.index, out);
+                self.compact_log(change.index, index, term, out);
+            }
         }
         self.applied(change.index, out);
     }
 
-    fn reshape(&mut self, region: Region) {
+    pub(crate) fn reshape(&mut self, region: Region) {
         if let Some(me) = region.peer(self.me.id) {
             self.me = *me;
         }

@@ -24,6 +24,7 @@ impl Peer {
         self.proposals.abandon(out);
         self.reads.fail(&self.not_found(), out);
         self.unpersisted.clear();
+        self.drop_waiting_snapshots(out);
         out.push(Effect::Destroy(Tombstone {
             region_id: self.region.id,
             epoch,
@@ -43,9 +44,13 @@ impl Peer {
                 self.is_stopped = true;
                 out.push(Effect::RemoveLog(tombstone));
             }
+            Input::Message(message) => self.drop_snapshot(&message, out),
             Input::Stop => self.is_stopped = true,
             Input::Tick
-            | Input::Message(_)
+            | Input::SnapshotGenerated { .. }
+            | Input::SnapshotSent { .. }
+            | Input::SnapshotInstalled { .. }
+            | Input::KvSynced { .. }
             | Input::Persisted { .. }
             | Input::Applied { .. }
             | Input::Changed(_)

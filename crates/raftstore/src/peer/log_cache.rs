@@ -2,7 +2,8 @@
 //!
 //! raft-rs reads its log synchronously. To keep the core free of I/O it reads this cache only:
 //! entries above the applied index are always here; older ones are answered with
-//! `LogTemporarilyUnavailable`, noted as a wish, and come back through [`LogCache::supply`].
+//! `LogTemporarilyUnavailable`, noted as a wish, and come back through [`LogCache::supply`]. So do
+//! snapshots, through [`LogCache::offer_snapshot`].
 //!
 //! Terms are kept for the *whole* log, as runs of equal terms: there are as many runs as there were
 //! elections, so this stays small, and raft-rs may ask for any term at any time.
@@ -11,10 +12,10 @@
 //! index and by term, and the first one begins at the truncated index.
 
 use super::raft::{to_raft_entry, to_raft_hard_state};
-use raft::eraftpb::{ConfState, Entry};
+use raft::eraftpb::{ConfState, Entry, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use types::{HardState, LogEntry};
 
 /// Where a log's terms change: from `index` on, the term is `term`.
@@ -36,7 +37,7 @@ pub(super) struct Wish {
 }
 
 /// The log as raft-rs sees it.
-pub(super) struct LogCache {
+pub(crate) struct LogCache {
     hard_state: HardState,
     conf_state: ConfState,
     /// First run begins at the truncated index: the dummy entry before the log.
@@ -47,6 +48,11 @@ pub(super) struct LogCache {
     /// Entries that were fetched for the wish that is being answered right now.
     supplied: Vec<LogEntry>,
     wishes: RefCell<Vec<Wish>>,
+    /// About the bytes of the whole log since this replica started.
+    log_bytes: u64,
+    /// By replica, for the next question.
+    snapshots: RefCell<BTreeMap<u64, Snapshot>>,
+    snapshot_wishes: RefCell<BTreeSet<u64>>,
 }
 
 /// What is known of a log when a Peer starts.
@@ -74,13 +80,32 @@ impl LogCache {
             bytes,
             supplied: Vec::new(),
             wishes: RefCell::default(),
+            log_bytes: bytes as u64,
+            snapshots: RefCell::default(),
+            snapshot_wishes: RefCell::default(),
         };
         cache.check_invariants();
         cache
     }
 
-    pub(super) fn truncated_index(&self) -> u64 {
+    /// The last index before the log.
+    pub(crate) fn truncated_index(&self) -> u64 {
         self.runs[0].index
+    }
+
+    /// One past the last index.
+    pub(crate) fn log_end(&self) -> u64 {
+        self.last_index + 1
+    }
+
+    /// About the bytes of the whole log, in memory or not.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log_bytes
+    }
+
+    /// The term of an entry of the log.
+    pub(crate) fn term_at(&self, index: u64) -> Option<u64> {
+        self.term(index).ok()
     }
 
     fn cache_first(&self) -> u64 {
@@ -122,6 +147,7 @@ impl LogCache {
                 });
             }
             self.bytes += entry.data.len();
+            self.log_bytes += entry.data.len() as u64;
             self.entries.push_back(entry.clone());
         }
         self.last_index = entries.last().expect("not empty").index;
@@ -139,6 +165,50 @@ impl LogCache {
             self.bytes -= first.data.len();
         }
         self.debug_check();
+    }
+
+    /// Begins the log behind `index`, which is applied. False if it begins there or later already.
+    pub(crate) fn compact_to(&mut self, index: u64, term: u64) -> bool {
+        let truncated = self.truncated_index();
+        if index <= truncated {
+            return false;
+        }
+        assert_eq!(self.term_at(index), Some(term), "replicas cut the same log");
+        self.evict_to(index);
+        // Entries are about as large as each other.
+        let kept = u128::from(self.last_index - index);
+        let share = u128::from(self.log_bytes) * kept / u128::from(self.last_index - truncated);
+        self.log_bytes = share as u64;
+        let after = self.runs.partition_point(|run| run.index <= index);
+        self.runs.drain(..after - 1);
+        self.runs[0].index = index;
+        self.debug_check();
+        true
+    }
+
+    /// Begins an empty log behind a snapshot.
+    pub(crate) fn restore(&mut self, index: u64, term: u64, conf_state: ConfState) {
+        self.conf_state = conf_state;
+        self.runs = vec![TermRun { index, term }];
+        self.last_index = index;
+        self.entries.clear();
+        (self.bytes, self.log_bytes) = (0, 0);
+        self.debug_check();
+    }
+
+    /// Answers raft-rs's next question for a snapshot for `to`.
+    pub(crate) fn offer_snapshot(&mut self, to: u64, snapshot: Snapshot) {
+        self.snapshots.get_mut().insert(to, snapshot);
+    }
+
+    /// Forgets what was offered and not asked for.
+    pub(crate) fn forget_snapshots(&mut self) {
+        self.snapshots.get_mut().clear();
+    }
+
+    /// For whom raft-rs has asked in vain since the last call.
+    pub(crate) fn take_snapshot_wishes(&mut self) -> BTreeSet<u64> {
+        std::mem::take(self.snapshot_wishes.get_mut())
     }
 
     /// The wishes since the last call.
@@ -262,10 +332,14 @@ impl Storage for LogCache {
         Ok(self.last_index)
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<raft::eraftpb::Snapshot> {
-        Err(raft::Error::Store(
-            StorageError::SnapshotTemporarilyUnavailable,
-        ))
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let index_min = request_index.max(self.truncated_index());
+        let offered = self.snapshots.borrow_mut().remove(&to);
+        let offered = offered.filter(|snapshot| snapshot.get_metadata().index >= index_min);
+        offered.ok_or_else(|| {
+            self.snapshot_wishes.borrow_mut().insert(to);
+            raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable)
+        })
     }
 }
 
@@ -325,6 +399,59 @@ mod tests {
         let read = cache.entries(7, 11, None, GetEntriesContext::empty(true));
         assert_eq!(indexes(read), [7, 8, 9, 10]);
         assert_eq!(cache.term(6).unwrap(), 6, "terms outlive eviction");
+    }
+
+    #[test]
+    fn a_compacted_log_keeps_the_term_before_it_and_refuses_what_is_gone() {
+        let mut cache = cache();
+        cache.append(&[entry(6, 6), entry(7, 6), entry(8, 7), entry(9, 7)]);
+        assert!(cache.compact_to(7, 6));
+        assert!(!cache.compact_to(6, 6), "it has gone already");
+        assert_eq!(cache.first_index().unwrap(), 8);
+        assert_eq!(cache.term(7).unwrap(), 6);
+        assert_eq!(cache.term(8).unwrap(), 7);
+        let compacted = || raft::Error::Store(StorageError::Compacted);
+        assert_eq!(cache.term(6), Err(compacted()));
+        let read = cache.entries(7, 9, None, GetEntriesContext::empty(true));
+        assert_eq!(read, Err(compacted()));
+        assert_eq!((cache.bytes(), cache.log_bytes()), (20, 20));
+        assert!(cache.compact_to(9, 7));
+        assert_eq!((cache.first_index().unwrap(), cache.bytes()), (10, 0));
+    }
+
+    #[test]
+    fn a_snapshot_is_wished_for_offered_and_taken_once_if_the_log_goes_on_from_it() {
+        let mut cache = cache();
+        cache.append(&[entry(6, 6), entry(7, 6)]);
+        let offer = |index| {
+            let mut snapshot = Snapshot::default();
+            snapshot.mut_metadata().index = index;
+            snapshot
+        };
+        assert!(cache.snapshot(0, 2).is_err());
+        assert_eq!(cache.take_snapshot_wishes(), BTreeSet::from([2]));
+        cache.offer_snapshot(2, offer(6));
+        assert!(cache.snapshot(0, 3).is_err(), "it is for another replica");
+        assert_eq!(cache.snapshot(0, 2).unwrap(), offer(6));
+        assert!(cache.snapshot(0, 2).is_err(), "it was taken");
+        cache.offer_snapshot(2, offer(6));
+        cache.compact_to(7, 6);
+        assert!(cache.snapshot(0, 2).is_err(), "the log begins behind it");
+    }
+
+    #[test]
+    fn a_restored_log_is_empty_behind_the_snapshot() {
+        let mut cache = cache();
+        cache.append(&[entry(6, 6), entry(7, 6)]);
+        cache.restore(20, 9, ConfState::default());
+        assert_eq!(
+            (cache.first_index().unwrap(), cache.last_index().unwrap()),
+            (21, 20)
+        );
+        assert_eq!(cache.term(20).unwrap(), 9);
+        assert!(cache.term(7).is_err());
+        cache.append(&[entry(21, 9)]);
+        assert_eq!(cache.last_index().unwrap(), 21);
     }
 
     #[test]

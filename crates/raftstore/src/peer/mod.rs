@@ -17,8 +17,7 @@
 //! **Uninitialised** is a replica that was created for a message: it knows its id and nothing of its
 //! Region, has no log, and neither votes nor campaigns before it has received a snapshot.
 //!
-//! **Not here.** What commands do (`apply`); other Regions (`store`). Known gap: no snapshots yet,
-//! so logs are not compacted.
+//! **Not here.** What commands do (`apply`); other Regions (`store`); what an operation adds (`op`).
 
 mod change;
 mod leave;
@@ -37,6 +36,8 @@ use crate::command::Command;
 use crate::effect::{Effect, FetchEntries, Leadership, RegionHeartbeat};
 use crate::error::RequestError;
 use crate::message::RaftMessage;
+use crate::op::log_gc::{Cuts, LogGcOptions};
+use crate::op::snapshot::{Arrived, Installing, Sending, SnapshotMeta};
 use crate::op::split;
 use crate::state::Tombstone;
 use ::raft::{GetEntriesContext, RawNode, StateRole};
@@ -49,9 +50,9 @@ use std::sync::Arc;
 use types::{Epoch, LogEntry, PeerId, Region, RegionId, RequestId};
 
 pub use log_cache::{LogInfo, TermRun};
-pub(crate) use raft::conf_change_context;
 #[cfg(test)]
 pub(crate) use raft::conf_change_data;
+pub(crate) use raft::{conf_change_context, conf_state, from_raft_hard_state};
 
 /// What one Peer may do and hold. Names and defaults follow TiKV's `raftstore` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub struct PeerOptions {
     pub report_ticks: u64,
     /// Ticks without a message of a follower after which its leader reports it as down.
     pub down_ticks: u64,
+    /// How long the log may grow.
+    pub log_gc: LogGcOptions,
     /// Decides the election timeouts.
     pub seed: u64,
 }
@@ -96,6 +99,7 @@ impl Default for PeerOptions {
             cache_bytes_max: 8 << 20,
             report_ticks: 60,
             down_ticks: 600,
+            log_gc: LogGcOptions::default(),
             seed: 0,
         }
     }
@@ -176,6 +180,31 @@ pub enum Input {
         /// Contiguous, from the first index asked for.
         entries: Vec<LogEntry>,
     },
+    /// The answer to [`Effect::GenerateSnapshot`].
+    SnapshotGenerated {
+        /// For whom.
+        to: PeerId,
+        /// What the pinned view holds; none if none was pinned. It may be asked for again.
+        meta: Option<Box<SnapshotMeta>>,
+    },
+    /// The stream of an [`Effect::SendSnapshot`] has ended.
+    SnapshotSent {
+        /// Whose it was.
+        to: PeerId,
+        /// Whether the receiver has all of it.
+        is_ok: bool,
+    },
+    /// The answer to [`Effect::InstallSnapshot`]: the data, the Region's shape and the applied index
+    /// in the key-value engine are the snapshot's, durably.
+    SnapshotInstalled {
+        /// The snapshot's index.
+        index: u64,
+    },
+    /// The answer to [`Effect::SyncKv`].
+    KvSynced {
+        /// As asked.
+        applied_index: u64,
+    },
     /// A message to this replica could not be sent.
     Unreachable {
         /// The replica.
@@ -189,17 +218,28 @@ pub enum Input {
 
 /// One replica of one Region.
 pub struct Peer {
-    region: Arc<Region>,
-    me: types::Peer,
-    options: PeerOptions,
-    raw: RawNode<LogCache>,
-    proposals: Proposals,
+    pub(crate) region: Arc<Region>,
+    pub(crate) me: types::Peer,
+    pub(crate) options: PeerOptions,
+    pub(crate) raw: RawNode<LogCache>,
+    pub(crate) proposals: Proposals,
     reads: Reads,
     /// Readies that are not durable yet, oldest first.
     unpersisted: VecDeque<Unpersisted>,
     fetches: BTreeMap<u64, GetEntriesContext>,
     fetch_token: u64,
-    applied_index: u64,
+    pub(crate) applied_index: u64,
+    /// The last index that was handed to the applier.
+    pub(crate) handed_index: u64,
+    /// As a leader.
+    pub(crate) sending: Sending,
+    /// As a follower: a snapshot that is about to be installed, and one that is.
+    pub(crate) arrived: Option<Arrived>,
+    /// One that came before everything handed to the applier was applied.
+    pub(crate) early: Option<Box<RaftMessage>>,
+    pub(crate) installing: Option<Installing>,
+    pub(crate) cuts: Cuts,
+    pub(crate) log_gc_due_ticks: u64,
     /// As announced last.
     leadership: Leadership,
     /// The last term in which others were asked for their votes.
@@ -264,6 +304,13 @@ impl Peer {
             fetches: BTreeMap::new(),
             fetch_token: 0,
             applied_index,
+            sending: Sending::default(),
+            arrived: None,
+            early: None,
+            handed_index: applied_index,
+            installing: None,
+            cuts: Cuts::default(),
+            log_gc_due_ticks: 0,
             leadership,
             votes_asked_term: 0,
             report_due_ticks: 0,
@@ -316,7 +363,9 @@ impl Peer {
     /// Whether this replica has something to do as soon as the applier comes further. Otherwise it is
     /// enough that it hears of it with its next input.
     pub fn awaits_applied(&self) -> bool {
-        self.reads.await_applied() || self.cached_bytes() > self.options.cache_bytes_max
+        self.reads.await_applied()
+            || self.early.is_some()
+            || self.cached_bytes() > self.options.cache_bytes_max
     }
 
     /// Bytes of log entries that this replica holds in memory.
@@ -367,6 +416,12 @@ impl Peer {
             Input::Changed(change) => self.changed(change, out),
             Input::Destroyed(_) => unreachable!("only a replica that leaves is destroyed"),
             Input::Fetched { token, entries } => self.fetched(token, entries),
+            Input::SnapshotGenerated { to, meta } => {
+                self.snapshot_generated(to, meta.map(|meta| *meta));
+            }
+            Input::SnapshotSent { to, is_ok } => self.snapshot_sent(to, is_ok),
+            Input::SnapshotInstalled { index } => self.snapshot_installed(index, out),
+            Input::KvSynced { applied_index } => self.kv_synced(applied_index, out),
             Input::Unreachable { peer } => self.raw.report_unreachable(peer.get()),
             Input::Report => self.report_due_ticks = 0,
             Input::Stop => self.stop(out),
@@ -375,6 +430,10 @@ impl Peer {
 
     /// Turns what has been stepped since the last call into effects.
     pub fn finish_round(&mut self, out: &mut Vec<Effect>) {
+        if self.is_leaving {
+            return;
+        }
+        self.receive_early_snapshot(out);
         if self.is_leaving {
             return;
         }
@@ -400,8 +459,12 @@ impl Peer {
         ];
         let timeout = raft::election_timeout_ticks(&self.options, draw);
         self.raw.raft.set_randomized_election_timeout(timeout);
-        self.raw.tick();
+        // A campaign reads entries that a snapshot has just replaced.
+        if self.installing.is_none() {
+            self.raw.tick();
+        }
         self.ticks += 1;
+        self.compact_now_and_then(out);
         self.report_due_ticks = self.report_due_ticks.saturating_sub(1);
         self.deposed_ticks = match self.is_leader() {
             true => 0,
@@ -486,6 +549,12 @@ impl Peer {
             Command::Admin(Admin::Split(cuts)) => {
                 return split::parts(&self.region, cuts).map(|_| ());
             }
+            Command::Admin(Admin::CompactLog { .. }) => {
+                return Err(RequestError::InvalidChange {
+                    region_id: self.region.id,
+                    reason: "a log is compacted by its own leader only",
+                });
+            }
             Command::Write(mutations) => mutations.iter().find_map(|mutation| {
                 let (start, end) = mutation.touches();
                 let inside = match end {
@@ -516,7 +585,7 @@ impl Peer {
         self.region.peer(PeerId(self.raw.raft.leader_id)).copied()
     }
 
-    fn flush_batch(&mut self, out: &mut Vec<Effect>) {
+    pub(crate) fn flush_batch(&mut self, out: &mut Vec<Effect>) {
         let Some(batch) = self.proposals.take_batch() else {
             return;
         };
@@ -558,7 +627,8 @@ impl Peer {
     }
 
     fn applied(&mut self, index: u64, out: &mut Vec<Effect>) {
-        if index <= self.applied_index {
+        // A snapshot's index is told by its own input.
+        if index <= self.applied_index || self.installing.is_some() {
             return;
         }
         self.applied_index = index;
@@ -578,6 +648,7 @@ impl Peer {
     }
 
     fn take_wishes(&mut self, out: &mut Vec<Effect>) {
+        self.ask_for_snapshots(out);
         for wish in self.raw.mut_store().take_wishes() {
             self.fetch_token += 1;
             self.fetches.insert(self.fetch_token, wish.context);
@@ -622,6 +693,8 @@ impl Peer {
             // raft-rs has forgotten the confirmations of earlier terms.
             let error = self.not_leader();
             self.reads.fail(&error, out);
+            self.sending.clear();
+            self.raw.mut_store().forget_snapshots();
         }
         out.push(Effect::Leadership(now.clone()));
         self.leadership = now;

@@ -20,7 +20,7 @@ struct Proposal {
 
 /// The round's batch, and all proposals whose fate is open.
 #[derive(Default)]
-pub(super) struct Proposals {
+pub(crate) struct Proposals {
     batch: BatchEncoder,
     batch_requests: Vec<RequestId>,
     waiting: VecDeque<Proposal>,
@@ -40,6 +40,14 @@ impl Proposals {
         }
         self.batch.push(command);
         self.batch_requests.push(request);
+    }
+
+    /// Adds a command that nobody waits for, as the last one of its batch.
+    pub(crate) fn push_own(&mut self, epoch: Epoch, command: &Command) {
+        if self.batch.is_empty() {
+            self.batch.begin(epoch);
+        }
+        self.batch.push(command);
     }
 
     pub(super) fn batch_bytes(&self) -> usize {

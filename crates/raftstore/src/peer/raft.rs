@@ -48,7 +48,7 @@ pub(super) fn to_raft_hard_state(state: &HardState) -> RaftHardState {
     }
 }
 
-pub(super) fn from_raft_hard_state(state: &RaftHardState) -> HardState {
+pub(crate) fn from_raft_hard_state(state: &RaftHardState) -> HardState {
     HardState {
         term: state.term,
         vote: PeerId(state.vote),
@@ -92,7 +92,7 @@ pub(crate) fn conf_change_data(asked: &PeerChanges) -> Bytes {
 }
 
 /// The membership of a Region as raft-rs wants it.
-pub(super) fn conf_state(region: &Region) -> ConfState {
+pub(crate) fn conf_state(region: &Region) -> ConfState {
     let mut state = ConfState::default();
     for peer in &region.peers {
         let id = peer.id.get();

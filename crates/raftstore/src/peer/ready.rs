@@ -20,7 +20,8 @@ pub(super) struct Unpersisted {
 
 impl Peer {
     pub(super) fn collect_ready(&mut self, out: &mut Vec<Effect>) {
-        while self.raw.has_ready() {
+        self.answer_heartbeats_while_installing(out);
+        while self.installing.is_none() && self.raw.has_ready() {
             let mut ready = self.raw.ready();
             let number = ready.number();
             for message in ready.take_messages() {
@@ -29,12 +30,16 @@ impl Peer {
             for state in ready.take_read_states() {
                 self.reads.confirmed(&state.request_ctx, state.index);
             }
-            let promises = ready.take_persisted_messages();
             let entries: Vec<LogEntry> = ready
                 .take_entries()
                 .into_iter()
                 .map(from_raft_entry)
                 .collect();
+            if !ready.snapshot().is_empty() {
+                self.take_snapshot(ready, entries, out);
+                break;
+            }
+            let promises = ready.take_persisted_messages();
             let hard_state = hard_state_to_write(&ready, &entries);
             let committed = ready.take_committed_entries();
             self.raw.mut_store().append(&entries);
@@ -43,6 +48,21 @@ impl Peer {
             self.write(number, entries, hard_state, promises, out);
         }
         self.reads.applied(self.applied_index, &self.region, out);
+    }
+
+    fn take_snapshot(&mut self, ready: Ready, entries: Vec<LogEntry>, out: &mut Vec<Effect>) {
+        assert!(
+            ready.committed_entries().is_empty(),
+            "nothing is applied before it"
+        );
+        let log_end = self.raw.store().log_end();
+        let meta = ready.snapshot().get_metadata();
+        let (index, term, members) = (meta.index, meta.term, meta.get_conf_state().clone());
+        let store = self.raw.mut_store();
+        store.restore(index, term, members);
+        store.append(&entries);
+        self.cuts.clear();
+        self.begin_install(ready, log_end, entries, out);
     }
 
     fn write(
@@ -74,6 +94,12 @@ impl Peer {
     /// Keeps the promises of every ready up to `number`, and of those right after it that had
     /// nothing to write.
     pub(super) fn persisted(&mut self, number: u64, out: &mut Vec<Effect>) {
+        if !self.install_persisted(number, out) {
+            self.keep_promises_to(number, out);
+        }
+    }
+
+    pub(crate) fn keep_promises_to(&mut self, number: u64, out: &mut Vec<Effect>) {
         let mut last = number;
         while let Some(first) = self.unpersisted.front() {
             if first.number > number && first.writes {
@@ -97,13 +123,14 @@ impl Peer {
             let entry = self.proposals.committed(from_raft_entry(entry), out);
             entries.push(entry);
         }
+        self.handed_index = entries.last().expect("not empty").entry.index;
         out.push(Effect::Apply(ApplyTask {
             region_id: self.region.id,
             entries,
         }));
     }
 
-    fn send(&mut self, message: Message, out: &mut Vec<Effect>) {
+    pub(crate) fn send(&mut self, message: Message, out: &mut Vec<Effect>) {
         // A replica that raft-rs knows and nobody here does has just been removed.
         let Some(to) = self.member(PeerId(message.to)) else {
             return;
@@ -112,7 +139,7 @@ impl Peer {
             self.votes_asked_term = message.term;
         }
         let range = creates(&message).then(|| self.region.range.clone());
-        out.push(Effect::Send(Box::new(RaftMessage {
+        let message = RaftMessage {
             region_id: self.region.id,
             from: self.me,
             to,
@@ -120,7 +147,11 @@ impl Peer {
             range,
             is_tombstone: false,
             message,
-        })));
+        };
+        match message.message.get_msg_type() {
+            MessageType::MsgSnapshot => self.send_snapshot(message, out),
+            _ => out.push(Effect::Send(Box::new(message))),
+        }
     }
 
     /// A member of the Region, also one that only its messages have told of.

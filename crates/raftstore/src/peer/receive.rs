@@ -11,6 +11,7 @@
 use super::Peer;
 use crate::effect::{Contradiction, Effect, Refusal};
 use crate::message::RaftMessage;
+use crate::op::snapshot::SnapshotMeta;
 use ::raft::eraftpb::{Message, MessageType};
 
 /// The most senders whom a replica that lags behind its Region remembers, to answer them.
@@ -31,28 +32,48 @@ enum Address {
 }
 
 impl Peer {
-    pub(super) fn receive(&mut self, message: Box<RaftMessage>, out: &mut Vec<Effect>) {
-        match self.judge_address(&message) {
-            Address::Known => {}
-            Address::Stranger => self.remember(&message),
-            Address::FromRemoved => return self.say_farewell(&message, out),
-            Address::Removed => return self.leave(message.epoch, out),
-            Address::Wrong(reason) => return refuse(&message, reason, out),
+    pub(crate) fn receive(&mut self, message: Box<RaftMessage>, out: &mut Vec<Effect>) {
+        if self.is_deaf_to(&message) || !self.lets_in(&message, out) {
+            return self.drop_snapshot(&message, out);
         }
-        if let Err(reason) = self.check_against_log(&message.message) {
-            return refuse(&message, reason, out);
-        }
-        if let Some(contradiction) = self.find_contradiction(&message) {
-            out.push(Effect::Contradiction(contradiction));
-            return;
-        }
-        self.heard_from(message.from.id);
-        if self.is_apply_behind && !message.message.get_entries().is_empty() {
-            return;
+        if message.message.get_msg_type() == MessageType::MsgSnapshot {
+            return self.receive_snapshot(message, out);
         }
         // The errors are those of messages that came too late: from a replica that was removed, or
         // a proposal that nobody made.
         let _ = self.raw.step(message.message);
+    }
+
+    fn lets_in(&mut self, message: &RaftMessage, out: &mut Vec<Effect>) -> bool {
+        match self.judge_address(message) {
+            Address::Known => {}
+            Address::Stranger => self.remember(message),
+            Address::FromRemoved => {
+                self.say_farewell(message, out);
+                return false;
+            }
+            Address::Removed => {
+                self.leave(message.epoch, out);
+                return false;
+            }
+            Address::Wrong(reason) => {
+                refuse(message, reason, out);
+                return false;
+            }
+        }
+        let checked = self
+            .check_against_log(&message.message)
+            .and_then(|()| self.check_snapshot(message));
+        if let Err(reason) = checked {
+            refuse(message, reason, out);
+            return false;
+        }
+        if let Some(contradiction) = self.find_contradiction(message) {
+            out.push(Effect::Contradiction(contradiction));
+            return false;
+        }
+        self.heard_from(message.from.id);
+        !self.is_apply_behind || message.message.get_entries().is_empty()
     }
 
     /// Ids of Peers are never used twice and grow, and every change of membership counts up the
@@ -95,6 +116,23 @@ impl Peer {
         self.strangers.push(sender);
     }
 
+    fn check_snapshot(&self, message: &RaftMessage) -> Result<(), &'static str> {
+        if message.message.get_msg_type() != MessageType::MsgSnapshot {
+            return Ok(());
+        }
+        let meta = SnapshotMeta::of_message(message)?;
+        let (theirs, ours) = (meta.region.epoch, self.region.epoch);
+        if theirs.version < ours.version || theirs.conf_ver < ours.conf_ver {
+            return Err("its snapshot is of an older epoch");
+        }
+        let log = &self.raw.raft.raft_log;
+        let is_known = (log.first_index() - 1..=log.committed).contains(&meta.index);
+        match !is_known || log.match_term(meta.index, meta.term) {
+            true => Ok(()),
+            false => Err("its snapshot contradicts what is committed here"),
+        }
+    }
+
     fn check_against_log(&self, message: &Message) -> Result<(), &'static str> {
         use MessageType::*;
         if message.term < self.term() {
@@ -102,7 +140,7 @@ impl Peer {
         }
         let kind = message.get_msg_type();
         let log = &self.raw.raft.raft_log;
-        let speaks_as_leader = matches!(kind, MsgAppend | MsgHeartbeat);
+        let speaks_as_leader = matches!(kind, MsgAppend | MsgHeartbeat | MsgSnapshot);
         if speaks_as_leader && self.is_leader() && message.term == self.term() {
             return Err("it speaks as leader in the term in which this replica leads");
         }

@@ -6,12 +6,14 @@ use crate::apply::{Applied, Applier};
 use crate::bootstrap::{FIRST_INDEX, first_apply_state, first_hard_state, first_regions};
 use crate::command::Mutation;
 use crate::effect::{Contradiction, LogWrite, Reply, SplitDone};
+use crate::op::snapshot::{InstallSnapshot, SnapshotKey};
 use bytes::Bytes;
 use engine::Cf;
 use types::{ApiVersion, StoreId};
 
 mod membership;
 mod receive;
+mod snapshot;
 mod split;
 
 const REGION: usize = 1;
@@ -24,6 +26,15 @@ struct Replica {
     held_writes: Vec<LogWrite>,
     holds_disk: bool,
     applied: Vec<LogEntry>,
+    /// Installations that wait, where `holds_install` says so.
+    installs: Vec<InstallSnapshot>,
+    holds_install: bool,
+    /// What the applier has not begun with, where `holds_apply` says so.
+    held_tasks: Vec<crate::ApplyTask>,
+    holds_apply: bool,
+    /// Syncs of the key-value engine that are asked for, where `holds_sync` says so.
+    syncs: Vec<u64>,
+    holds_sync: bool,
 }
 
 struct Net {
@@ -38,7 +49,14 @@ struct Net {
     removed: Vec<(usize, Tombstone)>,
     /// Messages for stores without a replica.
     strays: Vec<RaftMessage>,
+    /// What snapshots hold, by their names.
+    files: BTreeMap<SnapshotKey, File>,
+    dropped: Vec<SnapshotKey>,
+    refused: Vec<&'static str>,
 }
+
+/// The source's entries and its data.
+type File = (Vec<LogEntry>, Map);
 
 impl Replica {
     fn new(region: &Region, me: types::Peer, options: &PeerOptions) -> Self {
@@ -51,7 +69,16 @@ impl Replica {
             last_index: FIRST_INDEX,
             tail: vec![],
         };
-        let state = first_apply_state();
+        Self::with(region, me, log, first_apply_state(), options)
+    }
+
+    fn with(
+        region: &Region,
+        me: types::Peer,
+        log: LogInfo,
+        state: types::ApplyState,
+        options: &PeerOptions,
+    ) -> Self {
         let peer = Peer::new(
             region.clone(),
             me,
@@ -67,6 +94,12 @@ impl Replica {
             held_writes: vec![],
             holds_disk: false,
             applied: vec![],
+            installs: vec![],
+            holds_install: false,
+            held_tasks: vec![],
+            holds_apply: false,
+            syncs: vec![],
+            holds_sync: false,
         }
     }
 
@@ -95,6 +128,9 @@ impl Net {
             splits: vec![],
             removed: vec![],
             strays: vec![],
+            files: BTreeMap::new(),
+            dropped: vec![],
+            refused: vec![],
         }
     }
 
@@ -113,6 +149,7 @@ impl Net {
             Effect::Send(message) => self.wire.push_back(message),
             Effect::Persist(write) if replica.holds_disk => replica.held_writes.push(write),
             Effect::Persist(write) => self.persist(at, write),
+            Effect::Apply(task) if replica.holds_apply => replica.held_tasks.push(task),
             Effect::Apply(task) => {
                 let applied = replica.apply(task);
                 let index = replica.applier.state().applied_index;
@@ -142,7 +179,9 @@ impl Net {
             Effect::Reply(request, result) => self.answers.push((request, result)),
             Effect::Heartbeat(report) => self.reports.push(report),
             Effect::Contradiction(contradiction) => self.contradictions.push(contradiction),
-            Effect::Leadership(_) | Effect::Refused(_) => {}
+            Effect::Refused(refusal) => self.refused.push(refusal.reason),
+            Effect::Leadership(_) => {}
+            other => self.perform_of_snapshots(at, other),
         }
     }
 

@@ -19,8 +19,9 @@ mod tests;
 
 use crate::effect::{Leadership, SplitDone};
 use crate::message::RaftMessage;
+use crate::op::snapshot::{SnapshotKey, SnapshotMeta};
 use crate::state::Tombstone;
-use ranges::Ranges;
+use ranges::{Ranges, overlap};
 use std::collections::BTreeMap;
 use types::{KeyRange, Peer, PeerId, Region, RegionId, StoreId};
 
@@ -39,6 +40,10 @@ pub enum Input {
     Reshaped(Region),
     /// A replica here is gone.
     Removed(Tombstone),
+    /// All of a snapshot is here. It must not overlap what is, or is about to be, another replica's.
+    Snapshot(Box<RaftMessage>),
+    /// A snapshot that was let in is installed, or of no use.
+    SnapshotSettled(SnapshotKey),
     /// A replica could not be made, since the one before it was not out of the way yet.
     CreateAgain(Create),
 }
@@ -52,6 +57,10 @@ pub enum Effect {
     Heartbeat(StoreSummary),
     /// Make a replica.
     Create(Create),
+    /// Hand a snapshot's message to its replica; if that is gone, the snapshot is settled.
+    LetIn(Box<RaftMessage>),
+    /// Remove a snapshot's file: it can't be let in now. Its leader will send another one.
+    DropSnapshot(SnapshotKey),
 }
 
 /// A replica to be made.
@@ -86,6 +95,8 @@ pub struct Store {
     /// Of each Region whose replica was removed: the highest id that one had.
     tombstones: BTreeMap<RegionId, PeerId>,
     ranges: Ranges,
+    /// Snapshots that were let in, and the ranges that their replicas will hold.
+    snapshots: BTreeMap<RegionId, (SnapshotKey, KeyRange)>,
     strays: u64,
     report_ticks: u64,
     report_due_ticks: u64,
@@ -110,6 +121,7 @@ impl Store {
             replicas: BTreeMap::new(),
             tombstones,
             ranges: Ranges::default(),
+            snapshots: BTreeMap::new(),
             strays: 0,
             report_ticks,
             report_due_ticks: 0,
@@ -155,6 +167,8 @@ impl Store {
             Input::Split(split) => self.split(split, out),
             Input::Reshaped(region) => self.reshaped(&region),
             Input::Removed(tombstone) => self.removed(tombstone),
+            Input::Snapshot(message) => self.snapshot(message, out),
+            Input::SnapshotSettled(key) => self.settled(key),
             Input::CreateAgain(create) => out.push(Effect::Create(create)),
         }
     }
@@ -179,7 +193,7 @@ impl Store {
         let Some(range) = message.range.clone().filter(|_| message.may_create()) else {
             return;
         };
-        if !self.ranges.is_free(region_id, &range) {
+        if !self.is_free(region_id, &range) {
             return;
         }
         let me = message.to;
@@ -193,6 +207,43 @@ impl Store {
             campaigns: false,
             message: Some(message),
         }));
+    }
+
+    /// Whether no other replica holds a part of the range, or will.
+    fn is_free(&self, region_id: RegionId, range: &KeyRange) -> bool {
+        let is_promised = self.snapshots.iter().any(|(other, (_, promised))| {
+            let (a, b) = (*other, region_id);
+            a != b && ![a, b].contains(&RegionId::PLACEMENT) && overlap(promised, range)
+        });
+        !is_promised && self.ranges.is_free(region_id, range)
+    }
+
+    /// One snapshot for each replica at a time: what it promises must stand until it is settled.
+    fn snapshot(&mut self, message: Box<RaftMessage>, out: &mut Vec<Effect>) {
+        let Some(key) = SnapshotKey::of_message(&message) else {
+            return;
+        };
+        let region_id = message.region_id;
+        let meta = SnapshotMeta::of_message(&message);
+        let range = meta.map(|meta| meta.region.range).ok().filter(|range| {
+            self.replicas.contains_key(&region_id)
+                && !self.snapshots.contains_key(&region_id)
+                && self.is_free(region_id, range)
+        });
+        match range {
+            Some(range) => {
+                self.snapshots.insert(region_id, (key, range));
+                out.push(Effect::LetIn(message));
+            }
+            None => out.push(Effect::DropSnapshot(key)),
+        }
+    }
+
+    fn settled(&mut self, key: SnapshotKey) {
+        let known = self.snapshots.get(&key.region_id);
+        if known.is_some_and(|(known, _)| *known == key) {
+            self.snapshots.remove(&key.region_id);
+        }
     }
 
     fn split(&mut self, split: SplitDone, out: &mut Vec<Effect>) {
@@ -225,6 +276,7 @@ impl Store {
         let region_id = tombstone.region_id;
         self.replicas.remove(&region_id);
         self.ranges.remove(region_id);
+        self.snapshots.remove(&region_id);
         self.tombstones.insert(region_id, tombstone.peer_id);
     }
 }

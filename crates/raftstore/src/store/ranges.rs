@@ -40,13 +40,20 @@ impl Ranges {
             return true;
         }
         let from = (range.start.clone(), RegionId(0));
-        let before = self.by_start.range(..from.clone()).next_back();
+        let is_other = |((_, other), _): &(&(Vec<u8>, RegionId), &Vec<u8>)| *other != id;
+        let before = self.by_start.range(..from.clone()).rev().find(is_other);
         let reaches_in = |end: &Vec<u8>| end.is_empty() || *end > range.start;
-        let behind = self.by_start.range(from..).next();
+        let behind = self.by_start.range(from..).find(is_other);
         let begins_in = |start: &Vec<u8>| range.end.is_empty() || *start < range.end;
         !before.is_some_and(|(_, end)| reaches_in(end))
             && !behind.is_some_and(|((start, _), _)| begins_in(start))
     }
+}
+
+/// Whether two ranges have a key in common.
+pub(super) fn overlap(a: &KeyRange, b: &KeyRange) -> bool {
+    let begins_before = |start: &[u8], end: &[u8]| end.is_empty() || start < end;
+    begins_before(&a.start, &b.end) && begins_before(&b.start, &a.end)
 }
 
 #[cfg(test)]

@@ -162,3 +162,86 @@ fn a_removed_replica_never_comes_back_and_a_later_one_does() {
     let asked = question(&region(2, "", ""), next);
     assert_eq!(created(&mut store, Input::Stray(asked))[0].me, next);
 }
+
+/// A received snapshot of a Region for the replica on store 1.
+fn snapshot(region: &Region, index: u64) -> (SnapshotKey, Input) {
+    let me = peer(region.id.get(), 1);
+    let meta = SnapshotMeta {
+        region: region.clone(),
+        index,
+        term: 6,
+    };
+    let mut message = RaftMessage {
+        region_id: region.id,
+        from: peer(region.id.get(), 2),
+        to: me,
+        epoch: region.epoch,
+        ..RaftMessage::default()
+    };
+    message.message.set_msg_type(MessageType::MsgSnapshot);
+    message.message.term = 6;
+    message.message.set_snapshot(meta.to_raft());
+    (meta.key(me.id), Input::Snapshot(Box::new(message)))
+}
+
+fn is_let_in(store: &mut Store, region: &Region, index: u64) -> bool {
+    let (key, input) = snapshot(region, index);
+    let mut out = Vec::new();
+    store.step(input, &mut out);
+    match out.as_slice() {
+        [Effect::LetIn(_)] => true,
+        [Effect::DropSnapshot(dropped)] if *dropped == key => false,
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+fn settle(store: &mut Store, region: &Region, index: u64) {
+    let (key, _) = snapshot(region, index);
+    store.step(Input::SnapshotSettled(key), &mut Vec::new());
+}
+
+#[test]
+fn a_snapshot_is_let_in_where_its_keys_are_free_and_one_at_a_time() {
+    let mut store = store(vec![region(2, "a", "m"), region(3, "m", "")]);
+    assert!(
+        !is_let_in(&mut store, &region(9, "", "a"), 20),
+        "no replica"
+    );
+    assert!(
+        !is_let_in(&mut store, &region(2, "a", "n"), 20),
+        "another's"
+    );
+    assert!(is_let_in(&mut store, &region(2, "", "k"), 20));
+    assert!(!is_let_in(&mut store, &region(2, "", "k"), 21), "one waits");
+    settle(&mut store, &region(2, "", "k"), 21);
+    assert!(
+        !is_let_in(&mut store, &region(2, "", "k"), 21),
+        "of another"
+    );
+    settle(&mut store, &region(2, "", "k"), 20);
+    assert!(is_let_in(&mut store, &region(2, "", "k"), 21));
+}
+
+#[test]
+fn what_a_replica_holds_or_is_promised_is_not_promised_to_another_until_it_is_settled() {
+    let mut store = store(vec![region(2, "a", "m"), region(3, "p", "q")]);
+    let (left, right) = (region(2, "a", "c"), region(3, "c", "q"));
+    assert!(is_let_in(&mut store, &left, 20));
+    assert!(!is_let_in(&mut store, &right, 20), "it is not emptied yet");
+    store.step(Input::Reshaped(left.clone()), &mut Vec::new());
+    settle(&mut store, &left, 20);
+    assert!(is_let_in(&mut store, &right, 20));
+    let (wide, stray) = (region(2, "a", "d"), region(9, "c", "d"));
+    assert!(!is_let_in(&mut store, &wide, 30), "it is promised");
+    let created = created(&mut store, Input::Stray(question(&stray, peer(9, 1))));
+    assert!(created.is_empty(), "nor is it for a new replica");
+    store.step(
+        Input::Removed(Tombstone {
+            region_id: right.id,
+            epoch: right.epoch,
+            peer_id: peer(3, 1).id,
+        }),
+        &mut Vec::new(),
+    );
+    assert!(is_let_in(&mut store, &wide, 30), "it went");
+}

@@ -107,7 +107,7 @@ impl<B: Backend> Service<Request<hyper::body::Incoming>> for Routes<B> {
         let services = &self.services;
         let path = request.uri().path();
         if let Some(method) = path.strip_prefix("/tikvpb.Tikv/") {
-            if method == "Raft" || method == "BatchRaft" {
+            if matches!(method, "Raft" | "BatchRaft" | "Snapshot") {
                 // By this the receiver of Raft messages says whose connection it is.
                 request.extensions_mut().insert(Arc::clone(&self.place));
             }

@@ -9,4 +9,5 @@ pub(crate) mod keyspace;
 pub(crate) mod pd;
 pub(crate) mod raft;
 pub(crate) mod raw;
+pub(crate) mod snapshot;
 pub(crate) mod tikv;

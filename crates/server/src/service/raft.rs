@@ -71,7 +71,7 @@ impl<B: Backend> RaftReceiver<B> {
         let mut batches = pin!(batches);
         while let Some(batch) = batches.next().await {
             for envelope in batch? {
-                let message = self.open(envelope).inspect_err(|status| {
+                let message = self.open(envelope, check_body).inspect_err(|status| {
                     tracing::warn!(reason = status.message(), "refused a Raft message");
                 })?;
                 self.backend.deliver(message);
@@ -80,7 +80,17 @@ impl<B: Backend> RaftReceiver<B> {
         Ok(Response::new(Done {}))
     }
 
-    fn open(&self, envelope: Envelope) -> Result<RaftMessage, Status> {
+    /// The node that messages are handed to.
+    pub(crate) fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Opens an envelope whose body passes `check`.
+    pub(crate) fn open(
+        &self,
+        envelope: Envelope,
+        check: fn(&[u8]) -> Result<(), &'static str>,
+    ) -> Result<RaftMessage, Status> {
         let region_id = RegionId(envelope.region_id);
         let refuse = |reason: &str| {
             Err(Status::invalid_argument(format!(
@@ -104,7 +114,7 @@ impl<B: Backend> RaftReceiver<B> {
         if envelope.region_id == 0 || from.store_id.get() == 0 || from.store_id == here {
             return refuse("no Region, or a sender that can't be one");
         }
-        if let Err(reason) = check_body(&envelope.message) {
+        if let Err(reason) = check(&envelope.message) {
             return refuse(reason);
         }
         let range = KeyRange {
@@ -133,6 +143,8 @@ impl<B: Backend> RaftReceiver<B> {
 const FIELD_ENTRIES: u32 = 7;
 /// `eraftpb.Message.snapshot`.
 const FIELD_SNAPSHOT: u32 = 9;
+/// `eraftpb.Snapshot.metadata`.
+const FIELD_METADATA: u32 = 2;
 
 /// Walks over the fields of a Raft message without decoding it. It must have no group, at no level
 /// that a decoder would enter: unknown groups nest without a limit. Snapshots travel by other means.
@@ -142,6 +154,28 @@ fn check_body(body: &[u8]) -> Result<(), &'static str> {
         (FIELD_SNAPSHOT, _) => Err("it carries a snapshot"),
         _ => Ok(()),
     })
+}
+
+/// As [`check_body`], of a message that does carry a snapshot's description.
+pub(crate) fn check_snapshot_body(body: &[u8]) -> Result<(), &'static str> {
+    walk::fields(body, |field, content| match (field, content) {
+        (FIELD_ENTRIES, _) => Err("it carries entries"),
+        (FIELD_SNAPSHOT, Content::Bytes(snapshot)) => walk::fields(snapshot, check_metadata),
+        _ => Ok(()),
+    })
+}
+
+fn check_metadata(field: u32, content: Content<'_>) -> Result<(), &'static str> {
+    match (field, content) {
+        // The metadata's messages are the members of the Region, which hold numbers only.
+        (FIELD_METADATA, Content::Bytes(metadata)) => {
+            walk::fields(metadata, |_, content| match content {
+                Content::Bytes(members) => walk::fields(members, |_, _| Ok(())),
+                Content::Number => Ok(()),
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::service::raw::Raw;
 use crate::stop::Stop;
 use futures::stream::{BoxStream, StreamExt};
 use proto::kvrpcpb::*;
-use proto::raft_serverpb::{Done, RaftMessage};
+use proto::raft_serverpb::{Done, RaftMessage, SnapshotChunk};
 use proto::tikvpb::tikv_server::Tikv;
 use proto::tikvpb::{BatchCommandsRequest, BatchCommandsResponse, BatchRaftMessage};
 use std::sync::Arc;
@@ -60,6 +60,15 @@ macro_rules! raw_rpcs {
                 self.raft.admit(&request)?;
                 let messages = self.stop.end_of_store(request.into_inner());
                 self.raft.receive(messages.map(|batch| batch.map(|batch| batch.msgs))).await
+            }
+
+            async fn snapshot(
+                &self,
+                request: Request<Streaming<SnapshotChunk>>,
+            ) -> Result<Response<Done>, Status> {
+                self.raft.admit(&request)?;
+                let chunks = self.stop.end_of_store(request.into_inner());
+                self.raft.receive_snapshot(chunks).await
             }
 
             type BatchCommandsStream = BoxStream<'static, Result<BatchCommandsResponse, Status>>;

@@ -19,7 +19,7 @@ use types::{ApiVersion, Epoch, Peer, PeerId, RegionId, StoreId};
 
 /// Says where store 1 is; the test can move it.
 #[derive(Default)]
-struct Moving(Mutex<Option<String>>);
+pub(super) struct Moving(pub(super) Mutex<Option<String>>);
 
 impl Addresses for Moving {
     fn address(&self, store: StoreId) -> Option<String> {
@@ -50,7 +50,7 @@ fn message(index: u64) -> RaftMessage {
     }
 }
 
-fn transport(members: &Members, addresses: Arc<Moving>) -> GrpcTransport {
+pub(super) fn transport(members: &Members, addresses: Arc<Moving>) -> GrpcTransport {
     let identity = members
         .identify("n2", ApiVersion::V1, DEFAULT_TOKEN)
         .unwrap();

@@ -13,15 +13,17 @@
 //! bytes. Appends to one store stay in order as long as its connection lives; what is small overtakes
 //! them (see `queue`).
 //!
-//! **Not here.** Receiving (`service::raft`), and large snapshots.
+//! **Not here.** Receiving (`service::raft`). Snapshots have streams of their own (`snapshot`).
 
 mod queue;
+mod snapshot;
 
 use crate::address::Addresses;
 use crate::backoff::Backoff;
 use crate::service::raft::CLUSTER_HEADER;
+use node::snap::OutgoingSnapshot;
 use node::{Identity, Transport};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use proto::tikvpb::tikv_client::TikvClient;
 use queue::Queue;
 use raftstore::RaftMessage;
@@ -29,7 +31,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
 use types::{PeerId, RegionId, StoreId};
@@ -45,6 +47,8 @@ pub struct TransportOptions {
     pub batch_bytes_target: usize,
     /// How long an attempt to connect may take.
     pub connect_timeout: Duration,
+    /// How long the sending of one snapshot may take.
+    pub snapshot_timeout: Duration,
 }
 
 impl Default for TransportOptions {
@@ -54,6 +58,7 @@ impl Default for TransportOptions {
             queue_bytes_max: 64 << 20,
             batch_bytes_target: 2 << 20,
             connect_timeout: Duration::from_secs(1),
+            snapshot_timeout: Duration::from_secs(600),
         }
     }
 }
@@ -66,6 +71,8 @@ pub struct GrpcTransport {
     shared: Arc<Shared>,
     /// `None` once it has stopped.
     links: RwLock<Option<Links>>,
+    /// Those of snapshots that are being sent; none once it has stopped.
+    snapshots: Mutex<Option<JoinSet<()>>>,
     runtime: Handle,
 }
 
@@ -103,6 +110,7 @@ impl GrpcTransport {
         Self {
             shared: Arc::new(shared),
             links: RwLock::new(Some(Links::new())),
+            snapshots: Mutex::new(Some(JoinSet::new())),
             runtime,
         }
     }
@@ -116,6 +124,8 @@ impl GrpcTransport {
     /// nobody hears of either: the node that would is about to end.
     pub fn stop(&self) {
         self.shared.on_unreachable.write().take();
+        // To drop them is to abort them.
+        self.snapshots.lock().take();
         for (_, link) in self.links.write().take().into_iter().flatten() {
             link.queue.shut();
             link.task.abort();
@@ -156,6 +166,14 @@ impl Transport for GrpcTransport {
         };
         if let Err(message) = link.queue.push(message) {
             self.shared.unreachable(message.region_id, message.to.id);
+        }
+    }
+
+    fn send_snapshot(&self, snapshot: OutgoingSnapshot) {
+        if let Some(snapshots) = self.snapshots.lock().as_mut() {
+            while snapshots.try_join_next().is_some() {}
+            let sending = snapshot::send(Arc::clone(&self.shared), snapshot);
+            snapshots.spawn_on(sending, &self.runtime);
         }
     }
 

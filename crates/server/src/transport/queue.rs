@@ -159,7 +159,7 @@ impl Queue {
     }
 }
 
-fn seal(message: &RaftMessage) -> Envelope {
+pub(super) fn seal(message: &RaftMessage) -> Envelope {
     let range = message.range.clone().unwrap_or_default();
     Envelope {
         region_id: message.region_id.get(),

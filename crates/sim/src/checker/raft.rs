@@ -61,7 +61,7 @@ impl RaftChecker {
                     ));
                 }
             }
-            MessageType::MsgAppend | MessageType::MsgHeartbeat => {
+            MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot => {
                 let known = *self.appends.entry((region, term)).or_insert(from);
                 if known != from {
                     return Err(format!(

@@ -1,0 +1,275 @@
+//! An installation that is cut short at every write, with everything lost that was not synced or
+//! nothing of it.
+
+use super::super::MemDir;
+use super::super::format::Frames;
+use super::*;
+use engine::mem::{Disk, MemBatch, MemKv, MemSnapshot};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use types::{KeyRange, Peer, StoreId};
+
+const REGION: RegionId = RegionId(2);
+
+fn region(end: &[u8], version: u64) -> Region {
+    Region {
+        id: REGION,
+        range: KeyRange {
+            start: b"b".to_vec(),
+            end: end.to_vec(),
+        },
+        epoch: types::Epoch {
+            conf_ver: 1,
+            version,
+        },
+        peers: vec![Peer {
+            id: PeerId(21),
+            store_id: StoreId(1),
+            ..Peer::default()
+        }],
+    }
+}
+
+fn snapshot() -> InstallSnapshot {
+    let meta = SnapshotMeta {
+        region: region(b"m", 2),
+        index: 90,
+        term: 7,
+    };
+    InstallSnapshot {
+        key: meta.key(PeerId(21)),
+        meta,
+    }
+}
+
+/// A directory with the snapshot: three pairs of two families.
+fn dir() -> MemDir {
+    let kv = Disk::new().open_kv("source").unwrap();
+    let mut batch = kv.batch();
+    for (cf, key) in [
+        (Cf::Default, b"zb"),
+        (Cf::Default, b"zd"),
+        (Cf::Write, b"zc"),
+    ] {
+        batch.put(cf, key, b"new");
+    }
+    kv.write(&mut batch, Durability::Buffered).unwrap();
+    let dir = MemDir::default();
+    let install = snapshot();
+    let mut file = dir.create(&install.key.to_string()).unwrap();
+    for frame in Frames::new(kv.snapshot(), install.meta) {
+        file.write(&frame.unwrap()).unwrap();
+    }
+    file.complete().unwrap();
+    dir
+}
+
+/// An engine that fails after so many writes.
+#[derive(Clone)]
+struct CutKv {
+    inner: MemKv,
+    writes_left: Arc<AtomicU64>,
+}
+
+impl KvEngine for CutKv {
+    type Snapshot = MemSnapshot;
+    type Batch = MemBatch;
+
+    fn batch(&self) -> MemBatch {
+        self.inner.batch()
+    }
+
+    fn write(&self, batch: &mut MemBatch, durability: Durability) -> engine::Result<()> {
+        let left = self.writes_left.load(Ordering::Relaxed);
+        if left == 0 {
+            let reason = "the power was cut";
+            return Err(engine::Error::Stopped { reason });
+        }
+        self.writes_left.store(left - 1, Ordering::Relaxed);
+        self.inner.write(batch, durability)
+    }
+
+    fn snapshot(&self) -> MemSnapshot {
+        self.inner.snapshot()
+    }
+
+    fn get(&self, cf: Cf, key: &[u8]) -> engine::Result<Option<Bytes>> {
+        self.inner.get(cf, key)
+    }
+
+    fn sync(&self) -> engine::Result<()> {
+        self.inner.sync()
+    }
+
+    fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> engine::Result<u64> {
+        self.inner.approximate_size(cf, start, end)
+    }
+}
+
+/// A store with the neighbours' keys, and with a replica whose range was larger, if `has_replica`.
+fn disk(has_replica: bool) -> Disk {
+    let disk = Disk::new();
+    let kv = disk.open_kv("kv").unwrap();
+    let mut batch = kv.batch();
+    for key in [b"za", b"zx"] {
+        batch.put(Cf::Default, key, b"another's");
+    }
+    if has_replica {
+        for (cf, key) in [(Cf::Default, b"zc"), (Cf::Lock, b"zb"), (Cf::Write, b"zp")] {
+            batch.put(cf, key, b"old");
+        }
+        let old = RegionRecord::Normal(region(b"t", 1)).encode();
+        batch.put(Cf::Raft, &keys::region_state_key(REGION), &old);
+    }
+    kv.write(&mut batch, Durability::Synced).unwrap();
+    disk
+}
+
+fn contents(kv: &MemKv) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let view = kv.snapshot();
+    let mut pairs = Vec::new();
+    for cf in FAMILIES {
+        let mut iter = view.iter(cf, b"", b"").unwrap();
+        let mut valid = iter.seek_to_first().unwrap();
+        while valid {
+            pairs.push((iter.key().to_vec(), iter.value().to_vec()));
+            valid = iter.next().unwrap();
+        }
+    }
+    pairs
+}
+
+fn room() -> DiskRoom {
+    DiskRoom::new(Duration::ZERO)
+}
+
+/// Keys that are there afterwards, in the order of families.
+const INSTALLED: [&[u8]; 5] = [b"za", b"zb", b"zd", b"zx", b"zc"];
+
+fn assert_installed(kv: &MemKv) {
+    let found = contents(kv);
+    let keys: Vec<&[u8]> = found.iter().map(|(key, _)| key.as_slice()).collect();
+    assert_eq!(keys, INSTALLED);
+    let stored = super::region(kv, REGION).unwrap();
+    assert_eq!(stored, Some(region(b"m", 2)));
+    let applied = kv.get(Cf::Raft, &keys::apply_state_key(REGION)).unwrap();
+    let applied = state::decode_apply_state(applied.unwrap()).unwrap();
+    assert_eq!((applied.applied_index, applied.truncated_index), (90, 90));
+    assert!(marks(kv).unwrap().is_empty());
+}
+
+/// Installs until the write at which the power goes. True if it came to the end.
+fn install_until(disk: &Disk, dir: &MemDir, writes: u64) -> bool {
+    let kv = CutKv {
+        inner: disk.open_kv("kv").unwrap(),
+        writes_left: Arc::new(AtomicU64::new(writes)),
+    };
+    install(&kv, dir, &snapshot(), &room()).is_ok()
+}
+
+#[test]
+fn a_crash_at_any_write_leaves_all_of_the_old_or_comes_to_all_of_the_new() {
+    for has_replica in [true, false] {
+        for keeps_all in [true, false] {
+            let mut cuts = 0;
+            loop {
+                let (disk, dir) = (disk(has_replica), dir());
+                let before = contents(&disk.open_kv("kv").unwrap());
+                let is_done = install_until(&disk, &dir, cuts);
+                disk.crash(&mut |unsynced| if keeps_all { unsynced } else { 0 });
+                let kv = disk.open_kv("kv").unwrap();
+                let is_marked = !marks(&kv).unwrap().is_empty();
+                resume(&kv, &dir, &room()).unwrap();
+                match is_done || is_marked {
+                    true => assert_installed(&kv),
+                    false => assert_eq!(contents(&kv), before),
+                }
+                if is_done {
+                    break;
+                }
+                assert_eq!(is_marked, cuts > 0, "the mark is the first write");
+                cuts += 1;
+            }
+            assert_eq!(cuts, 5, "mark, clearing, two frames, the end");
+        }
+    }
+}
+
+#[test]
+fn the_second_start_goes_on_where_the_first_was_cut_as_well() {
+    let (disk, dir) = (disk(true), dir());
+    assert!(!install_until(&disk, &dir, 3));
+    for writes in 0..3 {
+        let kv = CutKv {
+            inner: disk.open_kv("kv").unwrap(),
+            writes_left: Arc::new(AtomicU64::new(writes)),
+        };
+        assert!(resume(&kv, &dir, &room()).is_err());
+    }
+    let kv = disk.open_kv("kv").unwrap();
+    resume(&kv, &dir, &room()).unwrap();
+    assert_installed(&kv);
+}
+
+#[test]
+fn without_its_file_a_new_replica_is_nothing_again_and_an_old_one_does_not_start() {
+    let damages: [fn(&MemDir, &str); 2] = [
+        |dir, name| dir.remove(name).unwrap(),
+        |dir, name| dir.damage(name, |bytes| bytes.truncate(bytes.len() - 1)),
+    ];
+    for damage in damages {
+        for has_replica in [true, false] {
+            let (disk, dir) = (disk(has_replica), dir());
+            assert!(!install_until(&disk, &dir, 3));
+            damage(&dir, &snapshot().key.to_string());
+            let kv = disk.open_kv("kv").unwrap();
+            let resumed = resume(&kv, &dir, &room());
+            if has_replica {
+                assert!(matches!(resumed, Err(StartError::Inconsistent { .. })));
+                assert!(!marks(&kv).unwrap().is_empty(), "nothing is forgotten");
+            } else {
+                resumed.unwrap();
+                assert_eq!(contents(&kv).len(), 2, "the neighbours' keys");
+                assert!(marks(&kv).unwrap().is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_start_removes_the_files_that_no_mark_names() {
+    let (disk, dir) = (disk(true), dir());
+    let mut other = dir.create("2_7_80_21").unwrap();
+    other.write(b"left behind").unwrap();
+    other.complete().unwrap();
+    assert!(!install_until(&disk, &dir, 2));
+    let kv = disk.open_kv("kv").unwrap();
+    remove_unmarked(&kv, &dir).unwrap();
+    let names: Vec<_> = dir
+        .list()
+        .unwrap()
+        .into_iter()
+        .map(|file| file.name)
+        .collect();
+    assert_eq!(names, [snapshot().key.to_string()]);
+    assert!(is_marked(&kv, &names[0]).unwrap());
+}
+
+#[test]
+fn a_full_disk_is_waited_for_until_the_store_stops_and_the_next_start_goes_on() {
+    let (disk, dir) = (disk(true), dir());
+    {
+        let kv = disk.open_kv("kv").unwrap();
+        disk.set_full(true);
+        let room = room();
+        room.stop();
+        let gave_up = install(&kv, &dir, &snapshot(), &room).unwrap();
+        assert_eq!(gave_up, Insisted::GaveUp);
+    }
+    disk.set_full(false);
+    assert!(!install_until(&disk, &dir, 2));
+    let kv = disk.open_kv("kv").unwrap();
+    resume(&kv, &dir, &room()).unwrap();
+    assert_installed(&kv);
+}
