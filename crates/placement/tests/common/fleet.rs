@@ -48,6 +48,15 @@ pub struct Done {
     pub splits: u64,
 }
 
+impl Done {
+    fn changes(&self) -> Self {
+        Self {
+            heartbeats: 0,
+            ..*self
+        }
+    }
+}
+
 pub struct Fleet {
     pub placement: Placement,
     config: Config,
@@ -565,13 +574,14 @@ impl Fleet {
         }
     }
 
-    /// Runs until no operator has been at work for `quiet_ms`; returns how long it was until the last.
+    /// Runs until nothing has been done for `quiet_ms`; returns how long it was until the last.
     pub fn settle(&mut self, quiet_ms: u64, at_most_ms: u64) -> u64 {
         let began_ms = self.now.monotonic_ms;
         let mut last_ms = began_ms;
         while self.now.monotonic_ms - last_ms < quiet_ms {
+            let before = self.done.changes();
             self.run(1_000);
-            if !self.operators().is_empty() {
+            if !self.operators().is_empty() || self.done.changes() != before {
                 last_ms = self.now.monotonic_ms;
             }
             let took_ms = self.now.monotonic_ms - began_ms;
