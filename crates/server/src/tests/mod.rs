@@ -6,6 +6,7 @@ mod newcomer;
 mod pd;
 mod port;
 mod raw;
+mod scheduling;
 mod transport;
 
 use crate::fake::FakeNode;
