@@ -95,6 +95,7 @@ impl OperatorStep {
         };
         let role = |peer: &Peer| region.peer(peer.id).map(|peer| peer.role);
         let gone = Progress::Impossible("a replica that it needs is gone");
+        let leads = Progress::Impossible("the replica that is to go has become the leader");
         match self {
             OperatorStep::AddLearner(peer) => match region.peer_on(peer.store_id) {
                 Some(there) if there.id == peer.id => done_if(seen.is_peer_well(peer.id)),
@@ -119,9 +120,17 @@ impl OperatorStep {
                         }),
                 )
             }
-            OperatorStep::LeaveJoint => done_if(!is_joint(region)),
+            OperatorStep::LeaveJoint if is_joint(region) => match seen.leader().role {
+                PeerRole::DemotingVoter => leads,
+                _ => Progress::Doing,
+            },
+            OperatorStep::LeaveJoint => Progress::Done,
+            OperatorStep::RemovePeer(peer) if seen.leader().id == peer.id => leads,
             OperatorStep::RemovePeer(peer) => done_if(region.peer(peer.id).is_none()),
             OperatorStep::TransferLeader { to } => match region.peer_on(*to) {
+                Some(peer) if peer.role == PeerRole::Learner => {
+                    Progress::Impossible("a learner can't lead")
+                }
                 Some(_) => done_if(seen.leader().store_id == *to),
                 None => gone,
             },

@@ -157,7 +157,7 @@ async fn a_drain_that_can_not_be_is_refused_over_http_with_the_reason() {
     assert_eq!(status, 400);
     let text = error["error"].as_str().unwrap();
     assert!(
-        text.starts_with("store 2 can't be drained: 1 stores would be left"),
+        text.starts_with("store 2 can't be drained: too few stores would be left: 1 for 3"),
         "{text}"
     );
     let (status, store) = call(&server, "GET", "/pd/api/v1/store/2", Value::Null).await;
