@@ -125,7 +125,7 @@ fn run(fleet: &mut Fleet, op: Op) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_every_region_is_repaired_and_balance_comes_to_rest(
@@ -141,6 +141,10 @@ proptest! {
         }
         revive(&mut fleet);
         shuffle(&mut fleet, false);
+        // There have to be enough that are not drained.
+        for _ in 0..3 {
+            fleet.join();
+        }
         fleet.set("max-replicas", "3");
         fleet.copy_ms = 1_000;
         fleet.settle(400_000, 24 * 3_600_000);
