@@ -6,6 +6,11 @@
 //! A half of the Regions begins on a tenth of the stores; later one store is killed and replaced. Time is
 //! simulated but for what is measured of this process.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is measured is this process, not the driver's time"
+)]
+
 #[path = "../tests/common/fleet.rs"]
 mod fleet;
 
@@ -15,8 +20,27 @@ use types::*;
 
 fn main() {
     let (stores, regions) = arguments();
-    let minutes = |ms: u64| ms as f64 / 60_000.0;
     let memory_before = resident_bytes();
+    let mut fleet = load(stores, regions);
+    balance(&mut fleet, regions * 3 / stores);
+    rest(&mut fleet);
+    fleet.kill(StoreId(stores / 2));
+    let took_ms = fleet.settle(420_000, 48 * 3_600_000);
+    fleet.assert_replicated(3);
+    let took = minutes(took_ms);
+    println!("a dead store is replaced after {took:.1} min, its time-out of 5 included");
+    let memory = resident_bytes().saturating_sub(memory_before);
+    println!(
+        "memory: {} bytes a Region, of which the simulated stores have about a half",
+        memory / regions
+    );
+}
+
+fn minutes(ms: u64) -> f64 {
+    ms as f64 / 60_000.0
+}
+
+fn load(stores: u64, regions: u64) -> Fleet {
     let began = Instant::now();
     let plan = Plan {
         stores,
@@ -33,7 +57,7 @@ fn main() {
     };
     // What a minute may move has to grow with what there is to move.
     let per_minute = (regions * 3 / stores / 10).max(15);
-    let mut fleet = Fleet::with(&plan, |settings| {
+    let fleet = Fleet::with(&plan, |settings| {
         settings.store_limit_add_peer = per_minute;
         settings.store_limit_remove_peer = per_minute * 10;
         settings.leader_schedule_limit = 256;
@@ -41,17 +65,18 @@ fn main() {
         settings.store_down_ms = 300_000;
     });
     println!(
-        "{regions} Regions on {stores} stores, loaded in {:.1} s; {} replicas a minute and store",
-        began.elapsed().as_secs_f64(),
-        per_minute
+        "{regions} Regions on {stores} stores, loaded in {:.1} s; {per_minute} replicas a minute and store",
+        began.elapsed().as_secs_f64()
     );
-    let mean = regions * 3 / stores;
+    fleet
+}
+
+fn balance(fleet: &mut Fleet, mean: u64) {
     let replicas = fleet.replicas();
     let ideal: u64 = replicas
         .values()
         .map(|count| count.saturating_sub(mean))
         .sum();
-
     let began = Instant::now();
     let took_ms = fleet.settle(120_000, 48 * 3_600_000);
     let moves = fleet.done.replicas_added;
@@ -60,42 +85,29 @@ fn main() {
         minutes(took_ms),
         began.elapsed().as_secs_f64()
     );
-    println!(
-        "moves: {moves}, ideal {ideal} ({:.3} of it)",
-        moves as f64 / ideal.max(1) as f64
-    );
+    let ratio = moves as f64 / ideal.max(1) as f64;
+    println!("moves: {moves}, ideal {ideal} ({ratio:.3} of it)");
     println!(
         "replicas a store: {:?}",
         spread(&fleet.replicas(), |_| true)
     );
     println!("leaders a store: {:?}", spread(&fleet.leaders(), |_| true));
+}
 
+fn rest(fleet: &mut Fleet) {
     let before = fleet.done;
     let began = Instant::now();
     fleet.run(120_000);
     let heartbeats = fleet.done.heartbeats - before.heartbeats;
+    let each_us = began.elapsed().as_secs_f64() * 1e6 / heartbeats as f64;
     println!(
-        "at rest: {heartbeats} heartbeats in two minutes, {:.2} µs each with the simulated store's part",
-        began.elapsed().as_secs_f64() * 1e6 / heartbeats as f64
+        "at rest: {heartbeats} heartbeats in two minutes, {each_us:.2} µs each with the simulated store's part"
     );
     assert_eq!(
         fleet.done.replicas_added, before.replicas_added,
         "it oscillates"
     );
     assert_eq!(fleet.done.transfers, before.transfers, "it oscillates");
-
-    fleet.kill(StoreId(stores / 2));
-    let took_ms = fleet.settle(420_000, 48 * 3_600_000);
-    fleet.assert_replicated(3);
-    println!(
-        "a dead store is replaced after {:.1} min, its time-out of 5 included",
-        minutes(took_ms)
-    );
-    let memory = resident_bytes().saturating_sub(memory_before);
-    println!(
-        "memory: {} bytes a Region, of which the simulated stores have about a half",
-        memory / regions
-    );
 }
 
 fn arguments() -> (u64, u64) {

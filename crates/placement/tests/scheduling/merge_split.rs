@@ -14,7 +14,6 @@ fn small(regions: u64, places: fn(u64) -> Vec<u64>, stores: u64) -> Plan {
         regions,
         places,
         size_bytes: MIB,
-        ..Plan::default()
     }
 }
 
