@@ -22,7 +22,12 @@ fn emptied_regions_merge_until_few_are_left() {
     let plan = small(60, |at| (0..3).map(|nth| (at + nth) % 3 + 1).collect(), 3);
     let mut fleet = Fleet::with(&plan, merged_soon);
     fleet.settle(300_000, 24 * 3_600_000);
-    assert!(fleet.regions.len() < 4, "{} are left", fleet.regions.len());
+    assert!(
+        fleet.regions.len() < 4,
+        "{:#?} {:?} are left",
+        fleet.regions,
+        fleet.done
+    );
 
     assert_eq!(fleet.done.merges as usize, 60 - fleet.regions.len());
     fleet.assert_replicated(3);

@@ -192,10 +192,6 @@ async fn schedulers<B: Backend>(http: State<Http<B>>, uri: Uri) -> Reply {
     }
 }
 
-fn scheduler<B: Backend>(http: &Http<B>, name: &str, uri: &Uri) -> Result<SchedulerName, Response> {
-    SchedulerName::parse(name).map_err(|error| http.refusal(&error, uri))
-}
-
 async fn add_scheduler<B: Backend>(
     http: State<Http<B>>,
     uri: Uri,
@@ -208,7 +204,7 @@ async fn add_scheduler<B: Backend>(
         Some(store) => format!("{name}-{store}"),
         None => name.to_owned(),
     };
-    let name = scheduler(&http, &name, &uri)?;
+    let name = SchedulerName::parse(&name).map_err(|error| http.refusal(&error, &uri))?;
     http.act(Control::AddScheduler(name), &uri).await
 }
 
@@ -217,7 +213,7 @@ async fn remove_scheduler<B: Backend>(
     Path(name): Path<String>,
     uri: Uri,
 ) -> Reply {
-    let name = scheduler(&http, &name, &uri)?;
+    let name = SchedulerName::parse(&name).map_err(|error| http.refusal(&error, &uri))?;
     http.act(Control::RemoveScheduler(name), &uri).await
 }
 
@@ -227,7 +223,7 @@ async fn pause<B: Backend>(
     uri: Uri,
     Json(body): Json<Value>,
 ) -> Reply {
-    let name = scheduler(&http, &name, &uri)?;
+    let name = SchedulerName::parse(&name).map_err(|error| http.refusal(&error, &uri))?;
     let delay_s = number(&body, "delay").map_err(bad)?;
     let pause_ms = delay_s.saturating_mul(1_000);
     let control = Control::PauseScheduler { name, pause_ms };

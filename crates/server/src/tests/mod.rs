@@ -3,10 +3,10 @@
 mod batch_commands;
 mod link;
 mod newcomer;
+mod operators;
 mod pd;
 mod port;
 mod raw;
-mod scheduling;
 mod transport;
 
 use crate::fake::FakeNode;
