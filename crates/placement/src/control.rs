@@ -6,20 +6,17 @@
 //!
 //! **Not here.** What schedulers and checkers begin by themselves: `scheduling`.
 
-use crate::check;
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::ids::PeerIds;
 use crate::leader::Planned;
 use crate::message::{Request, Response};
-use crate::observed::RegionSeen;
-use crate::operator::{Operator, OperatorKind, OperatorStep};
-use crate::plan;
+use crate::operator::Operator;
+use crate::requested::{self, OperatorRequest};
 use crate::schedule::scatter;
 use crate::schedulers::SchedulerName;
 use crate::scheduling::{self, Known, Scheduling};
 use crate::state::{Change, Durable};
-use crate::stores::StoreState;
 use crate::{service, settings, split};
 use std::sync::Arc;
 use types::{Region, RegionId, StoreId};
@@ -97,55 +94,6 @@ pub enum Control {
     GetSettings,
     /// Sets settings, all of them or none. Answered by [`Response::Done`].
     SetSettings(Vec<(String, String)>),
-}
-
-/// An operator that somebody asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OperatorRequest {
-    /// Another replica leads.
-    TransferLeader {
-        /// The Region.
-        region_id: RegionId,
-        /// The replica's store.
-        to: StoreId,
-    },
-    /// Another store has a replica.
-    AddPeer {
-        /// The Region.
-        region_id: RegionId,
-        /// The store.
-        store_id: StoreId,
-    },
-    /// A store has no replica any more.
-    RemovePeer {
-        /// The Region.
-        region_id: RegionId,
-        /// The store.
-        store_id: StoreId,
-    },
-    /// A replica moves.
-    TransferPeer {
-        /// The Region.
-        region_id: RegionId,
-        /// From this store.
-        from: StoreId,
-        /// To this one.
-        to: StoreId,
-    },
-    /// A Region merges into a neighbour.
-    Merge {
-        /// The Region.
-        source: RegionId,
-        /// The neighbour.
-        target: RegionId,
-    },
-    /// A Region splits.
-    Split {
-        /// The Region.
-        region_id: RegionId,
-        /// At these keys; none: in the middle.
-        keys: Vec<Vec<u8>>,
-    },
 }
 
 impl Control {
@@ -324,7 +272,7 @@ impl Desk<'_> {
 
     fn begin(&mut self, request: OperatorRequest) -> Result<Response> {
         let make = |cluster: &Cluster<'_>, ids: &mut PeerIds<'_>, _: &mut _| {
-            operators(cluster, ids, request)
+            requested::operators(cluster, ids, request)
         };
         let operators = self.scheduling.with_cluster(&mut self.known, make)?;
         self.scheduling.begin(&self.known, operators)?;
@@ -341,114 +289,4 @@ fn not_running(name: SchedulerName) -> Error {
         name: name.to_string(),
         nearest: None,
     }
-}
-
-/// The operators that do what is asked.
-fn operators(
-    cluster: &Cluster<'_>,
-    ids: &mut PeerIds<'_>,
-    request: OperatorRequest,
-) -> Result<Vec<Operator>> {
-    let refused = |region_id, reason| Error::OperatorRefused { region_id, reason };
-    let find = |id| {
-        cluster
-            .health
-            .observed
-            .region(id)
-            .ok_or(Error::RegionNotFound(id))
-    };
-    let stores = |seen: &RegionSeen| -> Vec<StoreId> {
-        seen.region.peers.iter().map(|peer| peer.store_id).collect()
-    };
-    let check_target = |seen: &RegionSeen, store: StoreId| {
-        cluster.health.state.stores.get(store)?;
-        if seen.region.peer_on(store).is_some() {
-            return Err(refused(seen.region.id, "the store has a replica already"));
-        }
-        if cluster.health.store_state(store) != StoreState::Up {
-            return Err(refused(seen.region.id, "the store is not in service"));
-        }
-        Ok(())
-    };
-    let (seen, wanted, purpose) = match request {
-        OperatorRequest::TransferLeader { region_id, to } => {
-            let seen = find(region_id)?;
-            if seen.region.peer_on(to).is_none() {
-                return Err(refused(region_id, "the store has no replica"));
-            }
-            let steps = vec![OperatorStep::TransferLeader { to }];
-            return Ok(vec![admin(cluster, seen, "admin-transfer-leader", steps)]);
-        }
-        OperatorRequest::Split { region_id, keys } => {
-            let seen = find(region_id)?;
-            let range = &seen.region.range;
-            if keys
-                .iter()
-                .any(|key| !range.contains(key) || *key == range.start)
-            {
-                return Err(refused(region_id, "a key is not inside of the region"));
-            }
-            let steps = vec![OperatorStep::Split { keys }];
-            return Ok(vec![admin(cluster, seen, "admin-split-region", steps)]);
-        }
-        OperatorRequest::Merge { source, target } => {
-            return check::merge_by_request(cluster, ids, source, target);
-        }
-        OperatorRequest::AddPeer {
-            region_id,
-            store_id,
-        } => {
-            let seen = find(region_id)?;
-            check_target(seen, store_id)?;
-            (
-                seen,
-                [&stores(seen)[..], &[store_id]].concat(),
-                "admin-add-peer",
-            )
-        }
-        OperatorRequest::RemovePeer {
-            region_id,
-            store_id,
-        } => {
-            let seen = find(region_id)?;
-            if seen.region.peer_on(store_id).is_none() {
-                return Err(refused(region_id, "the store has no replica"));
-            }
-            let mut wanted = stores(seen);
-            wanted.retain(|store| *store != store_id);
-            (seen, wanted, "admin-remove-peer")
-        }
-        OperatorRequest::TransferPeer {
-            region_id,
-            from,
-            to,
-        } => {
-            let seen = find(region_id)?;
-            check_target(seen, to)?;
-            if seen.region.peer_on(from).is_none() {
-                return Err(refused(region_id, "the store has no replica"));
-            }
-            (seen, plan::exchanged(seen, from, to), "admin-transfer-peer")
-        }
-    };
-    let id = seen.region.id;
-    let Some(steps) = plan::steps(cluster, ids, seen, &wanted) else {
-        return Err(refused(id, "no other replica can lead the region"));
-    };
-    Ok(vec![admin(cluster, seen, purpose, steps)])
-}
-
-fn admin(
-    cluster: &Cluster<'_>,
-    seen: &RegionSeen,
-    purpose: &'static str,
-    steps: Vec<OperatorStep>,
-) -> Operator {
-    Operator::new(
-        cluster.health.now,
-        seen,
-        OperatorKind::Admin,
-        purpose,
-        steps,
-    )
 }

@@ -36,10 +36,12 @@ impl<'a> Health<'a> {
         self.observed.liveness(self.now, self.settings, id)
     }
 
-    /// Whether a store has been heard of lately.
+    /// Whether a store has been heard of lately, by this leader itself: a new one takes stores to be
+    /// alive, but does not build on it.
     pub(crate) fn is_alive(&self, id: StoreId) -> bool {
         let is_known = self.store_state(id) != StoreState::Tombstone;
-        is_known && self.liveness(id) == Liveness::Connected
+        let was_heard = self.observed.store(id).is_some();
+        is_known && was_heard && self.liveness(id) == Liveness::Connected
     }
 
     /// Whether nobody expects the store back: its replicas are to be replaced.

@@ -52,6 +52,7 @@ mod operator;
 mod operators;
 mod placement;
 mod plan;
+mod requested;
 mod rng;
 mod routes;
 mod safepoint;
@@ -67,7 +68,7 @@ mod tso;
 mod view;
 
 pub use config::{Bootstrap, Config};
-pub use control::{Control, OperatorRequest};
+pub use control::Control;
 pub use error::{Error, PersistFailed};
 pub use heartbeat::{RegionHeartbeat, StoreStats, Traffic};
 pub use instruct::{Instruction, PeerChange, PeerChangeKind, RegionInstruction};
@@ -78,6 +79,7 @@ pub use message::{
 pub use operator::{Operator, OperatorKind, OperatorStatus, OperatorStep};
 pub use operators::OperatorRecord;
 pub use placement::Placement;
+pub use requested::OperatorRequest;
 pub use schedulers::{SchedulerName, SchedulerView};
 pub use settings::Settings;
 pub use split::SplitIds;

@@ -54,7 +54,15 @@ pub(crate) struct StoreLoad {
 }
 
 impl StoreLoad {
-    pub(crate) fn bag(&mut self, part: Part) -> &mut Bag {
+    pub(crate) fn bag(&self, part: Part) -> &Bag {
+        match part {
+            Part::Leader => &self.leaders,
+            Part::Follower => &self.followers,
+            Part::Learner => &self.learners,
+        }
+    }
+
+    pub(crate) fn bag_mut(&mut self, part: Part) -> &mut Bag {
         match part {
             Part::Leader => &mut self.leaders,
             Part::Follower => &mut self.followers,

@@ -208,7 +208,7 @@ impl Observed {
             let load = self.loads.entry(peer.store_id).or_default();
             load.add(seen.region.id, part, seen.weight, is_hot);
             load.pending += u64::from(seen.pending().contains(&peer.id));
-            let bag = load.bag(part);
+            let bag = load.bag_mut(part);
             places.push(u32::try_from(bag.len()).expect("a store has fewer than 2^32 Regions"));
             bag.push(seen.region.id);
         }
@@ -221,7 +221,7 @@ impl Observed {
             let load = self.loads.entry(peer.store_id).or_default();
             load.subtract(seen.region.id, part, seen.weight);
             load.pending -= u64::from(seen.pending().contains(&peer.id));
-            let bag = load.bag(part);
+            let bag = load.bag_mut(part);
             bag.swap_remove(*place as usize);
             let Some(moved) = bag.get(*place as usize) else {
                 continue;
@@ -347,8 +347,8 @@ impl Observed {
         for (id, seen) in &self.regions {
             assert_eq!(*id, seen.region.id);
             for (peer, place) in seen.region.peers.iter().zip(&seen.places) {
-                let mut load = self.loads[&peer.store_id].clone();
-                assert_eq!(load.bag(seen.part(peer))[*place as usize], *id);
+                let bag = self.loads[&peer.store_id].bag(seen.part(peer));
+                assert_eq!(bag[*place as usize], *id);
                 let sum = peers.entry(peer.store_id).or_default();
                 sum.0 += 1;
                 sum.1 += seen.weight.size_bytes;

@@ -179,7 +179,7 @@ impl Operators {
         let Some(running) = self.running.get_mut(&id) else {
             return;
         };
-        if let Some(status) = running.operator.advance(health.now, seen) {
+        if let Some(status) = running.operator.advance(health, seen) {
             return self.end(health.now, id, status);
         }
         let influence = running.operator.influence(seen);

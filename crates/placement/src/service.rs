@@ -43,7 +43,7 @@ pub(crate) fn plan_drain(
     let replicas = health.settings.max_replicas;
     if left < replicas {
         return refused(format!(
-            "{left} stores would be left for {replicas} replicas of each region"
+            "too few stores would be left: {left} for {replicas} replicas of each region"
         ));
     }
     let members: Vec<StoreId> = placement_members(config).collect();

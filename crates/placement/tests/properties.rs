@@ -8,6 +8,7 @@ mod common;
 use common::*;
 use placement::*;
 use proptest::prelude::*;
+use types::StoreId;
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
@@ -21,6 +22,10 @@ enum Op {
     PutStore(usize, u64, u64),
     SafePoint(usize, u64),
     Heartbeat(usize, u64, u8, u8, u64),
+    Drain(usize, u64),
+    CancelDrain(usize, u64),
+    Set(usize, u64),
+    AskSplit(usize, u64, u32),
     Persist(usize, u8),
     Acknowledge(usize),
     Confirm(usize),
@@ -43,6 +48,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (node(), 0u64..50).prop_map(|(at, safe_point)| Op::SafePoint(at, safe_point)),
         4 => (node(), 2u64..6, 0u8..5, 0u8..5, 1u64..6)
             .prop_map(|(at, id, start, end, version)| Op::Heartbeat(at, id, start, end, version)),
+        1 => (node(), 1u64..6).prop_map(|(at, id)| Op::Drain(at, id)),
+        1 => (node(), 1u64..6).prop_map(|(at, id)| Op::CancelDrain(at, id)),
+        1 => (node(), 1u64..5).prop_map(|(at, value)| Op::Set(at, value)),
+        2 => (node(), 2u64..6, 1u32..9).prop_map(|(at, id, parts)| Op::AskSplit(at, id, parts)),
         9 => (node(), 0u8..6).prop_map(|(at, outcome)| Op::Persist(at, outcome)),
         4 => node().prop_map(Op::Acknowledge),
         6 => node().prop_map(Op::Confirm),
@@ -58,6 +67,10 @@ fn small_config() -> Config {
     config.id_step = 3;
     config.write_bytes_max = 300;
     config
+}
+
+fn control(world: &mut World, at: usize, control: Control) {
+    world.ask(at, Request::Control(Box::new(control)));
 }
 
 fn run(world: &mut World, op: Op) {
@@ -83,6 +96,22 @@ fn run(world: &mut World, op: Op) {
         Op::Heartbeat(at, id, start, end, version) => {
             let region = region(id, &key(start), &key(end), version);
             world.ask(at, heartbeat(&region, 0, version));
+        }
+        Op::Drain(at, id) => {
+            let store_id = StoreId(id);
+            control(world, at, Control::DrainStore { store_id });
+        }
+        Op::CancelDrain(at, id) => {
+            let store_id = StoreId(id);
+            control(world, at, Control::CancelDrain { store_id });
+        }
+        Op::Set(at, value) => {
+            let pair = ("max-replicas".to_string(), value.to_string());
+            control(world, at, Control::SetSettings(vec![pair]));
+        }
+        Op::AskSplit(at, id, parts) => {
+            let region = region(id, b"", b"", 5);
+            control(world, at, Control::AskBatchSplit { region, parts });
         }
         Op::Persist(at, outcome) => world.persist(
             at,

@@ -7,11 +7,13 @@
 //! | `/pd/api/v1/members` | the members and the leader |
 //! | `/pd/api/v1/stores` | the stores |
 //! | `/pd/api/v1/regions` | the Regions of the client key space, and how many |
-//! | `/pd/api/v1/config` | what is fixed for the cluster |
+//! | `/pd/api/v1/config` | what is fixed for the cluster, and what is set |
 //!
 //! **Who answers.** What only the placement leader knows is answered elsewhere with a redirect to it.
 //!
-//! **Not here.** Anything that changes something.
+//! **Not here.** Single stores and Regions, and what changes something: `scheduling`.
+
+mod scheduling;
 
 use crate::backend::Backend;
 use crate::service::pd::scan;
@@ -21,10 +23,10 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use node::{Member, Members};
-use placement::{Liveness, RegionRoute, Request as Ask, Response as Answer, StoreView};
+use placement::{Liveness, RegionRoute, Request as Ask, Response as Answer, StoreState, StoreView};
 use serde_json::{Value, json};
 use std::fmt::Write;
-use types::{Peer, StoreId};
+use types::{Peer, PeerRole, StoreId};
 
 struct Http<B> {
     backend: B,
@@ -51,7 +53,11 @@ pub(crate) fn router<B: Backend>(backend: B, members: Members) -> Router {
         .route("/pd/api/v1/members", get(list_members::<B>))
         .route("/pd/api/v1/stores", get(stores::<B>))
         .route("/pd/api/v1/regions", get(regions::<B>))
-        .route("/pd/api/v1/config", get(config::<B>))
+        .route(
+            "/pd/api/v1/config",
+            get(config::<B>).post(scheduling::set::<B>),
+        )
+        .merge(scheduling::router())
         .with_state(Http { backend, members })
 }
 
@@ -68,14 +74,24 @@ impl<B: Backend> Http<B> {
             _ => None,
         };
         if let Some(leader) = leader {
-            let location = format!("http://{}{}", leader.address, uri.path());
+            let location = format!("http://{}{}", leader.address, path(uri));
             let headers = [(header::LOCATION, location)];
             return (StatusCode::TEMPORARY_REDIRECT, headers, body).into_response();
         }
-        match error.is_transient() {
-            true => (StatusCode::SERVICE_UNAVAILABLE, body).into_response(),
-            false => (StatusCode::INTERNAL_SERVER_ERROR, body).into_response(),
-        }
+        use placement::Error as E;
+        let status = match error {
+            error if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
+            E::StateUnusable { .. } | E::TimestampsExhausted | E::ForeignCluster { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            E::StoreNotFound(_)
+            | E::RegionNotFound(_)
+            | E::OperatorNotFound(_)
+            | E::UnknownSetting { .. }
+            | E::UnknownScheduler { .. } => StatusCode::NOT_FOUND,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        (status, body).into_response()
     }
 
     fn member(&self, store: StoreId) -> Option<&Member> {
@@ -153,17 +169,27 @@ async fn list_members<B: Backend>(State(http): State<Http<B>>) -> Json<Value> {
     }))
 }
 
-async fn config<B: Backend>(State(http): State<Http<B>>) -> Json<Value> {
+async fn config<B: Backend>(
+    State(http): State<Http<B>>,
+    uri: Uri,
+) -> Result<Json<Value>, Response> {
     let identity = http.backend.identity();
-    Json(json!({
+    Ok(Json(json!({
+        "schedule": http.settings(&uri).await?,
         "cluster-id": identity.cluster_id.get(),
         "cluster-version": crate::VERSION,
         "storage": { "api-version": identity.api_version.number() },
-    }))
+    })))
 }
 
 fn peer_json(peer: &Peer) -> Value {
-    json!({ "id": peer.id.get(), "store_id": peer.store_id.get() })
+    let role = match peer.role {
+        PeerRole::Voter => "Voter",
+        PeerRole::Learner => "Learner",
+        PeerRole::IncomingVoter => "IncomingVoter",
+        PeerRole::DemotingVoter => "DemotingVoter",
+    };
+    json!({ "id": peer.id.get(), "store_id": peer.store_id.get(), "role_name": role })
 }
 
 fn region_json(route: &RegionRoute) -> Value {
@@ -175,15 +201,21 @@ fn region_json(route: &RegionRoute) -> Value {
         "epoch": { "conf_ver": region.epoch.conf_ver, "version": region.epoch.version },
         "peers": region.peers.iter().map(peer_json).collect::<Vec<_>>(),
         "leader": route.leader.as_ref().map(peer_json),
+        "down_peers": route.down_peers.iter().map(peer_json).collect::<Vec<_>>(),
+        "pending_peers": route.pending_peers.iter().map(peer_json).collect::<Vec<_>>(),
+        "approximate_size_bytes": route.approximate_size_bytes,
+        "approximate_keys": route.approximate_keys,
     })
 }
 
 fn store_json(view: &StoreView) -> Value {
     let store = &view.store;
-    let state_name = match view.liveness {
-        Liveness::Connected => "Up",
-        Liveness::Disconnected => "Disconnected",
-        Liveness::Down => "Down",
+    let state_name = match (store.state, view.liveness) {
+        (StoreState::Tombstone, _) => "Tombstone",
+        (StoreState::Offline, _) => "Offline",
+        (StoreState::Up, Liveness::Connected) => "Up",
+        (StoreState::Up, Liveness::Disconnected) => "Disconnected",
+        (StoreState::Up, Liveness::Down) => "Down",
     };
     let label = |(key, value): &(String, String)| json!({ "key": key, "value": value });
     let stats = view.stats.unwrap_or_default();
@@ -203,9 +235,19 @@ fn store_json(view: &StoreView) -> Value {
             "used_bytes": stats.used_bytes,
             "region_count": stats.region_count,
             "leader_count": view.leader_count,
+            "region_size_bytes": view.region_bytes,
+            "is_slow": view.is_slow,
+            "slow_score": stats.slow_score,
+            "is_busy": stats.is_busy,
             "last_heartbeat_ms": view.last_heartbeat_wall_ms,
         },
     })
+}
+
+/// What is asked for, below the host.
+fn path(uri: &Uri) -> &str {
+    uri.path_and_query()
+        .map_or(uri.path(), |path| path.as_str())
 }
 
 fn hex(bytes: &[u8]) -> String {

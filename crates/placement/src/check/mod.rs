@@ -27,7 +27,7 @@ pub(crate) fn propose(
     seen: &RegionSeen,
 ) -> Vec<Operator> {
     if is_joint(&seen.region) {
-        return vec![joint::propose(cluster, seen)];
+        return joint::propose(cluster, seen).into_iter().collect();
     }
     let repair = learner::propose(cluster, seen).or_else(|| replica::propose(cluster, ids, seen));
     match repair {

@@ -135,16 +135,20 @@ impl Operator {
     }
 
     /// Goes on over all steps that a report shows as done. Returns how the operator ended, if it did.
-    pub(crate) fn advance(&mut self, now: Now, seen: &RegionSeen) -> Option<OperatorStatus> {
+    pub(crate) fn advance(
+        &mut self,
+        health: &Health<'_>,
+        seen: &RegionSeen,
+    ) -> Option<OperatorStatus> {
         if self.untouched_of(seen) != self.untouched {
             let reason = "somebody else has changed the membership";
             return Some(OperatorStatus::Cancelled(reason));
         }
         while let Some(step) = self.step() {
-            match step.progress(seen, self.version) {
+            match step.progress(seen, self.version, health.observed) {
                 Progress::Done => {
                     self.steps_done += 1;
-                    self.step_began_ms = now.monotonic_ms;
+                    self.step_began_ms = health.now.monotonic_ms;
                 }
                 Progress::Doing => return None,
                 Progress::Impossible(reason) => return Some(OperatorStatus::Cancelled(reason)),

@@ -4,7 +4,7 @@
 
 use crate::health::{Health, is_joint, voters};
 use crate::instruct::{Instruction, PeerChange, PeerChangeKind};
-use crate::observed::RegionSeen;
+use crate::observed::{Observed, RegionSeen};
 use std::fmt;
 use types::{Peer, PeerId, PeerRole, RegionId, StoreId};
 
@@ -84,7 +84,12 @@ impl OperatorStep {
     }
 
     /// How the step stands, for an operator that began when the Region had this `version`.
-    pub(crate) fn progress(&self, seen: &RegionSeen, version: u64) -> Progress {
+    pub(crate) fn progress(
+        &self,
+        seen: &RegionSeen,
+        version: u64,
+        observed: &Observed,
+    ) -> Progress {
         let region = &seen.region;
         let done_if = |is_done| {
             if is_done {
@@ -95,6 +100,7 @@ impl OperatorStep {
         };
         let role = |peer: &Peer| region.peer(peer.id).map(|peer| peer.role);
         let gone = Progress::Impossible("a replica that it needs is gone");
+        let leads = Progress::Impossible("the replica that is to go has become the leader");
         match self {
             OperatorStep::AddLearner(peer) => match region.peer_on(peer.store_id) {
                 Some(there) if there.id == peer.id => done_if(seen.is_peer_well(peer.id)),
@@ -119,17 +125,32 @@ impl OperatorStep {
                         }),
                 )
             }
-            OperatorStep::LeaveJoint => done_if(!is_joint(region)),
+            OperatorStep::LeaveJoint if is_joint(region) => match seen.leader().role {
+                PeerRole::DemotingVoter => leads,
+                _ => Progress::Doing,
+            },
+            OperatorStep::LeaveJoint => Progress::Done,
+            OperatorStep::RemovePeer(peer) if seen.leader().id == peer.id => leads,
             OperatorStep::RemovePeer(peer) => done_if(region.peer(peer.id).is_none()),
             OperatorStep::TransferLeader { to } => match region.peer_on(*to) {
+                Some(peer) if peer.role == PeerRole::Learner => {
+                    Progress::Impossible("a learner can't lead")
+                }
                 Some(_) => done_if(seen.leader().store_id == *to),
                 None => gone,
             },
-            // The Region itself is gone then.
-            OperatorStep::Merge { .. } => Progress::Doing,
-            OperatorStep::AwaitMerge { .. } | OperatorStep::Split { .. } => {
-                done_if(region.epoch.version > version)
-            }
+            OperatorStep::Merge { target } => merges(seen, observed.region(*target)),
+            OperatorStep::AwaitMerge { source } => match observed.region(*source) {
+                Some(source) if !region.range.contains(&source.region.range.start) => {
+                    if region.epoch.version > version {
+                        Progress::Impossible("it has changed its range otherwise")
+                    } else {
+                        Progress::Doing
+                    }
+                }
+                Some(_) | None => Progress::Done,
+            },
+            OperatorStep::Split { .. } => done_if(region.epoch.version > version),
         }
     }
 
@@ -184,6 +205,25 @@ impl OperatorStep {
             OperatorStep::Split { keys } => return Some(Instruction::Split { keys: keys.clone() }),
         };
         Some(Instruction::ChangePeers(changes))
+    }
+}
+
+/// How a merge into a neighbour stands. When it is done, the Region that merges is gone.
+fn merges(source: &RegionSeen, target: Option<&RegionSeen>) -> Progress {
+    let Some(target) = target else {
+        return Progress::Impossible("the neighbour is gone");
+    };
+    let (from, to) = (&source.region, &target.region);
+    let has = |store: StoreId| to.peer_on(store).is_some();
+    let touches = from.range.end == to.range.start || to.range.end == from.range.start;
+    if !touches {
+        Progress::Impossible("it is no neighbour any more")
+    } else if from.peers.len() != to.peers.len()
+        || !from.peers.iter().all(|peer| has(peer.store_id))
+    {
+        Progress::Impossible("the neighbour has moved")
+    } else {
+        Progress::Doing
     }
 }
 

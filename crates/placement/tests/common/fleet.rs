@@ -1,7 +1,8 @@
 //! A placement driver with simulated stores: Regions that report and do what they are told.
 //!
 //! **What it checks by itself**, at each instruction: it is for the Region as it is, no store gets two
-//! replicas, and a majority of those who vote afterwards is alive and has caught up.
+//! replicas, and a majority of those who vote afterwards has caught up and is alive, as far as that can
+//! be known.
 
 #![allow(dead_code, reason = "each user takes a part of it")]
 
@@ -13,12 +14,16 @@ pub const MIB: u64 = 1 << 20;
 const TICK_MS: u64 = 50;
 const REGION_HEARTBEAT_MS: u64 = 60_000;
 const STORE_HEARTBEAT_MS: u64 = 10_000;
+/// A store that has been dead for so long has been missed.
+const SILENT_MS: u64 = 35_000;
 const SLOTS: usize = (REGION_HEARTBEAT_MS / TICK_MS) as usize;
 
 #[derive(Clone, Debug)]
 pub struct SimStore {
     pub store: Store,
     pub is_alive: bool,
+    /// When it died last.
+    died_ms: u64,
     pub stats: StoreStats,
 }
 
@@ -46,6 +51,15 @@ pub struct Done {
     pub transfers: u64,
     pub merges: u64,
     pub splits: u64,
+}
+
+impl Done {
+    fn changes(&self) -> Self {
+        Self {
+            heartbeats: 0,
+            ..*self
+        }
+    }
 }
 
 pub struct Fleet {
@@ -129,6 +143,7 @@ fn new_store(id: u64) -> SimStore {
             ..Store::default()
         },
         is_alive: true,
+        died_ms: 0,
         stats: StoreStats {
             store_id: StoreId(id),
             capacity_bytes: 100_000_000 * MIB,
@@ -231,8 +246,10 @@ impl Fleet {
         });
         let ids: Vec<StoreId> = self.stores.keys().copied().collect();
         for id in ids {
-            self.register(id).unwrap();
-            self.store_heartbeat(id).unwrap();
+            // A tombstone is refused.
+            if self.stores[&id].is_alive && self.register(id).is_ok() {
+                self.store_heartbeat(id).unwrap();
+            }
         }
     }
 
@@ -259,7 +276,9 @@ impl Fleet {
 
     /// A store's process ends. Others lead its Regions, where enough are left.
     pub fn kill(&mut self, id: StoreId) {
-        self.stores.get_mut(&id).unwrap().is_alive = false;
+        let store = self.stores.get_mut(&id).unwrap();
+        store.is_alive = false;
+        store.died_ms = self.now.monotonic_ms;
         let led: Vec<RegionId> = self
             .regions
             .values()
@@ -380,6 +399,14 @@ impl Fleet {
         if region.region.epoch != told.epoch || region.leader != told.leader.id {
             return;
         }
+        let voters = region.voters();
+        let alive = voters
+            .iter()
+            .filter(|peer| self.stores[&peer.store_id].is_alive);
+        if alive.count() * 2 <= voters.len() {
+            // Nothing is committed.
+            return;
+        }
         match &told.instruction {
             Instruction::ChangePeers(changes) => self.change_peers(told.region_id, changes),
             Instruction::TransferLeader { to } => {
@@ -402,6 +429,8 @@ impl Fleet {
         let region = self.regions.get_mut(&id).unwrap();
         let joint = changes.len() > 1;
         if changes.is_empty() {
+            let leader = region.region.peer(region.leader).unwrap();
+            assert_ne!(leader.role, PeerRole::DemotingVoter, "it leads and can't");
             region.leave_joint();
         }
         for change in changes {
@@ -459,7 +488,8 @@ impl Fleet {
         let voters = region.voters();
         let is_well = |peer: &&Peer| {
             let is_copied = region.copying.iter().all(|(id, _)| *id != peer.id);
-            is_copied && self.stores[&peer.store_id].is_alive
+            let store = &self.stores[&peer.store_id];
+            is_copied && (store.is_alive || self.now.monotonic_ms - store.died_ms < SILENT_MS)
         };
         let well = voters.iter().filter(is_well).count();
         let takes_votes = changes
@@ -497,6 +527,16 @@ impl Fleet {
         self.regions.remove(&id);
         self.done.merges += 1;
         self.report_in(target.id, TICK_MS);
+    }
+
+    /// Whether the placement driver knows the Region as it is.
+    pub fn is_reported(&mut self, region_id: RegionId) -> bool {
+        match self.ask(Request::GetRegionById { region_id }) {
+            Ok(Response::Region(Some(route))) => {
+                route.region.epoch == self.regions[&region_id].region.epoch
+            }
+            _ => false,
+        }
     }
 
     /// Splits a Region; the right half keeps its id.
@@ -565,13 +605,14 @@ impl Fleet {
         }
     }
 
-    /// Runs until no operator has been at work for `quiet_ms`; returns how long it was until the last.
+    /// Runs until nothing has been done for `quiet_ms`; returns how long it was until the last.
     pub fn settle(&mut self, quiet_ms: u64, at_most_ms: u64) -> u64 {
         let began_ms = self.now.monotonic_ms;
         let mut last_ms = began_ms;
         while self.now.monotonic_ms - last_ms < quiet_ms {
+            let before = self.done.changes();
             self.run(1_000);
-            if !self.operators().is_empty() {
+            if !self.operators().is_empty() || self.done.changes() != before {
                 last_ms = self.now.monotonic_ms;
             }
             let took_ms = self.now.monotonic_ms - began_ms;

@@ -219,6 +219,14 @@ impl World {
                 assert!(self.ids.insert(*id), "id {id} was given out twice");
                 assert!(*id > 23, "{id} is in use from the beginning");
             }
+            (Request::Control(_), Ok(Response::SplitIds(ids))) => {
+                for part in ids {
+                    let peers = part.peer_ids.iter().map(|id| id.get());
+                    for id in peers.chain([part.region_id.get()]) {
+                        assert!(self.ids.insert(id), "id {id} was given out twice");
+                    }
+                }
+            }
             (Request::UpdateGcSafePoint { .. }, Ok(Response::GcSafePoint(safe_point))) => {
                 assert!(*safe_point >= self.safe_point, "the safe point went back");
                 self.safe_point = *safe_point;

@@ -4,6 +4,7 @@
 mod fleet;
 
 mod balance;
+mod chaos;
 mod merge_split;
 mod operators;
 mod repair;

@@ -132,16 +132,35 @@ fn a_joint_configuration_that_was_left_behind_is_left_and_its_learner_goes() {
 
 #[test]
 fn no_voter_goes_while_the_others_are_no_majority() {
-    let mut fleet = Fleet::new(&Plan {
-        stores: 4,
-        regions: 1,
-        places: |_| vec![1, 2, 3, 4],
-        ..Plan::default()
-    });
-    // Two of four are gone: nothing may be removed, though one is surplus.
+    let mut fleet = Fleet::new(&Plan::default());
+    let region_id = RegionId(1_000);
     fleet.kill(StoreId(3));
-    fleet.kill(StoreId(4));
-    let peers = fleet.regions[&RegionId(1_000)].region.peers.len();
-    fleet.run(900_000);
-    assert_eq!(fleet.regions[&RegionId(1_000)].region.peers.len(), peers);
+    fleet.run(60_000);
+    // The leader would be left with a dead follower.
+    let request = OperatorRequest::RemovePeer {
+        region_id,
+        store_id: StoreId(2),
+    };
+    fleet.control(Control::AddOperator(request)).unwrap();
+    fleet.run(300_000);
+    assert_eq!(fleet.regions[&region_id].stores(), [1, 2, 3]);
+    let ended = fleet.ended();
+    assert_eq!(ended[0].status, OperatorStatus::TimedOut);
+}
+
+#[test]
+fn the_dead_one_of_surplus_replicas_goes_first() {
+    let mut fleet = Fleet::with(
+        &Plan {
+            stores: 4,
+            places: |_| vec![1, 2, 3, 4],
+            ..Plan::default()
+        },
+        |settings| settings.max_replicas = 4,
+    );
+    fleet.kill(StoreId(2));
+    fleet.run(60_000);
+    fleet.set("max-replicas", "3");
+    fleet.run(120_000);
+    assert_eq!(fleet.regions[&RegionId(1_000)].stores(), [1, 3, 4]);
 }

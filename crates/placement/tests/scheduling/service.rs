@@ -76,7 +76,7 @@ fn a_drain_that_leaves_too_few_stores_is_refused_with_the_reason() {
     let error = drain(&mut fleet, 2).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "store 2 can't be drained: 2 stores would be left for 3 replicas of each region"
+        "store 2 can't be drained: too few stores would be left: 2 for 3 replicas of each region"
     );
     let mut fleet = Fleet::new(&plan());
     fleet.kill(StoreId(5));

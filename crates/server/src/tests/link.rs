@@ -8,7 +8,8 @@ use crate::{LinkNode, PdLink};
 use node::{DEFAULT_TOKEN, PlacementLink};
 use parking_lot::Mutex;
 use placement::{
-    RegionHeartbeat, RegionInstruction, Request, Response, Store, StoreStats, StoreView,
+    Control, Instruction, OperatorRequest, RegionHeartbeat, RegionInstruction, Request, Response,
+    Store, StoreStats, StoreView,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -211,5 +212,30 @@ async fn a_store_whose_heartbeat_is_refused_registers_again() {
         ..Default::default()
     });
     until(|| beside.reports_asked() == 2).await;
+    task.abort();
+}
+
+#[tokio::test]
+async fn what_the_placement_driver_wants_reaches_the_node() {
+    let cluster = Cluster::start().await;
+    let (link, beside) = (cluster.link(), Beside::default());
+    beside.leads(1);
+    let node = beside.node(link.clone(), cluster.report());
+    let task = tokio::spawn(link.clone().run(node));
+    let leader = &cluster.nodes[0];
+    until_region_is_led(leader).await;
+    let split = Control::AddOperator(OperatorRequest::Split {
+        region_id: RegionId(2),
+        keys: vec![b"k".to_vec()],
+    });
+    let begun = leader.place(Request::Control(Box::new(split))).await;
+    assert_eq!(begun, Ok(Response::Done));
+    // At the latest with the answer to the next report.
+    link.region_heartbeat(cluster.report());
+    until(|| !beside.instructed.lock().is_empty()).await;
+    let told = beside.instructed.lock()[0].clone();
+    assert_eq!((told.region_id, told.leader.id), (RegionId(2), PeerId(11)));
+    let keys = vec![b"k".to_vec()];
+    assert_eq!(told.instruction, Instruction::Split { keys });
     task.abort();
 }

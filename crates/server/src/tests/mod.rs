@@ -3,6 +3,7 @@
 mod batch_commands;
 mod link;
 mod newcomer;
+mod operators;
 mod pd;
 mod port;
 mod raw;

@@ -12,7 +12,7 @@ use proto::pdpb::*;
 use tonic::Code;
 use tonic::transport::Channel;
 
-async fn start(node: &FakeNode) -> (Server, PdClient<Channel>, Option<RequestHeader>) {
+pub(super) async fn start(node: &FakeNode) -> (Server, PdClient<Channel>, Option<RequestHeader>) {
     let server = Server::start(node.clone(), Limits::default()).await;
     let client = PdClient::connect(server.url()).await.unwrap();
     let cluster_id = node.identity().cluster_id.get();
@@ -26,7 +26,7 @@ async fn start(node: &FakeNode) -> (Server, PdClient<Channel>, Option<RequestHea
     )
 }
 
-fn assert_success(header: Option<ResponseHeader>, expected: Option<RequestHeader>) {
+pub(super) fn assert_success(header: Option<ResponseHeader>, expected: Option<RequestHeader>) {
     let header = header.expect("a header on every response");
     assert_eq!(header.cluster_id, expected.unwrap().cluster_id);
     assert_eq!(

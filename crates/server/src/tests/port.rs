@@ -31,8 +31,22 @@ fn put() -> RawPutRequest {
 
 /// One HTTP/1.1 request; the status line and headers, and the body.
 async fn http_get(server: &Server, path: &str) -> (String, String) {
+    http(server, "GET", path, "").await
+}
+
+/// Calls with a body of JSON; answers the head and the body.
+pub(super) async fn http(
+    server: &Server,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> (String, String) {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut response = String::new();
     stream.read_to_string(&mut response).await.unwrap();
