@@ -150,8 +150,22 @@ impl Net {
         replica.peer.set_now(replica.now);
         replica.peer.step(input, &mut out);
         self.replicas[at].peer.finish_round(&mut out);
+        self.hear_of_lease(at, &out);
         for effect in out {
             self.perform(at, effect);
+        }
+    }
+
+    /// Readers hear of the last change of a round before anything that its effects bring about.
+    fn hear_of_lease(&mut self, at: usize, out: &[Effect]) {
+        for effect in out {
+            match effect {
+                Effect::Lease(LeaseChange::Granted(view)) => {
+                    self.replicas[at].lease = Some(view.clone());
+                }
+                Effect::Lease(LeaseChange::Ended(_)) => self.replicas[at].lease = None,
+                _ => {}
+            }
         }
     }
 
@@ -191,10 +205,8 @@ impl Net {
             Effect::Reply(request, result) => self.answers.push((request, result)),
             Effect::Heartbeat(report) => self.reports.push(report),
             Effect::Contradiction(contradiction) => self.contradictions.push(contradiction),
-            Effect::Lease(LeaseChange::Granted(view)) => replica.lease = Some(view),
-            Effect::Lease(LeaseChange::Ended(_)) => replica.lease = None,
             Effect::Refused(refusal) => self.refused.push(refusal.reason),
-            Effect::Leadership(_) => {}
+            Effect::Lease(_) | Effect::Leadership(_) => {}
             other => self.perform_of_snapshots(at, other),
         }
     }

@@ -2,6 +2,7 @@
 //! ticks it or says so.
 
 use super::*;
+use crate::admin::{Cut, PeerChangeKind};
 use ::raft::eraftpb::{Message, MessageType};
 
 const SECOND: u64 = 1_000_000_000;
@@ -110,6 +111,7 @@ fn order(net: &mut Net, replica: usize, input: Input) -> Vec<&'static str> {
     };
     let mut names: Vec<_> = out.iter().filter_map(name).collect();
     names.dedup();
+    net.hear_of_lease(replica, &out);
     out.into_iter()
         .for_each(|effect| net.perform(replica, effect));
     names
@@ -267,28 +269,61 @@ fn a_transfer_ends_the_lease_before_its_request_leaves_and_for_the_rest_of_the_t
 }
 
 #[test]
-fn what_takes_keys_away_withholds_the_lease_from_before_it_is_sent_until_it_is_applied() {
+fn a_split_withholds_the_lease_from_before_it_is_sent_until_it_is_applied() {
     let mut net = led();
     net.propose(0, 1);
     net.settle();
-    let mut out = Vec::new();
-    let input = Input::Propose {
-        request: RequestId(2),
-        context: net.context(0),
-        command: Command::Write(vec![]),
+    let before = net.context(0);
+    let cut = Cut {
+        key: "m".into(),
+        region_id: RegionId(50),
+        peer_ids: [501, 502, 503].map(PeerId).into(),
     };
-    let peer = &mut net.replicas[0].peer;
-    peer.step(input, &mut out);
-    peer.flush_batch(&mut out);
-    let index = peer.raw.raft.raft_log.last_index();
-    peer.withhold_lease_until_applied(index);
-    peer.finish_round(&mut out);
-    assert!(matches!(out[0], Effect::Lease(LeaseChange::Ended(_))));
-    out.into_iter().for_each(|effect| net.perform(0, effect));
+    let split = Input::Propose {
+        request: RequestId(2),
+        context: before.clone(),
+        command: Command::Admin(Admin::Split(vec![cut])),
+    };
+    assert_eq!(order(&mut net, 0, split), ["ended", "sent"]);
     net.read(0, 3);
     net.settle();
-    assert_eq!(net.answer(2), Some(WRITTEN));
-    assert_eq!(lease_end(&net, 0), Some(at(1009)));
+    assert!(net.answer(2).unwrap().is_ok());
+    let view = net.replicas[0].lease.clone().unwrap();
+    assert!(view.is_meant_by(&net.context(0)));
+    assert!(!view.is_meant_by(&before), "it is of another shape now");
+}
+
+#[test]
+fn a_change_of_membership_gives_the_lease_up_until_a_quorum_is_asked_again() {
+    let mut net = led();
+    let leaver = net.replicas[2].peer.me();
+    let change = Input::ChangePeers {
+        request: RequestId(1),
+        context: net.context(0),
+        changes: vec![PeerChange {
+            kind: PeerChangeKind::Remove,
+            peer_id: leaver.id,
+            store_id: leaver.store_id,
+        }],
+    };
+    net.step(0, change);
+    net.settle();
+    assert!(net.answer(1).unwrap().is_ok());
+    assert_eq!(lease_end(&net, 0), None);
+    wait(&mut net, 0, 1);
+    net.read(0, 2);
+    net.settle();
+    assert_eq!(lease_end(&net, 0), Some(at(1010)));
+}
+
+#[test]
+fn who_is_told_to_campaign_keeps_its_promise_to_the_leader_that_it_hears() {
+    let mut net = led();
+    net.propose(0, 1);
+    net.settle();
+    assert!(order(&mut net, 1, Input::Campaign).is_empty());
+    wait(&mut net, 1, 10);
+    assert_eq!(order(&mut net, 1, Input::Campaign), ["sent"]);
 }
 
 #[test]
