@@ -15,11 +15,12 @@ use crate::growth::Growth;
 use crate::handle::{Inner, NodeHandle};
 use crate::handler::{ApplyHandler, PeerHandler};
 use crate::ident::Identified;
+use crate::identity::Identity;
 use crate::leaders::Leaders;
 use crate::local_read::ReadDelegates;
 use crate::log_gc::{Intervals, KvSyncs, LogGc};
 use crate::memory::Memory;
-use crate::placement_host::{self, Host};
+use crate::placement_host::{self, Host, PlacementHandle};
 use crate::ports::{PlacementLink, Ports, Replies, Transport};
 use crate::recover::{Recovered, bootstrap, recover};
 use crate::replies::ReplyTable;
@@ -193,23 +194,8 @@ impl<K: KvEngine> Node<K> {
         };
         let syncs = ports.syncs.clone();
         let log_gc = LogGc::start(kv.clone(), log.clone(), syncs, peers.router(), intervals)?;
-        let handle = NodeHandle::new(Inner {
-            identity,
-            engine: kv.clone(),
-            peers: peers.router(),
-            replies: Arc::clone(&replies),
-            write_bytes: Semaphore::new(options.write_bytes_max),
-            write_bytes_max: options.write_bytes_max,
-            busy_wait: options.busy_wait,
-            reads: Semaphore::new(options.reads_max),
-            leaders: ports.leaders.clone(),
-            delegates: ports.delegates.clone(),
-            clock: Arc::clone(&ports.clock),
-            room: ports.room.clone(),
-            snapshots: snapshots.clone(),
-            placement,
-            link: Arc::clone(&ports.link),
-        });
+        let owned = (identity, &replies, placement, snapshots.clone());
+        let handle = handle(kv.clone(), &ports, &options, owned);
         let growth = ports.growth.clone();
         let (engine, to_appliers) = (kv.clone(), ports.clone());
         let appliers = ThreadDriver::spawn("apply", appliers, move |_| {
@@ -295,6 +281,33 @@ fn store(recovered: &Recovered, id: StoreId, report_ticks: u64) -> Store {
     let regions = recovered.replicas.iter();
     let regions = regions.map(|(peer, _)| peer.region().clone()).collect();
     Store::new(id, regions, recovered.tombstones.clone(), report_ticks)
+}
+
+/// The handle of a node with these ports.
+fn handle<K: KvEngine>(
+    engine: K,
+    ports: &Ports,
+    options: &NodeOptions,
+    owned: (Identity, &Arc<ReplyTable>, PlacementHandle, Snapshots<K>),
+) -> NodeHandle<K> {
+    let (identity, replies, placement, snapshots) = owned;
+    NodeHandle::new(Inner {
+        identity,
+        engine,
+        peers: ports.peers.clone(),
+        replies: Arc::clone(replies),
+        write_bytes: Semaphore::new(options.write_bytes_max),
+        write_bytes_max: options.write_bytes_max,
+        busy_wait: options.busy_wait,
+        reads: Semaphore::new(options.reads_max),
+        leaders: ports.leaders.clone(),
+        delegates: ports.delegates.clone(),
+        clock: Arc::clone(&ports.clock),
+        room: ports.room.clone(),
+        snapshots,
+        placement,
+        link: Arc::clone(&ports.link),
+    })
 }
 
 /// The two batch systems, without any replica yet.

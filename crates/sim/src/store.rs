@@ -252,8 +252,6 @@ impl Life {
             assert!(ports.peers.register(address, peer).is_ok());
         }
         let (router, delegates) = (ports.peers.clone(), ports.delegates.clone());
-        let peer = &options.peer;
-        let lease = lease::length(lease::promise(peer.tick, peer.election_ticks_min));
         let apply_handler = ApplyHandler::new(kv.clone(), ports.clone());
         let peer_handler = PeerHandler::new(log, ports.clone());
         let files = Arc::new(store.files.clone());
@@ -271,7 +269,7 @@ impl Life {
             delegates,
             clock: store.clock.clone(),
             cached_clock: store.clock.stopped(),
-            lease,
+            lease: lease_length(&options.peer),
             heard_leases: BTreeMap::new(),
             outbox: Arc::clone(outbox),
             control,
@@ -374,6 +372,10 @@ fn snap_options() -> SnapOptions {
         receive_max: 2,
         ..SnapOptions::default()
     }
+}
+
+fn lease_length(peer: &PeerOptions) -> Duration {
+    lease::length(lease::promise(peer.tick, peer.election_ticks_min))
 }
 
 fn system<N: Fsm, C: Fsm>(
