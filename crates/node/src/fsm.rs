@@ -158,6 +158,7 @@ impl Message for PeerMessage {
             | peer::Input::Changed(_)
             | peer::Input::Destroyed(_)
             | peer::Input::Read { .. }
+            | peer::Input::RenewLease
             | peer::Input::Persisted { .. }
             | peer::Input::Applied { .. }
             | peer::Input::SnapshotGenerated { .. }

@@ -4,9 +4,11 @@
 //! bytes, reads in number: beyond the bound a write waits its turn for a while, since clients treat
 //! "busy" as fatal, and is refused only then. What another store leads is never refused as busy.
 
+use crate::clock::Clock;
 use crate::fsm::{PeerMessage, PeerRouter, StoreMessage};
 use crate::identity::Identity;
 use crate::leaders::Leaders;
+use crate::local_read::ReadDelegates;
 use crate::placement_host::PlacementHandle;
 use crate::ports::PlacementLink;
 use crate::replies::ReplyTable;
@@ -80,6 +82,8 @@ pub(crate) struct Inner<K: KvEngine> {
     pub(crate) busy_wait: Duration,
     pub(crate) reads: Semaphore,
     pub(crate) leaders: Leaders,
+    pub(crate) delegates: ReadDelegates,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) room: DiskRoom,
     pub(crate) snapshots: Snapshots<K>,
     pub(crate) placement: PlacementHandle,
@@ -146,14 +150,21 @@ impl<K: KvEngine> NodeHandle<K> {
         }
     }
 
-    /// Waits until a read of the Region sees every write that was acknowledged before this call, and
-    /// returns a view of it.
+    /// A view of the Region that has every write which was acknowledged before this call. Under a lease
+    /// it is ready at once.
     ///
     /// # Errors
     /// The Region can't be read here now.
     pub async fn read(&self, context: RequestContext) -> Result<RegionSnapshot<K>, RequestError> {
-        let region = self.await_read(context).await?;
-        Ok(RegionSnapshot::new(region, self.inner.engine.snapshot()))
+        let look = |_: &Arc<Region>| self.inner.engine.snapshot();
+        if let Some((region, snapshot)) = self.look_under_lease(&context, look) {
+            return Ok(RegionSnapshot::new(region, snapshot));
+        }
+        let _permit = self.admit_read(context.region_id)?;
+        let (region, snapshot) = self
+            .confirm_and_look(context, PeerRouter::send, look)
+            .await?;
+        Ok(RegionSnapshot::new(region, snapshot))
     }
 
     /// As [`Self::read`], past the bounds for clients: see [`Self::write_past_bounds`].
@@ -161,8 +172,15 @@ impl<K: KvEngine> NodeHandle<K> {
         &self,
         context: RequestContext,
     ) -> Result<RegionSnapshot<K>, RequestError> {
-        let region = self.confirm_read(context, PeerRouter::force_send).await?;
-        Ok(RegionSnapshot::new(region, self.inner.engine.snapshot()))
+        let look = |_: &Arc<Region>| self.inner.engine.snapshot();
+        let (region, snapshot) = match self.look_under_lease(&context, look) {
+            Some(found) => found,
+            None => {
+                self.confirm_and_look(context, PeerRouter::force_send, look)
+                    .await?
+            }
+        };
+        Ok(RegionSnapshot::new(region, snapshot))
     }
 
     /// The value of one key, as [`Self::read`] would see it.
@@ -175,20 +193,59 @@ impl<K: KvEngine> NodeHandle<K> {
         cf: Cf,
         key: &[u8],
     ) -> Result<engine::Result<Option<Bytes>>, RequestError> {
-        let region = self.await_read(context).await?;
-        if !region.range.contains(key) {
-            return Err(RequestError::KeyNotInRegion {
+        // A look at one key needs no snapshot.
+        let look = |region: &Arc<Region>| match region.range.contains(key) {
+            true => Ok(self.inner.engine.get(cf, &Space::of(region.id).key(key))),
+            false => Err(RequestError::KeyNotInRegion {
                 key: key.to_vec(),
-                region: Box::new(Region::clone(&region)),
-            });
+                region: Box::new(Region::clone(region)),
+            }),
+        };
+        if let Some((_, found)) = self.look_under_lease(&context, look) {
+            return found;
         }
-        let key = Space::of(region.id).key(key);
-        Ok(self.inner.engine.get(cf, &key))
+        let _permit = self.admit_read(context.region_id)?;
+        let looked = self.confirm_and_look(context, PeerRouter::send, look);
+        looked.await?.1
     }
 
-    async fn await_read(&self, context: RequestContext) -> Result<Arc<Region>, RequestError> {
-        let _permit = self.admit_read(context.region_id)?;
-        self.confirm_read(context, PeerRouter::send).await
+    /// What a look at the engine sees, if a lease says that it counts.
+    fn look_under_lease<T>(
+        &self,
+        context: &RequestContext,
+        look: impl FnOnce(&Arc<Region>) -> T,
+    ) -> Option<(Arc<Region>, T)> {
+        let inner = &*self.inner;
+        let attempt = inner.delegates.begin(context)?;
+        let seen = look(attempt.region());
+        let granted = attempt.finish(&*inner.clock)?;
+        if granted.wants_renewal {
+            let renew = PeerMessage(Input::RenewLease);
+            let _ = inner.peers.force_send(context.region_id.get(), renew);
+        }
+        Some((Arc::clone(attempt.region()), seen))
+    }
+
+    /// What a look at the engine sees once the Peer allows it.
+    async fn confirm_and_look<T>(
+        &self,
+        context: RequestContext,
+        send: SendFn,
+        look: impl Fn(&Arc<Region>) -> T,
+    ) -> Result<(Arc<Region>, T), RequestError> {
+        let inner = &*self.inner;
+        loop {
+            let departures = inner.delegates.departures();
+            let region = self.confirm_read(context.clone(), send).await?;
+            if region.epoch.version != context.epoch.version {
+                let current = vec![Region::clone(&region)];
+                return Err(RequestError::EpochNotMatch { current });
+            }
+            let seen = look(&region);
+            if inner.delegates.departures() == departures {
+                return Ok((region, seen));
+            }
+        }
     }
 
     async fn confirm_read(
@@ -293,6 +350,7 @@ impl<K: KvEngine> NodeHandle<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
     use crate::fsm::StoreFsm;
     use crate::identity::Members;
     use crate::placement_host;
@@ -302,8 +360,8 @@ mod tests {
     use futures::FutureExt;
     use futures::future::BoxFuture;
     use placement::{RegionHeartbeat, SplitIds, StoreStats};
-    use raftstore::Leadership;
     use raftstore::store::Store;
+    use raftstore::{Leadership, LeaseChange, LeaseView};
     use types::{ApiVersion, Peer, StoreId};
 
     const REGION: RegionId = RegionId::FIRST_DATA;
@@ -340,6 +398,8 @@ mod tests {
             busy_wait: Duration::from_secs(3600),
             reads: Semaphore::new(0),
             leaders: Leaders::default(),
+            delegates: ReadDelegates::default(),
+            clock: Arc::new(SystemClock),
             room: DiskRoom::new(Duration::ZERO),
             snapshots: Snapshots::new(
                 Disk::new().open_kv("kv").unwrap(),
@@ -377,6 +437,33 @@ mod tests {
         assert!(matches!(answer, Err(RequestError::NotLeader { .. })));
         let read = handle.read(context()).now_or_never().unwrap();
         assert!(matches!(read, Err(RequestError::NotLeader { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_read_under_a_lease_is_ready_at_once_and_needs_no_room() {
+        let handle = overloaded();
+        let region = Region {
+            id: REGION,
+            ..Region::default()
+        };
+        let now = handle.inner.clock.now();
+        let lease = |until| LeaseView {
+            region: Arc::new(region.clone()),
+            me: Peer::default(),
+            term: 6,
+            until,
+            length: Duration::from_secs(9),
+        };
+        let change = |until| LeaseChange::Granted(lease(until));
+        let delegates = &handle.inner.delegates;
+        delegates.change(change(now.after(Duration::from_secs(3600))));
+        let read = handle.read(context()).now_or_never();
+        assert_eq!(read.unwrap().unwrap().region(), &region);
+        let get = handle.get(context(), Cf::Default, b"k").now_or_never();
+        assert_eq!(get.unwrap().unwrap().unwrap(), None);
+        delegates.change(change(now));
+        let read = handle.read(context()).now_or_never().unwrap();
+        assert!(matches!(read, Err(RequestError::ServerIsBusy { .. })));
     }
 
     #[tokio::test]

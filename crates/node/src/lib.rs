@@ -13,6 +13,7 @@
 //!
 //! **Not here.** gRPC (`server`), decisions about data (`raftstore`, `placement`).
 
+mod clock;
 mod error;
 mod fsm;
 mod growth;
@@ -21,6 +22,7 @@ mod handler;
 mod ident;
 mod identity;
 mod leaders;
+mod local_read;
 mod log_gc;
 mod manage;
 mod memory;
@@ -35,6 +37,7 @@ mod snapshot;
 mod split_check;
 mod threads;
 
+pub use clock::{Clock, SystemClock};
 pub use error::StartError;
 pub use fsm::{ApplyFsm, ApplyMessage, ApplyRouter, NoControl, PeerFsm, PeerMessage, PeerRouter};
 pub use fsm::{StoreFsm, StoreMessage, actors};
@@ -45,6 +48,7 @@ pub use ident::{Configured, Identified, identify};
 pub use identity::{DEFAULT_TOKEN, Identity, Member, Members, MembersError};
 pub use identity::{is_address, is_member_name};
 pub use leaders::Leaders;
+pub use local_read::{Attempt, Granted, ReadDelegates};
 pub use log_gc::KvSyncs;
 pub use memory::Memory;
 pub use node::{Node, NodeOptions, Parts};

@@ -111,6 +111,7 @@ impl<K: KvEngine> NodeHandle<K> {
             epoch,
             peer: leader,
             term: 0,
+            replica_read: false,
         };
         let what = format!("{instruction:?}");
         let done = match instruction {

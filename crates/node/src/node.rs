@@ -7,6 +7,7 @@
 //! **Invariants.** When [`Node::stop`] returns, no thread and no task of the node is left, every
 //! request that was accepted has its answer, and everything applied is durable.
 
+use crate::clock::SystemClock;
 use crate::error::StartError;
 use crate::fsm::actors;
 use crate::fsm::{ApplyFsm, ApplyMessage, NoControl, PeerFsm, PeerMessage, StoreFsm, StoreMessage};
@@ -14,10 +15,12 @@ use crate::growth::Growth;
 use crate::handle::{Inner, NodeHandle};
 use crate::handler::{ApplyHandler, PeerHandler};
 use crate::ident::Identified;
+use crate::identity::Identity;
 use crate::leaders::Leaders;
+use crate::local_read::ReadDelegates;
 use crate::log_gc::{Intervals, KvSyncs, LogGc};
 use crate::memory::Memory;
-use crate::placement_host::{self, Host};
+use crate::placement_host::{self, Host, PlacementHandle};
 use crate::ports::{PlacementLink, Ports, Replies, Transport};
 use crate::recover::{Recovered, bootstrap, recover};
 use crate::replies::ReplyTable;
@@ -37,15 +40,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use types::RequestId;
+use types::{RequestId, StoreId};
 
 /// Sizes, bounds and intervals of a node.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
-    /// For every Peer.
+    /// For every Peer; the tick is also the Raft clock's.
     pub peer: PeerOptions,
-    /// The Raft clock.
-    pub tick: Duration,
     /// The pollers of Peers.
     pub peer_pool: Config,
     /// The pollers of appliers.
@@ -81,7 +82,6 @@ impl Default for NodeOptions {
     fn default() -> Self {
         Self {
             peer: PeerOptions::default(),
-            tick: Duration::from_secs(1),
             peer_pool: Config::default(),
             apply_pool: Config::default(),
             mailbox_bytes_max: 256 << 20,
@@ -160,11 +160,7 @@ impl<K: KvEngine> Node<K> {
         let dir = parts.snapshots;
         recover_snapshots(&kv, &*dir, &room)?;
         let recovered = recover(&kv, &log, &identity, &options.peer)?;
-        let regions = recovered.replicas.iter();
-        let regions = regions.map(|(peer, _)| peer.region().clone()).collect();
-        let tombstones = recovered.tombstones.clone();
-        let report_ticks = options.store_report_ticks;
-        let store = Store::new(identity.store_id, regions, tombstones, report_ticks);
+        let store = store(&recovered, identity.store_id, options.store_report_ticks);
 
         let replies = Arc::new(ReplyTable::default());
         let (peers, appliers) = systems(&options, store, &replies)?;
@@ -180,6 +176,8 @@ impl<K: KvEngine> Node<K> {
             appliers: appliers.router(),
             memory: Memory::new(options.unapplied_bytes_max, options.log_cache_bytes_max),
             leaders: Leaders::default(),
+            delegates: ReadDelegates::default(),
+            clock: Arc::new(SystemClock),
             growth: Growth::default(),
             growth_step: options.split.step,
             room,
@@ -196,21 +194,8 @@ impl<K: KvEngine> Node<K> {
         };
         let syncs = ports.syncs.clone();
         let log_gc = LogGc::start(kv.clone(), log.clone(), syncs, peers.router(), intervals)?;
-        let handle = NodeHandle::new(Inner {
-            identity,
-            engine: kv.clone(),
-            peers: peers.router(),
-            replies: Arc::clone(&replies),
-            write_bytes: Semaphore::new(options.write_bytes_max),
-            write_bytes_max: options.write_bytes_max,
-            busy_wait: options.busy_wait,
-            reads: Semaphore::new(options.reads_max),
-            leaders: ports.leaders.clone(),
-            room: ports.room.clone(),
-            snapshots: snapshots.clone(),
-            placement,
-            link: Arc::clone(&ports.link),
-        });
+        let owned = (identity, &replies, placement, snapshots.clone());
+        let handle = handle(kv.clone(), &ports, &options, owned);
         let growth = ports.growth.clone();
         let (engine, to_appliers) = (kv.clone(), ports.clone());
         let appliers = ThreadDriver::spawn("apply", appliers, move |_| {
@@ -220,7 +205,7 @@ impl<K: KvEngine> Node<K> {
         let peers = ThreadDriver::spawn("peer", peers, move |_| {
             PeerHandler::new(raft_log.clone(), to_peers.clone())
         })?;
-        let ticker = Ticker::start(peers.router(), options.tick)?;
+        let ticker = Ticker::start(peers.router(), options.peer.tick)?;
         let (runtime, split) = (parts.runtime.clone(), options.split);
         let split_checker = SplitChecker::start(handle.clone(), growth, split, runtime)?;
         // Last: a start that has failed leaves no task behind.
@@ -273,8 +258,10 @@ impl<K: KvEngine> Node<K> {
             fsm.peer.step(Input::Stop, &mut effects);
         }
         for effect in effects {
-            if let Effect::Reply(request, result) = effect {
-                self.replies.complete(request, result);
+            match effect {
+                Effect::Reply(request, result) => self.replies.complete(request, result),
+                Effect::Lease(change) => self.handle.inner.delegates.change(change),
+                _ => {}
             }
         }
         self.appliers.shutdown();
@@ -289,6 +276,39 @@ impl<K: KvEngine> Node<K> {
 
 type PeerSystem = System<PeerFsm, StoreFsm>;
 type ApplySystem = System<ApplyFsm, NoControl>;
+
+fn store(recovered: &Recovered, id: StoreId, report_ticks: u64) -> Store {
+    let regions = recovered.replicas.iter();
+    let regions = regions.map(|(peer, _)| peer.region().clone()).collect();
+    Store::new(id, regions, recovered.tombstones.clone(), report_ticks)
+}
+
+/// The handle of a node with these ports.
+fn handle<K: KvEngine>(
+    engine: K,
+    ports: &Ports,
+    options: &NodeOptions,
+    owned: (Identity, &Arc<ReplyTable>, PlacementHandle, Snapshots<K>),
+) -> NodeHandle<K> {
+    let (identity, replies, placement, snapshots) = owned;
+    NodeHandle::new(Inner {
+        identity,
+        engine,
+        peers: ports.peers.clone(),
+        replies: Arc::clone(replies),
+        write_bytes: Semaphore::new(options.write_bytes_max),
+        write_bytes_max: options.write_bytes_max,
+        busy_wait: options.busy_wait,
+        reads: Semaphore::new(options.reads_max),
+        leaders: ports.leaders.clone(),
+        delegates: ports.delegates.clone(),
+        clock: Arc::clone(&ports.clock),
+        room: ports.room.clone(),
+        snapshots,
+        placement,
+        link: Arc::clone(&ports.link),
+    })
+}
 
 /// The two batch systems, without any replica yet.
 fn systems(

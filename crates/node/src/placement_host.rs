@@ -110,6 +110,7 @@ impl<R: PlacementRegion> Host<R> {
                 epoch: leadership.epoch,
                 peer: Peer::default(),
                 term,
+                replica_read: false,
             });
         }
         let led_term = led.map(|context| context.term);

@@ -4,9 +4,11 @@
 //! **Invariants.** No method of a port blocks: pollers call them. (A full [`DiskRoom`] does, on
 //! purpose.)
 
+use crate::clock::Clock;
 use crate::fsm::{ApplyRouter, PeerRouter};
 use crate::growth::Growth;
 use crate::leaders::Leaders;
+use crate::local_read::ReadDelegates;
 use crate::log_gc::KvSyncs;
 use crate::memory::Memory;
 use crate::room::DiskRoom;
@@ -79,6 +81,10 @@ pub struct Ports {
     pub memory: Memory,
     /// What the Peers say of their leaders.
     pub leaders: Leaders,
+    /// What the Peers say of their leases.
+    pub delegates: ReadDelegates,
+    /// What leases are measured by.
+    pub clock: Arc<dyn Clock>,
     /// What both do while the disk is full.
     pub room: DiskRoom,
     /// What appliers write.

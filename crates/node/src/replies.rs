@@ -24,9 +24,9 @@ const SHARDS: usize = 16;
 
 type Shard = HashMap<u64, oneshot::Sender<Answer>, BuildHasherDefault<IdHasher>>;
 
-/// Spreads ids, which are given out here one after the other: nobody chooses them to collide.
+/// Spreads ids, which are given out one after the other: nobody chooses them to collide.
 #[derive(Default)]
-struct IdHasher(u64);
+pub(crate) struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn finish(&self) -> u64 {

@@ -98,12 +98,12 @@ impl Cluster {
                 ..Store::default()
             });
             let mut options = NodeOptions {
-                tick: Duration::from_millis(10),
                 disk_full_pause: Duration::from_millis(5),
                 log_gc_sync_interval: Duration::from_millis(20),
                 log_purge_interval: Duration::from_millis(50),
                 ..NodeOptions::default()
             };
+            options.peer.tick = Duration::from_millis(10);
             options.peer.seed = member.store_id.get();
             options.peer.log_gc.count_max = 100;
             let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
@@ -241,6 +241,7 @@ fn data_region() -> RequestContext {
         },
         peer: Peer::default(),
         term: 0,
+        replica_read: false,
     }
 }
 
@@ -275,6 +276,50 @@ async fn concurrent_writes_are_all_read_back_and_survive_a_restart_of_all_nodes(
 
     let cluster = Cluster::start(&disks);
     assert_eq!(cluster.scan().await, before);
+    cluster.stop().await;
+}
+
+/// Asks again and again, until an answer is as it should be.
+async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(start.elapsed() < DEADLINE, "no such answer");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_reads_at_once_under_its_lease_and_the_others_by_asking_it() {
+    let disks = [Disk::new(), Disk::new(), Disk::new()];
+    let cluster = Cluster::start(&disks);
+    cluster.write(put("k".to_owned())).await;
+    until(async || {
+        let mut at_once = cluster
+            .handles()
+            .filter_map(|handle| handle.read(data_region()).now_or_never()?.ok());
+        let snapshot = at_once.next()?;
+        assert_eq!(snapshot.get(Cf::Default, b"k").unwrap().unwrap(), "k");
+        Some(())
+    })
+    .await;
+    let mut refused = 0;
+    for handle in cluster.handles() {
+        let plain = handle.get(data_region(), Cf::Default, b"k").await;
+        refused += usize::from(matches!(plain, Err(RequestError::NotLeader { .. })));
+        let of_any = RequestContext {
+            replica_read: true,
+            ..data_region()
+        };
+        let found = until(async || {
+            let read = handle.get(of_any.clone(), Cf::Default, b"k").await;
+            read.ok()
+        });
+        assert_eq!(found.await.unwrap().unwrap(), "k");
+    }
+    assert!(refused >= 1, "one leads");
     cluster.stop().await;
 }
 

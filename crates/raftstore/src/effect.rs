@@ -8,10 +8,13 @@
 use crate::command::Outcome;
 use crate::error::RequestError;
 use crate::message::RaftMessage;
+use crate::op::lease::MonotonicTime;
 use crate::op::snapshot::{GenerateSnapshot, InstallSnapshot, SnapshotKey};
+use crate::peer::RequestContext;
 use crate::state::Tombstone;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 use types::{Epoch, HardState, LogEntry, Peer, PeerId, Region, RegionId, RequestId};
 
 /// Something to be done for a Peer.
@@ -67,6 +70,9 @@ pub enum Effect {
     Heartbeat(RegionHeartbeat),
     /// This replica learned of a change of leadership.
     Leadership(Leadership),
+    /// What readers on other threads may do has changed. To be performed before every effect that
+    /// follows.
+    Lease(LeaseChange),
     /// A message was dropped that no correct member sends to this replica: worth a line in the log.
     Refused(Refusal),
     /// This replica contradicts what it promised: the store must stop, with this as its message.
@@ -202,6 +208,42 @@ pub struct RegionHeartbeat {
     pub down_peers: Vec<PeerId>,
     /// Peers whose log is behind what the leader's still has: they need a snapshot.
     pub pending_peers: Vec<PeerId>,
+}
+
+/// What a Peer tells readers on other threads about its lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseChange {
+    /// There is one; it replaces what was told before.
+    Granted(LeaseView),
+    /// There is none.
+    Ended(RegionId),
+}
+
+/// A lease as readers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseView {
+    /// The Region.
+    pub region: Arc<Region>,
+    /// The leader, which is this replica.
+    pub me: Peer,
+    /// Its term.
+    pub term: u64,
+    /// At this moment of the store's clock it is over.
+    pub until: MonotonicTime,
+    /// How long a lease lasts when it is new.
+    pub length: Duration,
+}
+
+impl LeaseView {
+    /// Whether a read addressed like this is for this Region, this replica and this term. If not, the
+    /// Peer knows what to answer.
+    pub fn is_meant_by(&self, context: &RequestContext) -> bool {
+        let is_me = |asked: &Peer| asked.id == self.me.id && asked.store_id == self.me.store_id;
+        context.region_id == self.region.id
+            && context.epoch.version == self.region.epoch.version
+            && (context.peer.id.get() == 0 || is_me(&context.peer))
+            && (context.term == 0 || context.term == self.term)
+    }
 }
 
 /// Who leads a Region, as one replica knows it.

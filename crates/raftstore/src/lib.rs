@@ -32,11 +32,12 @@ pub use admin::{Admin, Cut, PeerChange, PeerChangeKind};
 pub use codec::DecodeError;
 pub use command::{Command, Mutation, Outcome};
 pub use effect::{
-    ApplyEntry, ApplyTask, Contradiction, Effect, FetchEntries, Leadership, LogWrite, Refusal,
-    RegionHeartbeat, Reply,
+    ApplyEntry, ApplyTask, Contradiction, Effect, FetchEntries, Leadership, LeaseChange, LeaseView,
+    LogWrite, Refusal, RegionHeartbeat, Reply,
 };
 pub use error::RequestError;
 pub use message::{MessageError, RaftMessage};
+pub use op::lease::MonotonicTime;
 pub use op::log_gc::LogGcOptions;
 pub use op::snapshot::{GenerateSnapshot, InstallSnapshot, SnapshotKey, SnapshotMeta};
 pub use peer::{Peer, RequestContext};

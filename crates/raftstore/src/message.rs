@@ -54,6 +54,9 @@ const NUMBER_MAX: u64 = u64::MAX / 4;
 /// go: so deep can't be much.
 const CONF_CHANGE_BYTES_MAX: usize = 4 << 10;
 
+/// More than what replicas know their questions for the commit index by.
+const READ_CONTEXT_BYTES_MAX: usize = 64;
+
 /// A slice keeps all of the buffer it came in, which may be that of a whole batch of messages, for as
 /// long as the entry is cached: what is smaller than this is copied out.
 const SLICE_BYTES_MIN: usize = 64 << 10;
@@ -141,8 +144,10 @@ impl RaftMessage {
             | MsgRequestPreVote
             | MsgRequestPreVoteResponse
             | MsgSnapshot => {}
+            // raft-rs treats the question as one of the leader itself: without a term.
+            MsgReadIndex | MsgReadIndexResp => return self.check_read_index(),
             MsgHup | MsgBeat | MsgPropose | MsgUnreachable | MsgSnapStatus | MsgCheckQuorum
-            | MsgTransferLeader | MsgReadIndex | MsgReadIndexResp => {
+            | MsgTransferLeader => {
                 return fail("a type that stores do not exchange");
             }
         }
@@ -188,6 +193,30 @@ impl RaftMessage {
                 return fail("a change of membership larger than any");
             }
             (index, term) = (entry.index, entry.term);
+        }
+        Ok(())
+    }
+
+    /// A question for the commit index, or its answer. Its one entry is no part of a log: it holds what
+    /// the asker knows the question by, which the leader has to keep until a quorum has answered.
+    fn check_read_index(&self) -> Result<(), MessageError> {
+        let message = &self.message;
+        let is_question = message.get_msg_type() == MessageType::MsgReadIndex;
+        let numbers = [message.term, message.index];
+        let [entry] = message.get_entries() else {
+            return Err(MessageError::Invalid(
+                "a read index without its one context",
+            ));
+        };
+        if entry.data.is_empty() || entry.data.len() > READ_CONTEXT_BYTES_MAX {
+            return Err(MessageError::Invalid(
+                "a read index with no or a long context",
+            ));
+        }
+        if is_question != (message.term == 0) || numbers.iter().any(|number| *number > NUMBER_MAX) {
+            return Err(MessageError::Invalid(
+                "a read index of no possible term or index",
+            ));
         }
         Ok(())
     }
@@ -289,6 +318,32 @@ mod tests {
                 matches!(round_trip(&case), Err(MessageError::Invalid(_))),
                 "{case:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_read_index_has_one_short_context_and_a_term_in_its_answer_only() {
+        let read_index = |kind, term, contexts: &[usize]| {
+            let mut case = append(&[]);
+            case.message.set_msg_type(kind);
+            (case.message.term, case.message.log_term) = (term, 0);
+            for len in contexts {
+                case.message.mut_entries().push(Entry {
+                    data: vec![7; *len].into(),
+                    ..Entry::default()
+                });
+            }
+            round_trip(&case).is_ok()
+        };
+        use MessageType::{MsgReadIndex, MsgReadIndexResp};
+        assert!(read_index(MsgReadIndex, 0, &[24]));
+        assert!(read_index(MsgReadIndexResp, 7, &[24]));
+        assert!(!read_index(MsgReadIndex, 7, &[24]));
+        assert!(!read_index(MsgReadIndexResp, 0, &[24]));
+        assert!(!read_index(MsgReadIndexResp, u64::MAX, &[24]));
+        for contexts in [&[][..], &[0], &[65], &[24, 24]] {
+            assert!(!read_index(MsgReadIndex, 0, contexts), "{contexts:?}");
+            assert!(!read_index(MsgReadIndexResp, 7, contexts), "{contexts:?}");
         }
     }
 

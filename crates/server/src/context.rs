@@ -59,6 +59,7 @@ pub(crate) fn check(
                 role: PeerRole::Voter,
             },
             term: context.term,
+            replica_read: context.replica_read,
         },
         keyspace,
         max_ms: Some(context.max_execution_duration_ms).filter(|ms| *ms != 0),

@@ -20,6 +20,9 @@ pub struct Options {
     pub liveness_us_max: u64,
     /// Clients that work at the same time.
     pub clients: usize,
+    /// Further clients, which only read, ask any store, and do not wait for long: whoever was deposed and
+    /// does not know it is asked soon.
+    pub readers: usize,
     /// Lines of trace that a violation carries.
     pub trace_lines: usize,
     /// A defect that is built in, to prove that the checkers find it.
@@ -43,8 +46,11 @@ pub struct FaultOptions {
     pub answer_loss_ppm_max: u64,
     /// The longest way of a message on a healthy link.
     pub delay_us_max: u64,
-    /// How far a store's clock may run too fast or too slow.
+    /// How far a store's ticks may come too fast or too slow.
     pub drift_ppm_max: u64,
+    /// How far a store's clock may run too fast or too slow: leases allow for less than one part in
+    /// nineteen each.
+    pub clock_drift_ppm_max: u64,
     /// The longest time between two faults.
     pub gap_us_max: u64,
     /// The longest time until a partition heals, a store starts again or goes on.
@@ -62,7 +68,7 @@ pub enum FaultKind {
     Reorder,
     /// Answers to clients are lost.
     AnswerLoss,
-    /// The stores' clocks run at different speeds.
+    /// The stores' ticks and clocks run at different speeds.
     Drift,
     /// One link becomes very slow for a while.
     SlowLink,
@@ -135,6 +141,10 @@ pub enum PlantedBug {
     ForgottenWrite,
     /// A store that believes to lead answers reads without asking the others.
     StaleRead,
+    /// Readers compare their leases with the time that the store has read in its last round.
+    CachedClock,
+    /// A lease counts from the moment at which the quorum's answer came.
+    LeaseFromAnswer,
     /// Raft messages reach nobody in one Region once the faults are over.
     DeafRegion,
     /// The key-value engine says that it has synced, and has not.
@@ -150,6 +160,7 @@ impl Default for Options {
             fault_phase_us: 5_000_000,
             liveness_us_max: 2_000_000,
             clients: 6,
+            readers: 3,
             trace_lines: 400,
             planted_bug: None,
         }
@@ -167,6 +178,7 @@ impl Default for FaultOptions {
             answer_loss_ppm_max: 50_000,
             delay_us_max: 8_000,
             drift_ppm_max: 300_000,
+            clock_drift_ppm_max: 50_000,
             gap_us_max: 1_500_000,
             outage_us_max: 500_000,
         }
@@ -187,6 +199,7 @@ pub(crate) struct Plan {
     pub(crate) answer_loss_ppm: u64,
     pub(crate) delay_us_max: u64,
     pub(crate) drift_ppm: u64,
+    pub(crate) clock_drift_ppm: u64,
     pub(crate) gap_us_max: u64,
 }
 
@@ -208,6 +221,7 @@ impl Plan {
             reorder_ppm: rate(FaultKind::Reorder, options.reorder_ppm_max),
             answer_loss_ppm: rate(FaultKind::AnswerLoss, options.answer_loss_ppm_max),
             drift_ppm: rate(FaultKind::Drift, options.drift_ppm_max),
+            clock_drift_ppm: rate(FaultKind::Drift, options.clock_drift_ppm_max),
             delay_us_max: rng.between(200, options.delay_us_max.max(200)),
             gap_us_max: rng.between(GAP_US_MIN, options.gap_us_max.max(GAP_US_MIN)),
             events: kinds

@@ -23,6 +23,8 @@ impl Options {
             | PlantedBug::AnswerTwice
             | PlantedBug::LostAnswer
             | PlantedBug::StaleRead
+            | PlantedBug::CachedClock
+            | PlantedBug::LeaseFromAnswer
             | PlantedBug::DeafRegion
             | PlantedBug::UnsyncedCut => true,
         })

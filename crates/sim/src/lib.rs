@@ -19,6 +19,7 @@
 
 pub mod checker;
 mod client;
+mod clock;
 mod engines;
 mod faults;
 mod history;
@@ -28,6 +29,7 @@ mod network;
 mod operator;
 mod ports;
 mod quiet;
+mod readers;
 mod report;
 mod rng;
 mod rounds;
@@ -39,7 +41,7 @@ mod world;
 
 pub use faults::{FaultKind, FaultOptions, Options, PlantedBug};
 pub use history::{Action, Operation};
-pub use report::{Report, Violation};
+pub use report::{Reads, Report, Violation};
 
 /// Plays one seed.
 pub fn run(seed: u64, options: &Options) -> Report {

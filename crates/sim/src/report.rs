@@ -26,6 +26,8 @@ pub struct Report {
     pub operations_checked: u64,
     /// Requests that were answered with success.
     pub acknowledged: u64,
+    /// Reads that were answered under a lease, without a message, and those that were not.
+    pub reads: Reads,
     /// Requests that were refused.
     pub refused: u64,
     /// Requests whose fate their client never learned.
@@ -34,6 +36,19 @@ pub struct Report {
     pub undecided: u64,
     /// What was wrong, if anything.
     pub violation: Option<Violation>,
+}
+
+/// Reads that were allowed, by what allowed them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// A lease.
+    pub under_lease: u64,
+    /// Reads that had begun under a lease, and found it over.
+    pub lease_over: u64,
+    /// A quorum, on the leader.
+    pub by_leader: u64,
+    /// A quorum, on another replica.
+    pub by_replica: u64,
 }
 
 /// A promise that was broken.
@@ -50,7 +65,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "seed {} hash {:016x} events {} simulated {} ms recovered in {} ms snapshots {} checked {} \
-             acknowledged {} refused {} unknown {} undecided {} changes {:?} faults {:?}",
+             acknowledged {} {:?} refused {} unknown {} undecided {} changes {:?} faults {:?}",
             self.seed,
             self.trace_hash,
             self.trace_events,
@@ -59,6 +74,7 @@ impl fmt::Display for Report {
             self.snapshots,
             self.operations_checked,
             self.acknowledged,
+            self.reads,
             self.refused,
             self.unknown,
             self.undecided,

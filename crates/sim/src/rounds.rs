@@ -130,7 +130,12 @@ impl World {
             return;
         }
         current.is_scheduled = false;
+        current.cached_clock = current.clock.stopped();
         let worked = current.run_round(first, cut);
+        self.hear_of_leases(store);
+        let Some(current) = &mut self.stores[store].life else {
+            return;
+        };
         let bytes = current.router.load().bytes_used;
         let outbox = current.outbox.lock().take();
         self.take_out(store, outbox);

@@ -7,6 +7,7 @@
 //! **Not here.** When things happen (`world`).
 
 use crate::checker::raft::Progress;
+use crate::clock::SimClock;
 use crate::engines::{Control, Cut, SimKv, SimLog};
 use crate::faults::PlantedBug;
 use crate::ports::{Outbox, SharedOutbox, SimPorts, SimWork};
@@ -22,18 +23,22 @@ use engine::{Cf, KvEngine, KvIterator, KvSnapshot};
 use node::snap::{MemDir, SnapOptions, SnapTask, Snapshots, recover_snapshots};
 use node::{
     ApplyFsm, ApplyHandler, Configured, DiskRoom, Growth, KvSyncs, Leaders, Memory, NoControl,
-    PeerFsm, PeerHandler, PeerRouter, Ports, SplitOptions, StartError, StoreFsm, actors, bootstrap,
-    identify, recover,
+    PeerFsm, PeerHandler, PeerRouter, Ports, ReadDelegates, SplitOptions, StartError, StoreFsm,
+    actors, bootstrap, identify, recover,
 };
-use raftstore::LogGcOptions;
+use raftstore::op::lease;
 use raftstore::peer::PeerOptions;
 use raftstore::state::RegionRecord;
 use raftstore::store::Store;
-use std::collections::BTreeSet;
+use raftstore::{LogGcOptions, MonotonicTime};
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use types::{Region, RegionId, RequestId, keys};
+
+/// A tick of a clock that runs right.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// Ticks between a store's reports.
 const REPORT_TICKS: u64 = 10;
@@ -53,7 +58,9 @@ pub(crate) struct SimStore {
     pub(crate) life_number: u64,
     /// No round is run before this moment.
     pub(crate) paused_until_us: u64,
-    /// How long a tick of this store's clock takes.
+    /// The machine's.
+    pub(crate) clock: SimClock,
+    /// How long a tick of this store takes.
     pub(crate) tick_us: u64,
     /// Whether ticks pile up while it stands still, or are left out.
     pub(crate) ticks_pile_up: bool,
@@ -72,6 +79,14 @@ pub(crate) struct Life {
     /// Whether a snapshot was ever installed on this disk.
     pub(crate) has_installed: bool,
     pub(crate) kv: SimKv,
+    pub(crate) delegates: ReadDelegates,
+    pub(crate) clock: SimClock,
+    /// With a planted bug: what the clock showed in the last round.
+    pub(crate) cached_clock: SimClock,
+    /// How long a new lease lasts.
+    pub(crate) lease: Duration,
+    /// With a planted bug: of each lease that was heard of, its end, and the end that the bug makes of it.
+    pub(crate) heard_leases: BTreeMap<RegionId, (MonotonicTime, MonotonicTime)>,
     pub(crate) outbox: SharedOutbox,
     pub(crate) control: Arc<Control>,
     pub(crate) memory: Memory,
@@ -99,6 +114,7 @@ impl LifeOptions {
         let append_bytes_max = rng.pick(&[64, 512, 4096]);
         Self {
             peer: PeerOptions {
+                tick: TICK,
                 append_bytes_max,
                 inflight_appends_max: rng.between(1, 16) as usize,
                 uncommitted_bytes_max: rng.pick(&[append_bytes_max, 8192, 65_536]),
@@ -135,7 +151,7 @@ impl LifeOptions {
 }
 
 impl SimStore {
-    pub(crate) fn new(configured: Configured, tick_us: u64) -> Self {
+    pub(crate) fn new(configured: Configured, clock: SimClock, tick_us: u64) -> Self {
         Self {
             disk: Disk::new(),
             files: MemDir::default(),
@@ -144,6 +160,7 @@ impl SimStore {
             life: None,
             life_number: 0,
             paused_until_us: 0,
+            clock,
             tick_us,
             ticks_pile_up: false,
         }
@@ -219,12 +236,14 @@ impl Life {
             appliers: appliers.router(),
             memory: options.memory.clone(),
             leaders: Leaders::default(),
+            delegates: ReadDelegates::default(),
+            clock: Arc::new(store.clock.clone()),
             growth: Growth::default(),
             growth_step: SplitOptions::default().step,
             room,
             snaps: Arc::clone(&work) as _,
             syncs: KvSyncs::default(),
-            peer_options: options.peer,
+            peer_options: options.peer.clone(),
         };
         for (peer, applier) in recovered.replicas {
             let address = peer.region().id.get();
@@ -232,7 +251,7 @@ impl Life {
             assert!(ports.appliers.register(address, applier).is_ok());
             assert!(ports.peers.register(address, peer).is_ok());
         }
-        let router = ports.peers.clone();
+        let (router, delegates) = (ports.peers.clone(), ports.delegates.clone());
         let apply_handler = ApplyHandler::new(kv.clone(), ports.clone());
         let peer_handler = PeerHandler::new(log, ports.clone());
         let files = Arc::new(store.files.clone());
@@ -247,6 +266,11 @@ impl Life {
             resumed,
             has_installed: store.has_installed || resumed > 0,
             kv,
+            delegates,
+            clock: store.clock.clone(),
+            cached_clock: store.clock.stopped(),
+            lease: lease_length(&options.peer),
+            heard_leases: BTreeMap::new(),
             outbox: Arc::clone(outbox),
             control,
             memory: options.memory,
@@ -348,6 +372,10 @@ fn snap_options() -> SnapOptions {
         receive_max: 2,
         ..SnapOptions::default()
     }
+}
+
+fn lease_length(peer: &PeerOptions) -> Duration {
+    lease::length(lease::promise(peer.tick, peer.election_ticks_min))
 }
 
 fn system<N: Fsm, C: Fsm>(

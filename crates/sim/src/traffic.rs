@@ -5,23 +5,25 @@
 
 use crate::client::{Ask, Heard};
 use crate::faults::PlantedBug;
-use crate::keys::Keys;
 use crate::ports::Answer;
 use crate::trace::digest;
 use crate::world::{Closing, Envelope, Event, STORES, World};
 use batch_system::SendError;
 use bytes::Bytes;
-use engine::{Cf, KvEngine, KvSnapshot};
 use node::{Delivery, PeerMessage};
 use raft::eraftpb::Message;
 use raftstore::peer::Input;
 use raftstore::{Outcome, RaftMessage, Reply, RequestContext, RequestError};
-use types::{PeerId, Region, RegionId, RequestId, Space, StoreId};
+use types::{PeerId, RegionId, RequestId, StoreId};
 
 /// How long a client waits for an answer.
 const PATIENCE_US: u64 = 400_000;
+/// How long one that only reads waits.
+const READER_PATIENCE_US: u64 = 20_000;
 /// The longest pause of a client between two requests.
 const THINK_US_MAX: u64 = 12_000;
+/// Of those who only read, so many ask for an answer of any replica, in parts per million.
+const OF_ANY_PPM: u64 = 300_000;
 /// The longest way between a client and a store.
 const CLIENT_DELAY_US_MAX: u64 = 2_000;
 /// The wall clock at the beginning, milliseconds since the Unix epoch.
@@ -124,12 +126,17 @@ impl World {
 
     /// A client begins its next request.
     pub(crate) fn turn(&mut self, client: usize) {
-        let closing = client.checked_sub(self.options.clients);
+        let clients = self.options.clients;
+        let closing = client.checked_sub(clients + self.options.readers);
+        let only_reads = (clients..clients + self.options.readers).contains(&client);
         let (group, ask) = match closing {
             None if self.is_healed => return,
             None => {
                 let group = self.rng.below(self.clients.keys().groups() as u64) as usize;
-                (group, self.clients.draw(group, &mut self.rng))
+                match only_reads {
+                    true => (group, Ask::GetAll),
+                    false => (group, self.clients.draw(group, &mut self.rng)),
+                }
             }
             Some(group) => match self.closing[group] {
                 Closing::Write => (group, self.clients.last_put(group)),
@@ -137,7 +144,8 @@ impl World {
                 Closing::Done => return,
             },
         };
-        let lucky = self.rng.chance(950_000);
+        let of_any = only_reads && self.rng.chance(OF_ANY_PPM);
+        let lucky = !only_reads && self.rng.chance(950_000);
         let store = match lucky {
             true => self.clients.leader(group),
             false => self.rng.below(STORES as u64) as usize,
@@ -154,18 +162,42 @@ impl World {
                 request,
                 group,
                 ask,
+                of_any,
             };
             self.after(delay_us, event);
         }
-        self.after(PATIENCE_US, Event::Timeout { request });
+        let patience_us = match only_reads {
+            true => READER_PATIENCE_US,
+            false => PATIENCE_US,
+        };
+        self.after(patience_us, Event::Timeout { request });
     }
 
-    /// A request has come to a store.
-    pub(crate) fn request(&mut self, store: usize, request: RequestId, group: usize, ask: &Ask) {
+    /// A request has come to a store: for which group of keys, for what, and whether any replica may
+    /// answer.
+    pub(crate) fn request(
+        &mut self,
+        store: usize,
+        request: RequestId,
+        (group, ask, of_any): (usize, Ask, bool),
+    ) {
         let now_ms = BEGINNING_MS + self.now_us / 1000;
-        let names_peer = self.rng.chance(500_000);
         let target = self.clients.route(group).clone();
         let command = ask.command(group, self.clients.keys(), now_ms);
+        if command.is_none()
+            && let Some(until_us) = self.stands_still_until(store)
+        {
+            let event = Event::Request {
+                store,
+                request,
+                group,
+                ask,
+                of_any,
+            };
+            self.at(until_us, event);
+            return;
+        }
+        let names_peer = self.rng.chance(500_000);
         let stale = self.options.planted_bug == Some(PlantedBug::StaleRead);
         let Some(life) = &mut self.stores[store].life else {
             self.answer(request, Heard::Refused(RequestError::Stopping));
@@ -185,6 +217,7 @@ impl World {
                 .filter(|_| names_peer)
                 .unwrap_or_default(),
             term: 0,
+            replica_read: of_any,
         };
         let input = match command {
             Some(command) => Input::Propose {
@@ -192,6 +225,7 @@ impl World {
                 context,
                 command,
             },
+            None if self.begin_lease_read(store, request, (group, &target), &context) => return,
             None => Input::Read { request, context },
         };
         self.hand_in(store, target.id, request, input);
@@ -228,7 +262,6 @@ impl World {
     /// A store has answered.
     pub(crate) fn answered(&mut self, store: usize, (request, result): Answer) {
         let number = store + 1;
-        let life = self.stores[store].life_number;
         self.note(format_args!("s{number} answers {request}: {result:?}"));
         let was_waiting = match &mut self.stores[store].life {
             Some(current) => current.outstanding.remove(&request),
@@ -264,57 +297,13 @@ impl World {
                 self.violate(format_args!("{request} asked for no change of its Region"));
             }
             Ok(Reply::ReadReady(region)) => {
-                let delay_us = self.rng.below(300);
-                let look = Event::Look {
-                    store,
-                    life,
-                    request,
-                    region,
-                };
-                self.after(delay_us, look);
+                self.look_later(store, request, region);
             }
         }
     }
 
-    /// The asker of a read that was allowed looks at the data: at what the Region had then.
-    pub(crate) fn look(&mut self, store: usize, life: u64, request: RequestId, region: &Region) {
-        if self.stores[store].life_number != life {
-            return;
-        }
-        let Some(current) = &self.stores[store].life else {
-            return;
-        };
-        let Some(group) = self.clients.get(request).map(|call| call.group) else {
-            return;
-        };
-        let keys = self.clients.keys();
-        if !keys.is_in(group, region) {
-            let error = RequestError::EpochNotMatch {
-                current: vec![region.clone()],
-            };
-            self.answer(request, Heard::Refused(error));
-            return;
-        }
-        let snapshot = current.kv.snapshot();
-        let space = Space::of(region.id);
-        let values: Result<Vec<_>, String> = keys
-            .of(group)
-            .map(|key| {
-                let stored = snapshot
-                    .get(Cf::Default, &space.key(keys.key(key)))
-                    .map_err(|error| error.to_string())?;
-                let value = stored.as_ref().map(Keys::decode_value).transpose()?;
-                Ok((key, value))
-            })
-            .collect();
-        match values {
-            Ok(values) => self.answer(request, Heard::Values(values)),
-            Err(what) => self.violate(format_args!("{request} saw {what}")),
-        }
-    }
-
     /// An answer goes to its client.
-    fn answer(&mut self, request: RequestId, heard: Heard) {
+    pub(crate) fn answer(&mut self, request: RequestId, heard: Heard) {
         if self.loses_answer() {
             self.count("answer lost");
             return;
@@ -334,7 +323,7 @@ impl World {
         match self.clients.hear(request, heard, &mut self.rng) {
             Ok(None) => {}
             Ok(Some((client, done))) => {
-                if let Some(group) = client.checked_sub(self.options.clients)
+                if let Some(group) = client.checked_sub(self.options.clients + self.options.readers)
                     && done
                 {
                     self.closing[group] = match self.closing[group] {

@@ -10,14 +10,16 @@ use crate::checker::raft::RaftChecker;
 use crate::checker::replicas::ReplicaChecker;
 use crate::checker::tiling;
 use crate::client::{Ask, Clients, Heard};
+use crate::clock::SimClock;
 use crate::faults::{Options, Plan};
 use crate::keys::Keys;
 use crate::network::Network;
 use crate::operator::Operator;
-use crate::report::{Report, Violation};
+use crate::readers::LeaseRead;
+use crate::report::{Reads, Report, Violation};
 use crate::rng::Rng;
 use crate::snapshots::Shipment;
-use crate::store::SimStore;
+use crate::store::{SimStore, TICK};
 use crate::trace::Trace;
 use bytes::Bytes;
 use node::{Configured, DEFAULT_TOKEN, Members};
@@ -31,9 +33,6 @@ use types::{ApiVersion, PeerId, Region, RegionId, RequestId};
 pub(crate) const STORES: usize = 3;
 
 const MEMBERS: &str = "a=sim:1,b=sim:2,c=sim:3";
-
-/// One tick of a clock that runs right.
-const TICK_US: u64 = 10_000;
 
 /// What can happen. Stores are numbered by their position; `life` names the life that it is for.
 #[derive(Debug)]
@@ -59,6 +58,8 @@ pub(crate) enum Event {
         request: RequestId,
         group: usize,
         ask: Ask,
+        /// Whether any replica may answer.
+        of_any: bool,
     },
     /// A read was allowed: its asker looks at the data now.
     Look {
@@ -67,6 +68,8 @@ pub(crate) enum Event {
         request: RequestId,
         region: Arc<Region>,
     },
+    /// A read that has looked under a lease checks that it still stands.
+    LeaseCheck(Box<LeaseRead>),
     Answer {
         request: RequestId,
         heard: Heard,
@@ -125,6 +128,7 @@ pub(crate) struct World {
     pub(crate) raft: RaftChecker,
     pub(crate) replicas: ReplicaChecker,
     pub(crate) faults: BTreeMap<&'static str, u64>,
+    pub(crate) reads: Reads,
     pub(crate) is_healed: bool,
     /// That were installed.
     pub(crate) snapshots: u64,
@@ -147,8 +151,11 @@ impl World {
                 token: DEFAULT_TOKEN.to_owned(),
             };
             let drift = rng.below(2 * plan.drift_ppm + 1);
-            let tick_us = TICK_US * (1_000_000 + drift - plan.drift_ppm) / 1_000_000;
-            SimStore::new(configured, tick_us)
+            let tick_us =
+                TICK.as_micros() as u64 * (1_000_000 + drift - plan.drift_ppm) / 1_000_000;
+            let drift = rng.below(2 * plan.clock_drift_ppm + 1);
+            let clock = SimClock::new(1_000_000 + drift - plan.clock_drift_ppm);
+            SimStore::new(configured, clock, tick_us)
         };
         let stores = ["a", "b", "c"].map(&mut clock).into();
         Self {
@@ -161,12 +168,13 @@ impl World {
             fault_rng: rng.fork(),
             stores,
             network: Network::new(&plan, rng.fork()),
-            clients: Clients::new(Keys::new(STORES, api), options.clients),
+            clients: Clients::new(Keys::new(STORES, api), options.clients + options.readers),
             operator: Operator::default(),
             trace: Trace::new(options.trace_lines),
             raft: RaftChecker::default(),
             replicas: ReplicaChecker::default(),
             faults: BTreeMap::new(),
+            reads: Reads::default(),
             is_healed: false,
             snapshots: 0,
             closing: Vec::new(),
@@ -203,7 +211,7 @@ impl World {
             let at = self.rng.below(50_000);
             self.after(at, Event::Start { store });
         }
-        for client in 0..self.options.clients {
+        for client in 0..self.options.clients + self.options.readers {
             let at = self.rng.below(100_000);
             self.after(at, Event::Turn { client });
         }
@@ -223,6 +231,9 @@ impl World {
                 Some(first) if first.key().0 <= deadline_us => {
                     let ((at_us, ..), event) = first.remove_entry();
                     self.now_us = at_us;
+                    for store in &self.stores {
+                        store.clock.set(at_us);
+                    }
                     self.handle(event);
                 }
                 _ => {
@@ -250,13 +261,15 @@ impl World {
                 request,
                 group,
                 ask,
-            } => self.request(store, request, group, &ask),
+                of_any,
+            } => self.request(store, request, (group, ask, of_any)),
             Event::Look {
                 store,
                 life,
                 request,
                 region,
-            } => self.look(store, life, request, &region),
+            } => self.look(store, life, request, region),
+            Event::LeaseCheck(read) => self.check_lease(read),
             Event::Answer { request, heard } => self.hear(request, &heard),
             Event::Timeout { request } => self.time_out(request),
             Event::Turn { client } => self.turn(client),
@@ -394,6 +407,7 @@ impl World {
             snapshots: self.snapshots,
             operations_checked,
             acknowledged: self.clients.acknowledged,
+            reads: self.reads,
             refused: self.clients.refused,
             unknown: self.clients.unknown,
             undecided,

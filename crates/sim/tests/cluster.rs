@@ -1,6 +1,6 @@
 //! The cluster under faults, seed by seed. `SIM_SEEDS` says how many, `SIM_SEED` plays a single one.
 
-use sim::{Options, Report};
+use sim::{Options, Reads, Report};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -67,6 +67,11 @@ fn every_seed_keeps_every_promise_and_faults_do_happen() {
     assert!(reports.iter().all(|report| report.undecided == 0));
     assert!(reports.iter().all(|report| report.operations_checked > 0));
     assert!(reports.iter().any(|report| report.snapshots > 0));
+    let reads = |of: fn(&Reads) -> u64| reports.iter().map(|report| of(&report.reads)).sum::<u64>();
+    assert!(reads(|reads| reads.under_lease) > 10 * reports.len() as u64);
+    assert!(reads(|reads| reads.lease_over) > 0);
+    assert!(reads(|reads| reads.by_leader) > 0);
+    assert!(reads(|reads| reads.by_replica) > 0);
     for fault in [
         "power cut",
         "power cut in a write",

@@ -74,6 +74,7 @@ pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
     };
     NodeOptions {
         peer: PeerOptions {
+            tick,
             heartbeat_ticks: raftstore.raft_heartbeat_ticks as usize,
             election_ticks_min: election.start as usize,
             election_ticks_max: election.end as usize,
@@ -84,7 +85,6 @@ pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
             seed,
             ..PeerOptions::default()
         },
-        tick,
         peer_pool: pool(raftstore.store_pool_size, raftstore.store_max_batch_size),
         apply_pool: pool(raftstore.apply_pool_size, raftstore.apply_max_batch_size),
         mailbox_bytes_max: to_usize(raftstore.mailbox_memory_limit.0),

@@ -78,6 +78,7 @@ impl<L: RaftLog> PeerHandler<L> {
                 } => self.ports.syncs.ask(region_id, applied_index),
                 Effect::Apply(task) => self.apply(task),
                 Effect::Destroy(tombstone) => {
+                    self.ports.delegates.data_goes();
                     self.tell_applier(tombstone.region_id, ApplyMessage::Destroy(tombstone));
                 }
                 Effect::RemoveLog(tombstone) => {
@@ -96,12 +97,14 @@ impl<L: RaftLog> PeerHandler<L> {
                     self.tell_store(store::Input::SnapshotSettled(key));
                 }
                 Effect::InstallSnapshot(install) => {
+                    self.ports.delegates.data_goes();
                     self.tell_applier(install.key.region_id, ApplyMessage::Install(install));
                 }
                 Effect::Fetch(fetch) => self.fetch(&fetch),
                 Effect::Reply(request, result) => self.ports.replies.complete(request, result),
                 Effect::Heartbeat(heartbeat) => self.report(heartbeat),
                 Effect::Leadership(leadership) => self.announce(leadership),
+                Effect::Lease(change) => self.ports.delegates.change(change),
                 Effect::Refused(refusal) => tracing::debug!(
                     region = %refusal.region_id,
                     store = %refusal.from.store_id,
@@ -326,11 +329,14 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
     fn handle_normal(&mut self, fsm: &mut PeerFsm, inbox: &mut Inbox<'_, PeerMessage>) {
         let peer = &mut fsm.peer;
         peer.set_apply_behind(is_over(&self.ports.memory.unapplied));
+        let clock = &self.ports.clock;
+        peer.set_now(clock.now());
         if let Some(index) = fsm.mark.index_after(fsm.changes_heard) {
             peer.step(Input::Applied { index }, &mut self.effects);
         }
         while let Some(PeerMessage(input)) = inbox.pop() {
             fsm.changes_heard += u64::from(matches!(input, Input::Changed(_)));
+            peer.set_now(clock.now());
             peer.step(input, &mut self.effects);
         }
         self.finish_round(self.handled, fsm);
@@ -355,6 +361,7 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
                     .at_mut(position)
                     .expect("it was handled in this round");
                 let persisted = Input::Persisted { number };
+                fsm.peer.set_now(self.ports.clock.now());
                 fsm.peer.step(persisted, &mut self.effects);
                 self.finish_round(position, fsm);
             }

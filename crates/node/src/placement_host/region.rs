@@ -21,7 +21,8 @@ pub(crate) trait PlacementRegion: Clone + Send + 'static {
     /// All of it. The leader has committed in its own term then, and sees every earlier write.
     fn read_all(&self, context: RequestContext) -> BoxFuture<'static, Result<Pairs, String>>;
 
-    /// Ready when a quorum has confirmed, after the call, that this node leads in the context's term.
+    /// Ready when it is sure that at some moment after the call this node led in the context's term and
+    /// nobody led in a later one: a quorum said so, or the lease does.
     fn confirm(&self, context: RequestContext) -> BoxFuture<'static, Result<(), RequestError>>;
 
     /// Replicates and applies a command, in the context's term only.

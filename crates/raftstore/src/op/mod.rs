@@ -1,7 +1,8 @@
 //! What changes a Region, one operation a file: its rules, what its leader proposes, and what its
-//! applier does.
+//! applier does. And what its leader may do alone.
 
 pub mod conf_change;
+pub mod lease;
 pub mod log_gc;
 pub mod measure;
 pub mod snapshot;

@@ -6,6 +6,7 @@
 //!
 //! **Not here.** The rules of each change (`op`).
 
+use super::propose::Proposal;
 use super::{Peer, RequestContext, raft};
 use crate::admin::{PeerChange, PeerChanges};
 use crate::apply::{Change, RegionChange};
@@ -64,6 +65,7 @@ impl Peer {
         if !self.is_leader() {
             return;
         }
+        self.give_up_lease();
         // They will not hear of their removal from a log that does not reach them any more.
         for peer in &before.peers {
             if self.region.peer(peer.id).is_none() {
@@ -83,7 +85,7 @@ impl Peer {
         out: &mut Vec<Effect>,
     ) {
         let checked = self
-            .check(context)
+            .check(context, self.is_leader())
             .and_then(|()| self.check_peers(context, &changes));
         let proposed = checked.and_then(|()| self.propose_peers(vec![request], changes, out));
         if let Err(error) = proposed {
@@ -148,8 +150,12 @@ impl Peer {
         if !self.is_leader() || self.raw.propose_conf_change(Vec::new(), change).is_err() {
             return Err(self.refused_proposal());
         }
-        let index = self.raw.raft.raft_log.last_index();
-        self.proposals.proposed(index, self.term(), requests);
+        self.proposals.proposed(Proposal {
+            index: self.raw.raft.raft_log.last_index(),
+            term: self.term(),
+            proposed_at: self.now,
+            requests,
+        });
         Ok(())
     }
 

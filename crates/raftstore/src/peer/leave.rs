@@ -21,6 +21,7 @@ impl Peer {
     /// Begins the end: the Region is known in `epoch`, without this replica.
     pub(super) fn leave(&mut self, epoch: Epoch, out: &mut Vec<Effect>) {
         self.is_leaving = true;
+        self.publish_lease(out);
         self.proposals.abandon(out);
         self.reads.fail(&self.not_found(), out);
         self.unpersisted.clear();
@@ -58,6 +59,7 @@ impl Peer {
             | Input::Unreachable { .. }
             | Input::TransferLeader { .. }
             | Input::Campaign
+            | Input::RenewLease
             | Input::Report => {}
         }
     }

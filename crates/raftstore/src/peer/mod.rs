@@ -20,6 +20,7 @@
 //! **Not here.** What commands do (`apply`); other Regions (`store`); what an operation adds (`op`).
 
 mod change;
+mod lease;
 mod leave;
 mod log_cache;
 mod propose;
@@ -32,21 +33,24 @@ mod tests;
 
 use crate::admin::{Admin, PeerChange};
 use crate::apply::RegionChange;
+use crate::bootstrap::FIRST_INDEX;
 use crate::command::Command;
-use crate::effect::{Effect, FetchEntries, Leadership, RegionHeartbeat};
+use crate::effect::{Effect, FetchEntries, Leadership, LeaseView, RegionHeartbeat};
 use crate::error::RequestError;
 use crate::message::RaftMessage;
+use crate::op::lease::{self as lease_rules, Lease, MonotonicTime, Promise};
 use crate::op::log_gc::{Cuts, LogGcOptions};
 use crate::op::snapshot::{Arrived, Installing, Sending, SnapshotMeta};
 use crate::op::split;
 use crate::state::Tombstone;
 use ::raft::{GetEntriesContext, RawNode, StateRole};
 use log_cache::LogCache;
-use propose::Proposals;
+use propose::{Proposal, Proposals};
 use read::Reads;
 use ready::Unpersisted;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use types::{Epoch, LogEntry, PeerId, Region, RegionId, RequestId};
 
 pub use log_cache::{LogInfo, TermRun};
@@ -57,6 +61,9 @@ pub(crate) use raft::{conf_change_context, conf_state, from_raft_hard_state};
 /// What one Peer may do and hold. Names and defaults follow TiKV's `raftstore` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerOptions {
+    /// What one tick stands for on the stores' clocks. The same for all replicas of a Region, like
+    /// `election_ticks_min`: leases are made of both.
+    pub tick: Duration,
     /// Ticks between a leader's heartbeats.
     pub heartbeat_ticks: usize,
     /// Least ticks without a leader before a campaign.
@@ -88,6 +95,7 @@ pub struct PeerOptions {
 impl Default for PeerOptions {
     fn default() -> Self {
         Self {
+            tick: Duration::from_secs(1),
             heartbeat_ticks: 2,
             election_ticks_min: 10,
             election_ticks_max: 20,
@@ -116,6 +124,8 @@ pub struct RequestContext {
     pub peer: types::Peer,
     /// The term; zero means "not given".
     pub term: u64,
+    /// Whether a read may be answered by a replica that does not lead.
+    pub replica_read: bool,
 }
 
 /// What can happen to a Peer.
@@ -151,13 +161,15 @@ pub enum Input {
     },
     /// Try to lead at once: the Region was cut off from one that was led here.
     Campaign,
-    /// A client's linearizable read.
+    /// A client's linearizable read that finds no lease.
     Read {
         /// To be answered once.
         request: RequestId,
         /// Whom it addresses.
         context: RequestContext,
     },
+    /// Readers find too little of the lease left.
+    RenewLease,
     /// The log write with this number, and all before it, are durable.
     Persisted {
         /// From [`LogWrite`](crate::LogWrite).
@@ -226,6 +238,11 @@ pub struct Peer {
     reads: Reads,
     /// Readies that are not durable yet, oldest first.
     unpersisted: VecDeque<Unpersisted>,
+    now: MonotonicTime,
+    lease: Lease,
+    promise: Promise,
+    /// What readers on other threads were told last.
+    published: Option<LeaseView>,
     fetches: BTreeMap<u64, GetEntriesContext>,
     fetch_token: u64,
     pub(crate) applied_index: u64,
@@ -279,6 +296,9 @@ impl Peer {
             "applied what was not committed"
         );
         let config = raft::config(me.id, applied_index, &options);
+        // In the first term of a log nobody leads.
+        let may_owe = log.hard_state.term > FIRST_INDEX;
+        let promise = lease_rules::promise(options.tick, options.election_ticks_min);
         let cache = LogCache::new(log, raft::conf_state(&region));
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let mut raw = RawNode::new(&config, cache, &logger)?;
@@ -301,6 +321,10 @@ impl Peer {
             proposals: Proposals::default(),
             reads: Reads::default(),
             unpersisted: VecDeque::new(),
+            now: MonotonicTime::default(),
+            lease: Lease::new(lease_rules::length(promise)),
+            promise: Promise::new(promise, may_owe),
+            published: None,
             fetches: BTreeMap::new(),
             fetch_token: 0,
             applied_index,
@@ -398,10 +422,8 @@ impl Peer {
                 context,
                 command,
             } => self.propose(request, &context, &command, out),
-            Input::Read { request, context } => match self.check(&context) {
-                Ok(()) => self.reads.push(request),
-                Err(error) => out.push(Effect::Reply(request, Err(error))),
-            },
+            Input::Read { request, context } => self.read(request, &context, out),
+            Input::RenewLease => self.renew_lease(),
             Input::Persisted { number } => self.persisted(number, out),
             Input::ChangePeers {
                 request,
@@ -409,9 +431,7 @@ impl Peer {
                 changes,
             } => self.change_peers(request, &context, changes, out),
             Input::TransferLeader { to } => self.transfer_leader(to, out),
-            Input::Campaign => {
-                let _ = self.raw.campaign();
-            }
+            Input::Campaign => self.campaign(),
             Input::Applied { index } => self.applied(index, out),
             Input::Changed(change) => self.changed(change, out),
             Input::Destroyed(_) => unreachable!("only a replica that leaves is destroyed"),
@@ -459,10 +479,12 @@ impl Peer {
         ];
         let timeout = raft::election_timeout_ticks(&self.options, draw);
         self.raw.raft.set_randomized_election_timeout(timeout);
+        self.bar_campaign_by_promise();
         // A campaign reads entries that a snapshot has just replaced.
         if self.installing.is_none() {
             self.raw.tick();
         }
+        self.ask_again(out);
         self.ticks += 1;
         self.compact_now_and_then(out);
         self.report_due_ticks = self.report_due_ticks.saturating_sub(1);
@@ -486,7 +508,7 @@ impl Peer {
     ) {
         let size = command.size_bytes();
         let checked = self
-            .check(context)
+            .check(context, self.is_leader())
             .and_then(|()| self.check_command(command, size as u64));
         if let Err(error) = checked {
             out.push(Effect::Reply(request, Err(error)));
@@ -501,10 +523,12 @@ impl Peer {
         if is_admin {
             // What comes behind it meets another shape.
             self.flush_batch(out);
+            // Others may have applied it first, and write to what it cuts off.
+            self.withhold_lease_until_applied(self.raw.raft.raft_log.last_index());
         }
     }
 
-    fn check(&self, context: &RequestContext) -> Result<(), RequestError> {
+    fn check(&self, context: &RequestContext, serves: bool) -> Result<(), RequestError> {
         if context.peer.id.get() != 0 {
             if context.peer.store_id != self.me.store_id {
                 return Err(RequestError::StoreNotMatch {
@@ -522,7 +546,7 @@ impl Peer {
         if self.is_stopped {
             return Err(RequestError::Stopping);
         }
-        if !self.is_leader() {
+        if !serves {
             return Err(self.not_leader());
         }
         if context.term != 0 && context.term != self.term() {
@@ -594,7 +618,13 @@ impl Peer {
         if self.is_leader() && self.raw.propose(Vec::new(), batch.data).is_ok() {
             let index = self.raw.raft.raft_log.last_index();
             let term = self.term();
-            self.proposals.proposed(index, term, batch.requests);
+            let proposal = Proposal {
+                index,
+                term,
+                proposed_at: self.now,
+                requests: batch.requests,
+            };
+            self.proposals.proposed(proposal);
             return;
         }
         let error = self.refused_proposal();
@@ -613,25 +643,13 @@ impl Peer {
         }
     }
 
-    /// A leader that has not committed in its own term does not know the commit index yet, and
-    /// raft-rs drops its reads; they wait here for that first commit.
-    fn confirm_reads(&mut self) -> bool {
-        let begins = self.reads.wants_confirmation()
-            && self.is_leader()
-            && self.raw.raft.commit_to_current_term();
-        if begins {
-            let context = self.reads.begin_confirmation();
-            self.raw.read_index(context);
-        }
-        begins
-    }
-
     fn applied(&mut self, index: u64, out: &mut Vec<Effect>) {
         // A snapshot's index is told by its own input.
         if index <= self.applied_index || self.installing.is_some() {
             return;
         }
         self.applied_index = index;
+        self.lease.applied(index);
         self.raw.advance_apply_to(index);
         self.reads.applied(index, &self.region, out);
         let mut evict = index;
@@ -733,6 +751,7 @@ impl Peer {
 
     fn stop(&mut self, out: &mut Vec<Effect>) {
         self.is_stopped = true;
+        self.publish_lease(out);
         self.proposals.abandon(out);
         self.reads.fail(&RequestError::Stopping, out);
     }

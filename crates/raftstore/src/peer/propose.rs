@@ -8,14 +8,16 @@
 use crate::command::{BatchEncoder, Command};
 use crate::effect::{ApplyEntry, Effect};
 use crate::error::RequestError;
+use crate::op::lease::MonotonicTime;
 use std::collections::VecDeque;
 use types::{Epoch, LogEntry, RequestId};
 
 /// One entry that this replica proposed as leader.
-struct Proposal {
-    index: u64,
-    term: u64,
-    requests: Vec<RequestId>,
+pub(super) struct Proposal {
+    pub(super) index: u64,
+    pub(super) term: u64,
+    pub(super) proposed_at: MonotonicTime,
+    pub(super) requests: Vec<RequestId>,
 }
 
 /// The round's batch, and all proposals whose fate is open.
@@ -24,6 +26,8 @@ pub(crate) struct Proposals {
     batch: BatchEncoder,
     batch_requests: Vec<RequestId>,
     waiting: VecDeque<Proposal>,
+    /// Of the own proposal that was committed last: its term, and when it was made.
+    last_committed: Option<(u64, MonotonicTime)>,
 }
 
 /// A batch to be proposed as one entry.
@@ -62,19 +66,20 @@ impl Proposals {
         })
     }
 
-    /// Notes that a batch went into the log at `index`.
-    pub(super) fn proposed(&mut self, index: u64, term: u64, requests: Vec<RequestId>) {
+    /// Notes that a batch went into the log.
+    pub(super) fn proposed(&mut self, proposal: Proposal) {
         if let Some(last) = self.waiting.back() {
             assert!(
-                last.term <= term && (last.term < term || last.index < index),
+                (last.term, last.index) < (proposal.term, proposal.index),
                 "proposals are made in log order"
             );
         }
-        self.waiting.push_back(Proposal {
-            index,
-            term,
-            requests,
-        });
+        self.waiting.push_back(proposal);
+    }
+
+    /// The term of the own proposal that was committed last, and when it was made; once.
+    pub(super) fn take_last_committed(&mut self) -> Option<(u64, MonotonicTime)> {
+        self.last_committed.take()
     }
 
     /// Joins a committed entry with who waits for it, and answers those whom it overtakes.
@@ -95,7 +100,11 @@ impl Proposals {
             .front()
             .is_some_and(|first| first.index == entry.index && first.term == entry.term);
         let requests = match own {
-            true => self.waiting.pop_front().expect("just seen").requests,
+            true => {
+                let proposal = self.waiting.pop_front().expect("just seen");
+                self.last_committed = Some((proposal.term, proposal.proposed_at));
+                proposal.requests
+            }
             false => Vec::new(),
         };
         ApplyEntry { entry, requests }
@@ -136,7 +145,12 @@ mod tests {
     fn proposed(at: &[(u64, u64)]) -> Proposals {
         let mut proposals = Proposals::default();
         for (index, term) in at {
-            proposals.proposed(*index, *term, vec![RequestId(*index)]);
+            proposals.proposed(Proposal {
+                index: *index,
+                term: *term,
+                proposed_at: MonotonicTime(*index),
+                requests: vec![RequestId(*index)],
+            });
         }
         proposals
     }
@@ -168,6 +182,10 @@ mod tests {
             [RequestId(11)]
         );
         assert!(out.is_empty());
+        assert_eq!(
+            proposals.take_last_committed(),
+            Some((2, MonotonicTime(11)))
+        );
     }
 
     #[test]

@@ -1,30 +1,53 @@
 //! Linearizable reads by ReadIndex (Raft §6.4): one confirmation at a time, for all reads that have
-//! arrived since the last one began.
+//! arrived since the last one began. A replica that does not lead asks its leader for it.
 //!
 //! A read is ready when the leader's place was confirmed by a quorum *after* the read arrived, and
-//! everything that was committed at that moment has been applied here.
+//! everything that was committed at that moment has been applied here. On a leader that confirmation
+//! also renews the lease, as of the moment when it began.
 //!
-//! **Invariants.** Confirmed reads are ordered by index. A read is answered once.
+//! **Invariants.** Confirmed reads are ordered by index. A read is answered once. No two confirmations
+//! are known by the same context, not even in two lives of a replica: an answer to the earlier one would
+//! pass for one to the later.
 //!
-//! **Not here.** The read itself: the asker takes a snapshot when it hears `ReadReady`.
+//! **Not here.** The read itself: the asker takes a snapshot when it hears `ReadReady`. Reads under a
+//! lease: they don't ask a Peer (`node::local_read`).
 
+use super::{Peer, RequestContext};
 use crate::effect::{Effect, Reply};
 use crate::error::RequestError;
+use crate::op::lease::MonotonicTime;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use types::{Region, RequestId};
+use types::{PeerId, Region, RequestId};
+
+/// Ticks after which a replica asks its leader again: TiKV's `raft-read-index-retry-interval-ticks`.
+const RETRY_TICKS: u32 = 4;
 
 /// Reads in their three stages.
 #[derive(Default)]
 pub(super) struct Reads {
     /// Arrived, not yet sent for confirmation.
     arrived: Vec<RequestId>,
-    /// Waiting for a quorum, while a confirmation is under way.
-    confirming: Option<Vec<RequestId>>,
+    /// Whether a confirmation is wanted for the sake of the lease.
+    is_wanted: bool,
+    confirming: Option<Confirmation>,
     /// Confirmed, waiting until `index` is applied.
     confirmed: VecDeque<(u64, Vec<RequestId>)>,
-    /// The number of the last confirmation: what raft-rs knows it by.
+    /// How many confirmations have begun.
     confirmations: u64,
+}
+
+/// A confirmation under way.
+struct Confirmation {
+    /// What raft-rs knows it by.
+    context: Vec<u8>,
+    term: u64,
+    begun_at: MonotonicTime,
+    /// Ticks since it was asked for last.
+    ticks: u32,
+    /// Ticks since it began.
+    age_ticks: u32,
+    requests: Vec<RequestId>,
 }
 
 impl Reads {
@@ -32,30 +55,66 @@ impl Reads {
         self.arrived.push(request);
     }
 
+    /// A confirmation should begin although nobody waits for it.
+    pub(super) fn want_confirmation(&mut self) {
+        self.is_wanted = true;
+    }
+
     /// Whether a confirmation should begin. While one is under way, what arrives gathers for the
     /// next: a confirmation costs a message to every replica, however many reads it answers.
     pub(super) fn wants_confirmation(&self) -> bool {
-        !self.arrived.is_empty() && self.confirming.is_none()
+        (self.is_wanted || !self.arrived.is_empty()) && self.confirming.is_none()
     }
 
     /// Moves the arrived reads under one confirmation and returns the context to ask raft-rs with.
-    pub(super) fn begin_confirmation(&mut self) -> Vec<u8> {
+    pub(super) fn begin_confirmation(
+        &mut self,
+        me: PeerId,
+        term: u64,
+        now: MonotonicTime,
+    ) -> Vec<u8> {
         self.confirmations += 1;
-        self.confirming = Some(std::mem::take(&mut self.arrived));
-        self.confirmations.to_be_bytes().to_vec()
+        self.is_wanted = false;
+        // The clock tells lives apart.
+        let context = [me.get(), now.0, self.confirmations].map(u64::to_be_bytes);
+        let context = context.concat();
+        self.confirming = Some(Confirmation {
+            context: context.clone(),
+            term,
+            begun_at: now,
+            ticks: 0,
+            age_ticks: 0,
+            requests: std::mem::take(&mut self.arrived),
+        });
+        context
     }
 
-    /// A quorum confirmed; the reads wait for `index`. Contexts that are not ours are ignored.
-    pub(super) fn confirmed(&mut self, context: &[u8], index: u64) {
-        if context != self.confirmations.to_be_bytes() {
-            return;
-        }
-        if let Some(requests) = self.confirming.take() {
+    /// A quorum confirmed; the reads wait for `index`. Returns the term and the time in which the
+    /// confirmation began. Contexts that are not ours are ignored.
+    pub(super) fn confirmed(&mut self, context: &[u8], index: u64) -> Option<(u64, MonotonicTime)> {
+        let confirmation = self
+            .confirming
+            .take_if(|confirmation| confirmation.context == context)?;
+        if !confirmation.requests.is_empty() {
             if let Some((last, _)) = self.confirmed.back() {
                 assert!(*last <= index, "confirmations come in order");
             }
-            self.confirmed.push_back((index, requests));
+            self.confirmed.push_back((index, confirmation.requests));
         }
+        Some((confirmation.term, confirmation.begun_at))
+    }
+
+    /// A tick has passed. Returns for how many ticks the confirmation under way has lasted, and its
+    /// context, if it should be asked for again.
+    fn tick(&mut self) -> Option<(u32, &[u8])> {
+        let confirmation = self.confirming.as_mut()?;
+        confirmation.ticks += 1;
+        confirmation.age_ticks += 1;
+        if confirmation.ticks < RETRY_TICKS {
+            return None;
+        }
+        confirmation.ticks = 0;
+        Some((confirmation.age_ticks, &confirmation.context))
     }
 
     /// Whether a read waits for nothing but its index.
@@ -84,13 +143,64 @@ impl Reads {
 
     /// Answers every read with an error: a read may always be tried again elsewhere.
     pub(super) fn fail(&mut self, error: &RequestError, out: &mut Vec<Effect>) {
+        self.is_wanted = false;
         let arrived = std::mem::take(&mut self.arrived);
-        let confirming = self.confirming.take().into_iter().flatten();
+        let confirming = self.confirming.take();
+        let confirming = confirming.map_or_else(Vec::new, |confirmation| confirmation.requests);
         let confirmed = std::mem::take(&mut self.confirmed);
         let confirmed = confirmed.into_iter().flat_map(|(_, requests)| requests);
         for request in arrived.into_iter().chain(confirming).chain(confirmed) {
             out.push(Effect::Reply(request, Err(error.clone())));
         }
+    }
+}
+
+impl Peer {
+    pub(super) fn read(
+        &mut self,
+        request: RequestId,
+        context: &RequestContext,
+        out: &mut Vec<Effect>,
+    ) {
+        let serves = self.is_leader() || (context.replica_read && self.leader().is_some());
+        match self.check(context, serves) {
+            Ok(()) => self.reads.push(request),
+            Err(error) => out.push(Effect::Reply(request, Err(error))),
+        }
+    }
+
+    /// A leader that has not committed in its own term does not know the commit index yet, and
+    /// raft-rs drops its reads; they wait here for that first commit.
+    pub(super) fn confirm_reads(&mut self) -> bool {
+        let may_ask = match self.is_leader() {
+            true => self.raw.raft.commit_to_current_term(),
+            false => self.leader().is_some(),
+        };
+        let begins = may_ask && self.reads.wants_confirmation();
+        if begins {
+            let term = self.term();
+            let context = self.reads.begin_confirmation(self.me.id, term, self.now);
+            self.raw.read_index(context);
+        }
+        begins
+    }
+
+    /// A question to the leader, or its answer, may be lost. (A leader's heartbeats repeat its own.)
+    /// Where none comes through for an election timeout, though the leader is heard, others serve better.
+    pub(super) fn ask_again(&mut self, out: &mut Vec<Effect>) {
+        if self.is_leader() || self.leader().is_none() {
+            return;
+        }
+        let Some((age_ticks, context)) = self.reads.tick() else {
+            return;
+        };
+        if age_ticks as usize >= self.options.election_ticks_max {
+            let error = self.not_leader();
+            self.reads.fail(&error, out);
+            return;
+        }
+        let context = context.to_vec();
+        self.raw.read_index(context);
     }
 }
 
@@ -106,18 +216,22 @@ mod tests {
         out.iter().map(ready).collect()
     }
 
+    fn begin(reads: &mut Reads) -> Vec<u8> {
+        reads.begin_confirmation(PeerId(1), 6, MonotonicTime(7))
+    }
+
     #[test]
     fn a_read_waits_for_its_confirmation_and_for_its_index() {
         let (mut reads, mut out) = (Reads::default(), Vec::new());
         reads.push(RequestId(1));
         reads.push(RequestId(2));
         assert!(reads.wants_confirmation());
-        let context = reads.begin_confirmation();
+        let context = begin(&mut reads);
         reads.push(RequestId(3));
         assert!(!reads.wants_confirmation(), "one at a time");
         reads.applied(100, &Arc::default(), &mut out);
         assert!(out.is_empty(), "nothing is confirmed yet");
-        reads.confirmed(&context, 101);
+        assert_eq!(reads.confirmed(&context, 101), Some((6, MonotonicTime(7))));
         reads.applied(100, &Arc::default(), &mut out);
         assert!(out.is_empty(), "101 is not applied yet");
         assert!(reads.await_applied());
@@ -130,9 +244,9 @@ mod tests {
     fn a_foreign_confirmation_answers_nobody() {
         let (mut reads, mut out) = (Reads::default(), Vec::new());
         reads.push(RequestId(1));
-        reads.begin_confirmation();
+        begin(&mut reads);
         reads.confirmed(b"foreign", 1);
-        reads.confirmed(&9u64.to_be_bytes(), 1);
+        reads.confirmed(&[0; 24], 1);
         reads.applied(100, &Arc::default(), &mut out);
         assert!(out.is_empty());
     }
@@ -143,7 +257,7 @@ mod tests {
         for stage in 0..3 {
             reads.push(RequestId(stage));
             if stage < 2 {
-                let context = reads.begin_confirmation();
+                let context = begin(&mut reads);
                 if stage == 0 {
                     reads.confirmed(&context, 9);
                 }

@@ -20,6 +20,7 @@ pub(super) struct Unpersisted {
 
 impl Peer {
     pub(super) fn collect_ready(&mut self, out: &mut Vec<Effect>) {
+        self.publish_lease(out);
         self.answer_heartbeats_while_installing(out);
         while self.installing.is_none() && self.raw.has_ready() {
             let mut ready = self.raw.ready();
@@ -28,7 +29,11 @@ impl Peer {
                 self.send(message, out);
             }
             for state in ready.take_read_states() {
-                self.reads.confirmed(&state.request_ctx, state.index);
+                if let Some((term, begun_at)) =
+                    self.reads.confirmed(&state.request_ctx, state.index)
+                {
+                    self.quorum_answered(term, begun_at);
+                }
             }
             let entries: Vec<LogEntry> = ready
                 .take_entries()
@@ -48,6 +53,7 @@ impl Peer {
             self.write(number, entries, hard_state, promises, out);
         }
         self.reads.applied(self.applied_index, &self.region, out);
+        self.publish_lease(out);
     }
 
     fn take_snapshot(&mut self, ready: Ready, entries: Vec<LogEntry>, out: &mut Vec<Effect>) {
@@ -123,6 +129,9 @@ impl Peer {
             let entry = self.proposals.committed(from_raft_entry(entry), out);
             entries.push(entry);
         }
+        if let Some((term, proposed_at)) = self.proposals.take_last_committed() {
+            self.quorum_answered(term, proposed_at);
+        }
         self.handed_index = entries.last().expect("not empty").entry.index;
         out.push(Effect::Apply(ApplyTask {
             region_id: self.region.id,
@@ -135,8 +144,10 @@ impl Peer {
         let Some(to) = self.member(PeerId(message.to)) else {
             return;
         };
-        if message.get_msg_type() == MessageType::MsgRequestVote {
-            self.votes_asked_term = message.term;
+        match message.get_msg_type() {
+            MessageType::MsgRequestVote => self.votes_asked_term = message.term,
+            MessageType::MsgTimeoutNow => self.withhold_lease_for_the_term(out),
+            _ => {}
         }
         let range = creates(&message).then(|| self.region.range.clone());
         let message = RaftMessage {

@@ -36,12 +36,28 @@ impl Peer {
         if self.is_deaf_to(&message) || !self.lets_in(&message, out) {
             return self.drop_snapshot(&message, out);
         }
-        if message.message.get_msg_type() == MessageType::MsgSnapshot {
-            return self.receive_snapshot(message, out);
+        let kind = message.message.get_msg_type();
+        // A follower's raft-rs would send the question on, in a name that is not its own.
+        let is_misdirected = kind == MessageType::MsgReadIndex && !self.is_leader();
+        if is_misdirected || self.is_barred_by_promise(&message) {
+            return;
         }
-        // The errors are those of messages that came too late: from a replica that was removed, or
-        // a proposal that nobody made.
-        let _ = self.raw.step(message.message);
+        let from_leader = message.message.term >= self.term()
+            && matches!(
+                kind,
+                MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot
+            );
+        match kind {
+            MessageType::MsgSnapshot => self.receive_snapshot(message, out),
+            _ => {
+                // The errors are those of messages that came too late: from a replica that was
+                // removed, or a proposal that nobody made.
+                let _ = self.raw.step(message.message);
+            }
+        }
+        if from_leader && !self.is_leader() {
+            self.promise.heard(self.now);
+        }
     }
 
     fn lets_in(&mut self, message: &RaftMessage, out: &mut Vec<Effect>) -> bool {
@@ -73,7 +89,9 @@ impl Peer {
             return false;
         }
         self.heard_from(message.from.id);
-        !self.is_apply_behind || message.message.get_entries().is_empty()
+        let brings_entries = message.message.get_msg_type() == MessageType::MsgAppend
+            && !message.message.get_entries().is_empty();
+        !self.is_apply_behind || !brings_entries
     }
 
     /// Ids of Peers are never used twice and grow, and every change of membership counts up the

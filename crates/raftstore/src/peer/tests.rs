@@ -5,12 +5,13 @@ use crate::apply::map::Map;
 use crate::apply::{Applied, Applier};
 use crate::bootstrap::{FIRST_INDEX, first_apply_state, first_hard_state, first_regions};
 use crate::command::Mutation;
-use crate::effect::{Contradiction, LogWrite, Reply, SplitDone};
+use crate::effect::{Contradiction, LeaseChange, LogWrite, Reply, SplitDone};
 use crate::op::snapshot::{InstallSnapshot, SnapshotKey};
 use bytes::Bytes;
 use engine::Cf;
 use types::{ApiVersion, StoreId};
 
+mod leases;
 mod membership;
 mod receive;
 mod snapshot;
@@ -20,6 +21,10 @@ const REGION: usize = 1;
 
 struct Replica {
     peer: Peer,
+    /// Of its clock, which each tick moves on.
+    now: MonotonicTime,
+    /// As readers were told.
+    lease: Option<LeaseView>,
     applier: Applier,
     map: Map,
     log: Vec<LogEntry>,
@@ -88,6 +93,8 @@ impl Replica {
         );
         Self {
             peer: peer.unwrap(),
+            now: MonotonicTime::default(),
+            lease: None,
             applier: Applier::new(region.clone(), me.store_id, state),
             map: Map::default(),
             log: vec![],
@@ -136,10 +143,29 @@ impl Net {
 
     fn step(&mut self, at: usize, input: Input) {
         let mut out = Vec::new();
-        self.replicas[at].peer.step(input, &mut out);
+        let replica = &mut self.replicas[at];
+        if matches!(input, Input::Tick) {
+            replica.now = replica.now.after(replica.peer.options.tick);
+        }
+        replica.peer.set_now(replica.now);
+        replica.peer.step(input, &mut out);
         self.replicas[at].peer.finish_round(&mut out);
+        self.hear_of_lease(at, &out);
         for effect in out {
             self.perform(at, effect);
+        }
+    }
+
+    /// Readers hear of the last change of a round before anything that its effects bring about.
+    fn hear_of_lease(&mut self, at: usize, out: &[Effect]) {
+        for effect in out {
+            match effect {
+                Effect::Lease(LeaseChange::Granted(view)) => {
+                    self.replicas[at].lease = Some(view.clone());
+                }
+                Effect::Lease(LeaseChange::Ended(_)) => self.replicas[at].lease = None,
+                _ => {}
+            }
         }
     }
 
@@ -180,7 +206,7 @@ impl Net {
             Effect::Heartbeat(report) => self.reports.push(report),
             Effect::Contradiction(contradiction) => self.contradictions.push(contradiction),
             Effect::Refused(refusal) => self.refused.push(refusal.reason),
-            Effect::Leadership(_) => {}
+            Effect::Lease(_) | Effect::Leadership(_) => {}
             other => self.perform_of_snapshots(at, other),
         }
     }
@@ -267,6 +293,7 @@ impl Net {
             epoch: peer.region().epoch,
             peer: peer.me(),
             term: 0,
+            replica_read: false,
         }
     }
 

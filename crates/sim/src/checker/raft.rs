@@ -84,6 +84,8 @@ impl RaftChecker {
             MessageType::MsgRequestPreVote => message.message.term - 1,
             // It repeats the question's term.
             MessageType::MsgRequestPreVoteResponse if !reject => return Ok(()),
+            // It has none.
+            MessageType::MsgReadIndex => return Ok(()),
             _ => message.message.term,
         };
         let promised = self.promised.entry((region, from)).or_default();
