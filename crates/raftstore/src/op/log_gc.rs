@@ -105,8 +105,9 @@ impl Cuts {
     /// The key-value engine has synced the effect of all entries up to `applied`: what may go.
     fn synced(&mut self, applied: u64) -> Option<u64> {
         let mut last = None;
-        while let Some((_, cut)) = self.waiting.pop_front_if(|(at, _)| *at <= applied) {
-            last = Some(cut);
+        while let Some((_, cut)) = self.waiting.front().filter(|(at, _)| *at <= applied) {
+            last = Some(*cut);
+            self.waiting.pop_front();
         }
         last
     }
