@@ -13,6 +13,7 @@
 //!
 //! **Not here.** gRPC (`server`), decisions about data (`raftstore`, `placement`).
 
+mod background;
 mod error;
 mod fsm;
 mod growth;

@@ -112,7 +112,9 @@ impl World {
             Err(what) => self.violate(format_args!("a snapshot for store {number}: {what}")),
             Ok(Ok(())) => {
                 self.note(format_args!("s{number} received a snapshot"));
-                ticket.map(SendTicket::succeed);
+                if let Some(ticket) = ticket {
+                    ticket.succeed();
+                }
             }
             Ok(Err(refused)) => self.note(format_args!("s{number}: {refused}")),
         }

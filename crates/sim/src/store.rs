@@ -25,10 +25,11 @@ use node::{
     PeerFsm, PeerHandler, PeerRouter, Ports, SplitOptions, StartError, StoreFsm, actors, bootstrap,
     identify, recover,
 };
-use raftstore::LogGcOptions;
+use raftstore::apply::Applier;
 use raftstore::peer::PeerOptions;
 use raftstore::state::RegionRecord;
 use raftstore::store::Store;
+use raftstore::{LogGcOptions, Peer};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -226,12 +227,7 @@ impl Life {
             syncs: KvSyncs::default(),
             peer_options: options.peer,
         };
-        for (peer, applier) in recovered.replicas {
-            let address = peer.region().id.get();
-            let (peer, applier) = actors(peer, applier);
-            assert!(ports.appliers.register(address, applier).is_ok());
-            assert!(ports.peers.register(address, peer).is_ok());
-        }
+        register(&ports, recovered.replicas);
         let router = ports.peers.clone();
         let apply_handler = ApplyHandler::new(kv.clone(), ports.clone());
         let peer_handler = PeerHandler::new(log, ports.clone());
@@ -324,6 +320,15 @@ impl Life {
             let place = quiet::last_place();
             self.outbox.lock().panicked(format!("{text} ({place})"));
         }
+    }
+}
+
+fn register(ports: &Ports, replicas: Vec<(Peer, Applier)>) {
+    for (peer, applier) in replicas {
+        let address = peer.region().id.get();
+        let (peer, applier) = actors(peer, applier);
+        assert!(ports.appliers.register(address, applier).is_ok());
+        assert!(ports.peers.register(address, peer).is_ok());
     }
 }
 
