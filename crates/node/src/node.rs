@@ -19,7 +19,7 @@ use crate::identity::Identity;
 use crate::leaders::Leaders;
 use crate::log_gc::KvSyncs;
 use crate::memory::Memory;
-use crate::placement_host::{self, Host};
+use crate::placement_host::{self, Host, PlacementHandle};
 use crate::ports::{PlacementLink, Ports, Replies, Transport};
 use crate::recover::{Recovered, bootstrap, recover};
 use crate::replies::ReplyTable;
@@ -181,21 +181,8 @@ impl<K: KvEngine> Node<K> {
         let snapshots = Snapshots::new(kv.clone(), dir, options.snap.clone());
         let engines = (kv.clone(), log.clone());
         let background = Background::start(engines, snapshots.clone(), channel, &ports, &options)?;
-        let handle = NodeHandle::new(Inner {
-            identity,
-            engine: kv.clone(),
-            peers: peers.router(),
-            replies: Arc::clone(&replies),
-            write_bytes: Semaphore::new(options.write_bytes_max),
-            write_bytes_max: options.write_bytes_max,
-            busy_wait: options.busy_wait,
-            reads: Semaphore::new(options.reads_max),
-            leaders: ports.leaders.clone(),
-            room: ports.room.clone(),
-            snapshots,
-            placement,
-            link: Arc::clone(&ports.link),
-        });
+        let hands = (Arc::clone(&replies), snapshots, placement);
+        let handle = handle_of(identity, kv.clone(), &options, &ports, hands);
         let growth = ports.growth.clone();
         let (peers, appliers) = spawn((peers, appliers), (kv.clone(), log.clone()), ports)?;
         let ticker = Ticker::start(peers.router(), options.tick)?;
@@ -268,6 +255,30 @@ fn store_of(identity: &Identity, recovered: &Recovered, report_ticks: u64) -> St
     let regions = regions.map(|(peer, _)| peer.region().clone()).collect();
     let tombstones = recovered.tombstones.clone();
     Store::new(identity.store_id, regions, tombstones, report_ticks)
+}
+
+fn handle_of<K: KvEngine>(
+    identity: Identity,
+    engine: K,
+    options: &NodeOptions,
+    ports: &Ports,
+    (replies, snapshots, placement): (Arc<ReplyTable>, Snapshots<K>, PlacementHandle),
+) -> NodeHandle<K> {
+    NodeHandle::new(Inner {
+        identity,
+        engine,
+        peers: ports.peers.clone(),
+        replies,
+        write_bytes: Semaphore::new(options.write_bytes_max),
+        write_bytes_max: options.write_bytes_max,
+        busy_wait: options.busy_wait,
+        reads: Semaphore::new(options.reads_max),
+        leaders: ports.leaders.clone(),
+        room: ports.room.clone(),
+        snapshots,
+        placement,
+        link: Arc::clone(&ports.link),
+    })
 }
 
 /// The two batch systems, without any replica yet.

@@ -199,8 +199,7 @@ impl Life {
         bootstrap(&kv, &log, &identified)?;
         let recovered = recover(&kv, &log, &identified.identity, &options.peer)?;
         let found = recovered.replicas.iter();
-        let regions: Vec<Region> = found.map(|(peer, _)| peer.region().clone()).collect();
-
+        let regions = found.map(|(peer, _)| peer.region().clone()).collect();
         let state = Store::new(
             identified.identity.store_id,
             regions,
