@@ -13,6 +13,7 @@
 //!
 //! **Not here.** gRPC (`server`), decisions about data (`raftstore`, `placement`).
 
+mod background;
 mod clock;
 mod error;
 mod fsm;

@@ -7,6 +7,7 @@
 //! **Invariants.** When [`Node::stop`] returns, no thread and no task of the node is left, every
 //! request that was accepted has its answer, and everything applied is durable.
 
+use crate::background::Background;
 use crate::clock::SystemClock;
 use crate::error::StartError;
 use crate::fsm::actors;
@@ -18,16 +19,14 @@ use crate::ident::Identified;
 use crate::identity::Identity;
 use crate::leaders::Leaders;
 use crate::local_read::ReadDelegates;
-use crate::log_gc::{Intervals, KvSyncs, LogGc};
+use crate::log_gc::KvSyncs;
 use crate::memory::Memory;
 use crate::placement_host::{self, Host, PlacementHandle};
 use crate::ports::{PlacementLink, Ports, Replies, Transport};
 use crate::recover::{Recovered, bootstrap, recover};
 use crate::replies::ReplyTable;
 use crate::room::DiskRoom;
-use crate::snap::{
-    SnapOptions, SnapSenders, SnapThreads, SnapshotDir, Snapshots, recover_snapshots,
-};
+use crate::snap::{SnapOptions, SnapSenders, SnapshotDir, Snapshots, recover_snapshots};
 use crate::split_check::{SplitChecker, SplitOptions};
 use batch_system::{Builder, ByteBudget, Config, DeadLetter, System, ThreadDriver};
 use engine::{KvEngine, RaftLog};
@@ -40,7 +39,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use types::{RequestId, StoreId};
+use types::RequestId;
 
 /// Sizes, bounds and intervals of a node.
 #[derive(Clone, Debug)]
@@ -100,9 +99,6 @@ impl Default for NodeOptions {
     }
 }
 
-/// How long a stop waits for snapshots that the transport has been told to give up.
-const SENDERS_PATIENCE: Duration = Duration::from_secs(5);
-
 /// What a node is made of.
 pub struct Parts<K, L> {
     /// Who it is, as its directory says.
@@ -133,9 +129,7 @@ pub struct Node<K: KvEngine> {
     replies: Arc<ReplyTable>,
     ticker: Ticker,
     split_checker: SplitChecker,
-    snapshots: Snapshots<K>,
-    snap_threads: SnapThreads,
-    log_gc: LogGc,
+    background: Background<K>,
     /// The placement host; nothing else.
     host: JoinSet<()>,
     sync: Box<dyn FnOnce() -> engine::Result<()> + Send + Sync>,
@@ -160,13 +154,12 @@ impl<K: KvEngine> Node<K> {
         let dir = parts.snapshots;
         recover_snapshots(&kv, &*dir, &room)?;
         let recovered = recover(&kv, &log, &identity, &options.peer)?;
-        let store = store(&recovered, identity.store_id, options.store_report_ticks);
-
+        let store = store_of(&identity, &recovered, options.store_report_ticks);
         let replies = Arc::new(ReplyTable::default());
         let (peers, appliers) = systems(&options, store, &replies)?;
 
         let (placement, observer, inbox) = placement_host::channel(identity.store_id);
-        let (senders, receivers) = SnapSenders::channel();
+        let channel = SnapSenders::channel();
         let ports = Ports {
             transport: parts.transport,
             link: parts.link,
@@ -181,30 +174,18 @@ impl<K: KvEngine> Node<K> {
             growth: Growth::default(),
             growth_step: options.split.step,
             room,
-            snaps: Arc::new(senders.clone()),
+            snaps: Arc::new(channel.0.clone()),
             syncs: KvSyncs::default(),
             peer_options: options.peer.clone(),
         };
         register(&ports, recovered);
         let snapshots = Snapshots::new(kv.clone(), dir, options.snap.clone());
-        let snap_threads = SnapThreads::start(&snapshots, senders, receivers, &ports)?;
-        let intervals = Intervals {
-            sync: options.log_gc_sync_interval,
-            purge: options.log_purge_interval,
-        };
-        let syncs = ports.syncs.clone();
-        let log_gc = LogGc::start(kv.clone(), log.clone(), syncs, peers.router(), intervals)?;
-        let owned = (identity, &replies, placement, snapshots.clone());
-        let handle = handle(kv.clone(), &ports, &options, owned);
+        let engines = (kv.clone(), log.clone());
+        let background = Background::start(engines, snapshots.clone(), channel, &ports, &options)?;
+        let hands = (Arc::clone(&replies), snapshots, placement);
+        let handle = handle_of(identity, kv.clone(), &options, &ports, hands);
         let growth = ports.growth.clone();
-        let (engine, to_appliers) = (kv.clone(), ports.clone());
-        let appliers = ThreadDriver::spawn("apply", appliers, move |_| {
-            ApplyHandler::new(engine.clone(), to_appliers.clone())
-        })?;
-        let (raft_log, to_peers) = (log.clone(), ports);
-        let peers = ThreadDriver::spawn("peer", peers, move |_| {
-            PeerHandler::new(raft_log.clone(), to_peers.clone())
-        })?;
+        let (peers, appliers) = spawn((peers, appliers), (kv.clone(), log.clone()), ports)?;
         let ticker = Ticker::start(peers.router(), options.peer.tick)?;
         let (runtime, split) = (parts.runtime.clone(), options.split);
         let split_checker = SplitChecker::start(handle.clone(), growth, split, runtime)?;
@@ -219,9 +200,7 @@ impl<K: KvEngine> Node<K> {
             replies,
             ticker,
             split_checker,
-            snapshots,
-            snap_threads,
-            log_gc,
+            background,
             host,
             sync: Box::new(move || kv.sync().and_then(|()| log.sync())),
         })
@@ -265,11 +244,7 @@ impl<K: KvEngine> Node<K> {
             }
         }
         self.appliers.shutdown();
-        self.snap_threads.stop();
-        self.log_gc.stop();
-        if !self.snapshots.await_senders(SENDERS_PATIENCE) {
-            tracing::warn!("a snapshot is still being sent");
-        }
+        self.background.stop();
         (self.sync)()
     }
 }
@@ -277,25 +252,26 @@ impl<K: KvEngine> Node<K> {
 type PeerSystem = System<PeerFsm, StoreFsm>;
 type ApplySystem = System<ApplyFsm, NoControl>;
 
-fn store(recovered: &Recovered, id: StoreId, report_ticks: u64) -> Store {
+/// The store with what was found on its disk.
+fn store_of(identity: &Identity, recovered: &Recovered, report_ticks: u64) -> Store {
     let regions = recovered.replicas.iter();
     let regions = regions.map(|(peer, _)| peer.region().clone()).collect();
-    Store::new(id, regions, recovered.tombstones.clone(), report_ticks)
+    let tombstones = recovered.tombstones.clone();
+    Store::new(identity.store_id, regions, tombstones, report_ticks)
 }
 
-/// The handle of a node with these ports.
-fn handle<K: KvEngine>(
+fn handle_of<K: KvEngine>(
+    identity: Identity,
     engine: K,
-    ports: &Ports,
     options: &NodeOptions,
-    owned: (Identity, &Arc<ReplyTable>, PlacementHandle, Snapshots<K>),
+    ports: &Ports,
+    (replies, snapshots, placement): (Arc<ReplyTable>, Snapshots<K>, PlacementHandle),
 ) -> NodeHandle<K> {
-    let (identity, replies, placement, snapshots) = owned;
     NodeHandle::new(Inner {
         identity,
         engine,
         peers: ports.peers.clone(),
-        replies: Arc::clone(replies),
+        replies,
         write_bytes: Semaphore::new(options.write_bytes_max),
         write_bytes_max: options.write_bytes_max,
         busy_wait: options.busy_wait,
@@ -325,6 +301,27 @@ fn systems(
     let appliers = Builder::new(options.apply_pool.clone(), Box::new(NoControl))
         .dead_letters(move |letter| refuse_apply_message(&answers, letter))
         .build()?;
+    Ok((peers, appliers))
+}
+
+type Drivers = (
+    ThreadDriver<PeerFsm, StoreFsm>,
+    ThreadDriver<ApplyFsm, NoControl>,
+);
+
+/// Starts the pollers of both systems.
+fn spawn<K: KvEngine, L: RaftLog>(
+    (peers, appliers): (PeerSystem, ApplySystem),
+    (kv, log): (K, L),
+    ports: Ports,
+) -> Result<Drivers, batch_system::Error> {
+    let to_appliers = ports.clone();
+    let appliers = ThreadDriver::spawn("apply", appliers, move |_| {
+        ApplyHandler::new(kv.clone(), to_appliers.clone())
+    })?;
+    let peers = ThreadDriver::spawn("peer", peers, move |_| {
+        PeerHandler::new(log.clone(), ports.clone())
+    })?;
     Ok((peers, appliers))
 }
 

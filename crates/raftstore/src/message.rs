@@ -166,19 +166,7 @@ impl RaftMessage {
         if message.log_term > message.term || message.commit_term > message.term {
             return fail("a log of terms to come");
         }
-        if message.request_snapshot != 0 {
-            return fail("it asks for a snapshot, which no store does");
-        }
-        let is_snapshot = message.get_msg_type() == MsgSnapshot;
-        if is_snapshot != message.has_snapshot() {
-            return fail("a snapshot without its message, or the other way round");
-        }
-        if is_snapshot {
-            let meta = SnapshotMeta::of_message(self).map_err(MessageError::Invalid)?;
-            if meta.index > NUMBER_MAX {
-                return fail("a term or an index beyond any log");
-            }
-        }
+        self.check_snapshot()?;
         // raft-rs takes term 0 for that of every entry it does not have.
         if message.get_msg_type() == MsgAppend && message.log_term == 0 {
             return fail("an append behind an entry without a term");
@@ -219,6 +207,28 @@ impl RaftMessage {
             ));
         }
         Ok(())
+    }
+}
+
+impl RaftMessage {
+    fn check_snapshot(&self) -> Result<(), MessageError> {
+        let message = &self.message;
+        let fail = |what| Err(MessageError::Invalid(what));
+        if message.request_snapshot != 0 {
+            return fail("it asks for a snapshot, which no store does");
+        }
+        let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
+        if is_snapshot != message.has_snapshot() {
+            return fail("a snapshot without its message, or the other way round");
+        }
+        if !is_snapshot {
+            return Ok(());
+        }
+        let meta = SnapshotMeta::of_message(self).map_err(MessageError::Invalid)?;
+        match meta.index > NUMBER_MAX {
+            true => fail("a snapshot of an index beyond any log"),
+            false => Ok(()),
+        }
     }
 }
 

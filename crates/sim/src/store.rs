@@ -26,11 +26,12 @@ use node::{
     PeerFsm, PeerHandler, PeerRouter, Ports, ReadDelegates, SplitOptions, StartError, StoreFsm,
     actors, bootstrap, identify, recover,
 };
+use raftstore::apply::Applier;
 use raftstore::op::lease;
 use raftstore::peer::PeerOptions;
 use raftstore::state::RegionRecord;
 use raftstore::store::Store;
-use raftstore::{LogGcOptions, MonotonicTime};
+use raftstore::{LogGcOptions, MonotonicTime, Peer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -215,8 +216,7 @@ impl Life {
         bootstrap(&kv, &log, &identified)?;
         let recovered = recover(&kv, &log, &identified.identity, &options.peer)?;
         let found = recovered.replicas.iter();
-        let regions: Vec<Region> = found.map(|(peer, _)| peer.region().clone()).collect();
-
+        let regions = found.map(|(peer, _)| peer.region().clone()).collect();
         let state = Store::new(
             identified.identity.store_id,
             regions,
@@ -245,12 +245,7 @@ impl Life {
             syncs: KvSyncs::default(),
             peer_options: options.peer.clone(),
         };
-        for (peer, applier) in recovered.replicas {
-            let address = peer.region().id.get();
-            let (peer, applier) = actors(peer, applier);
-            assert!(ports.appliers.register(address, applier).is_ok());
-            assert!(ports.peers.register(address, peer).is_ok());
-        }
+        register(&ports, recovered.replicas);
         let (router, delegates) = (ports.peers.clone(), ports.delegates.clone());
         let apply_handler = ApplyHandler::new(kv.clone(), ports.clone());
         let peer_handler = PeerHandler::new(log, ports.clone());
@@ -348,6 +343,15 @@ impl Life {
             let place = quiet::last_place();
             self.outbox.lock().panicked(format!("{text} ({place})"));
         }
+    }
+}
+
+fn register(ports: &Ports, replicas: Vec<(Peer, Applier)>) {
+    for (peer, applier) in replicas {
+        let address = peer.region().id.get();
+        let (peer, applier) = actors(peer, applier);
+        assert!(ports.appliers.register(address, applier).is_ok());
+        assert!(ports.peers.register(address, peer).is_ok());
     }
 }
 

@@ -18,7 +18,7 @@ mod validate;
 use layers::Problem;
 pub use layers::{Leaf, Problems};
 pub use node::is_address;
-pub use tree::{Config, LogFormat, LogLevel};
+pub use tree::{Config, LogFormat, LogLevel, Raftstore};
 
 use std::path::Path;
 

@@ -236,6 +236,24 @@ pub struct Raftstore {
     pub pd_heartbeat_tick_interval: ReadableDuration,
     /// How often a store reports to placement.
     pub pd_store_heartbeat_tick_interval: ReadableDuration,
+    /// How often a leader looks whether its log can be cut.
+    pub raft_log_gc_tick_interval: ReadableDuration,
+    /// The least entries that are worth a cut.
+    pub raft_log_gc_threshold: u64,
+    /// The most entries that a follower behind can hold back.
+    pub raft_log_gc_count_limit: u64,
+    /// The most bytes of log that a follower behind can hold back.
+    pub raft_log_gc_size_limit: ReadableSize,
+    /// How often the space of what was cut is given back.
+    pub raft_log_purge_interval: ReadableDuration,
+    /// The most snapshots that a store sends at the same time.
+    pub concurrent_send_snap_limit: usize,
+    /// The most snapshots that a store receives at the same time.
+    pub concurrent_recv_snap_limit: usize,
+    /// How long a received snapshot may wait to be installed.
+    pub snap_gc_timeout: ReadableDuration,
+    /// The most bytes of snapshots that a store sends in a second. 0: no bound.
+    pub snap_io_max_bytes_per_sec: ReadableSize,
 }
 
 impl Default for Raftstore {
@@ -259,6 +277,15 @@ impl Default for Raftstore {
             mailbox_memory_limit: ReadableSize::mib(256),
             pd_heartbeat_tick_interval: ReadableDuration::secs(60),
             pd_store_heartbeat_tick_interval: ReadableDuration::secs(10),
+            raft_log_gc_tick_interval: ReadableDuration::secs(3),
+            raft_log_gc_threshold: 50,
+            raft_log_gc_count_limit: 196_608,
+            raft_log_gc_size_limit: ReadableSize::mib(192),
+            raft_log_purge_interval: ReadableDuration::secs(10),
+            concurrent_send_snap_limit: 32,
+            concurrent_recv_snap_limit: 32,
+            snap_gc_timeout: ReadableDuration::secs(4 * 60 * 60),
+            snap_io_max_bytes_per_sec: ReadableSize::mib(100),
         }
     }
 }

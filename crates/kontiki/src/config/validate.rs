@@ -191,6 +191,15 @@ impl Check<'_> {
                 "raftstore.pd-store-heartbeat-tick-interval",
                 raftstore.pd_store_heartbeat_tick_interval,
             ),
+            (
+                "raftstore.raft-log-gc-tick-interval",
+                raftstore.raft_log_gc_tick_interval,
+            ),
+            (
+                "raftstore.raft-log-purge-interval",
+                raftstore.raft_log_purge_interval,
+            ),
+            ("raftstore.snap-gc-timeout", raftstore.snap_gc_timeout),
         ] {
             let day = ReadableDuration(Duration::from_secs(86_400));
             let fine = span >= ReadableDuration::millis(1) && span <= day;
@@ -217,6 +226,14 @@ impl Check<'_> {
                 "raftstore.apply-max-batch-size",
                 raftstore.apply_max_batch_size,
             ),
+            (
+                "raftstore.concurrent-send-snap-limit",
+                raftstore.concurrent_send_snap_limit,
+            ),
+            (
+                "raftstore.concurrent-recv-snap-limit",
+                raftstore.concurrent_recv_snap_limit,
+            ),
             ("raftstore.notify-capacity", raftstore.notify_capacity),
             ("raftstore.messages-per-tick", raftstore.messages_per_tick),
             (
@@ -226,7 +243,22 @@ impl Check<'_> {
         ] {
             self.require(count > 0, key, || "must be 1 or more".to_owned());
         }
+        // Below two, each cut would be worth the next one.
+        let threshold = raftstore.raft_log_gc_threshold;
+        self.require(threshold >= 2, "raftstore.raft-log-gc-threshold", || {
+            "must be 2 or more".to_owned()
+        });
+        let count = raftstore.raft_log_gc_count_limit;
+        self.require(
+            count >= threshold,
+            "raftstore.raft-log-gc-count-limit",
+            || format!("must be raft-log-gc-threshold ({threshold}) or more"),
+        );
         let entry = raftstore.raft_entry_max_size;
+        let held = raftstore.raft_log_gc_size_limit;
+        self.require(held >= entry, "raftstore.raft-log-gc-size-limit", || {
+            format!("must be raft-entry-max-size ({entry}) or more")
+        });
         let fine = entry >= ReadableSize::kib(16) && entry <= ENTRY_SIZE_MAX;
         self.require(fine, "raftstore.raft-entry-max-size", || {
             format!("must be between 16KiB and {ENTRY_SIZE_MAX}")

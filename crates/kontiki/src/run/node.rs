@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use engine::RaftLog;
 use engine_rocks::RocksKv;
+use node::snap::FileDir;
 use node::{Identified, Identity, Node, NodeHandle, Parts};
 use placement::{Bootstrap, Store};
 use raftstore::bootstrap::first_regions;
@@ -149,12 +150,14 @@ async fn start_on<L: RaftLog>(
         members.clone(),
         own_store(config, &identity),
     );
+    let received = FileDir::new(&data_dir.path().join("snap")).map_err(Error::Engine)?;
     let parts = Parts {
         placement: placement::Config::new(beginning(&identified)),
         options: settings::node_options(config, identity.store_id.get()),
         identified,
         kv,
         log,
+        snapshots: Arc::new(received),
         transport: Arc::clone(&transport) as _,
         link: Arc::new(link.clone()),
         runtime,

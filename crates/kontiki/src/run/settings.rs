@@ -5,9 +5,11 @@
 //!
 //! **Not here.** Defaults and checks (`config`).
 
-use crate::config::Config;
+use crate::config::{Config, Raftstore};
 use engine_rocks::RocksOptions;
+use node::snap::SnapOptions;
 use node::{Configured, NodeOptions};
+use raftstore::LogGcOptions;
 use raftstore::peer::PeerOptions;
 use server::{Limits, NodeStatus};
 use std::time::Duration;
@@ -82,6 +84,7 @@ pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
             inflight_appends_max: raftstore.raft_max_inflight_msgs as usize,
             entry_bytes_max: raftstore.raft_entry_max_size.0,
             report_ticks: ticks(raftstore.pd_heartbeat_tick_interval.0, tick),
+            log_gc: log_gc_options(raftstore, tick),
             seed,
             ..PeerOptions::default()
         },
@@ -90,7 +93,26 @@ pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
         mailbox_bytes_max: to_usize(raftstore.mailbox_memory_limit.0),
         write_bytes_max: to_usize(config.storage.scheduler_pending_write_threshold.0),
         store_report_ticks: ticks(raftstore.pd_store_heartbeat_tick_interval.0, tick),
+        snap: SnapOptions {
+            send_max: raftstore.concurrent_send_snap_limit,
+            receive_max: raftstore.concurrent_recv_snap_limit,
+            bytes_per_s_max: raftstore.snap_io_max_bytes_per_sec.0,
+            file_age_max: raftstore.snap_gc_timeout.0,
+            ..SnapOptions::default()
+        },
+        log_gc_sync_interval: raftstore.raft_log_gc_tick_interval.0,
+        log_purge_interval: raftstore.raft_log_purge_interval.0,
         ..NodeOptions::default()
+    }
+}
+
+fn log_gc_options(raftstore: &Raftstore, tick: Duration) -> LogGcOptions {
+    LogGcOptions {
+        interval_ticks: ticks(raftstore.raft_log_gc_tick_interval.0, tick),
+        threshold: raftstore.raft_log_gc_threshold,
+        count_max: raftstore.raft_log_gc_count_limit,
+        bytes_max: raftstore.raft_log_gc_size_limit.0,
+        ..LogGcOptions::default()
     }
 }
 

@@ -9,7 +9,7 @@
 //! ([`IncomingSnapshot`]). A file gets its name when it is whole and synced, and only then its
 //! message is handed to the Peer. So a stream that is cut, damaged or of another Region leaves nothing.
 //!
-//! **Installing** ([`install`]) happens on a thread of its own, so that the pollers go on. A mark in the
+//! **Installing** (`install`) happens on a thread of its own, so that the pollers go on. A mark in the
 //! engine says which file an installation was at when the process ended; the next start goes on with
 //! it ([`recover_snapshots`]) before anything else.
 //!
@@ -36,7 +36,7 @@ pub use receive::{IncomingSnapshot, SnapshotRefused};
 pub use service::{OutgoingSnapshot, SendTicket, SentListener, Snapshots};
 pub use work::{SnapTask, SnapWork};
 
-pub(crate) use work::{SnapSenders, SnapThreads};
+pub(crate) use work::{SnapReceivers, SnapSenders, SnapThreads};
 
 use std::time::Duration;
 

@@ -160,6 +160,11 @@ impl<K: KvEngine> Snapshots<K> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn release(&self, key: &SnapshotKey) {
+        self.shared.release(key);
+    }
+
     /// Ready when nothing is sent any more, which the transport has been told before. False: it still is.
     pub(crate) fn await_senders(&self, patience: Duration) -> bool {
         self.shared.sending.await_none(patience)

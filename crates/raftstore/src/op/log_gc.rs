@@ -104,12 +104,11 @@ pub(crate) struct Cuts {
 impl Cuts {
     /// The key-value engine has synced the effect of all entries up to `applied`: what may go.
     fn synced(&mut self, applied: u64) -> Option<u64> {
-        let mut last = None;
-        while let Some((_, cut)) = self.waiting.front().filter(|(at, _)| *at <= applied) {
-            last = Some(*cut);
-            self.waiting.pop_front();
-        }
-        last
+        let durable = self.waiting.partition_point(|(at, _)| *at <= applied);
+        self.waiting
+            .drain(..durable)
+            .next_back()
+            .map(|(_, cut)| cut)
     }
 
     /// The log begins anew.

@@ -1,0 +1,55 @@
+//! What runs beside the batch systems: the work on snapshots, and log GC's slow part.
+//!
+//! **Invariants.** When [`Background::stop`] returns, none of its threads is left, and no snapshot is sent
+//! any more, if the transport was stopped before.
+//!
+//! **Not here.** The work itself (`snap`, `log_gc`).
+
+use crate::error::StartError;
+use crate::log_gc::{Intervals, LogGc};
+use crate::node::NodeOptions;
+use crate::ports::Ports;
+use crate::snap::{SnapReceivers, SnapSenders, SnapThreads, Snapshots};
+use engine::{KvEngine, RaftLog};
+use std::time::Duration;
+
+/// How long a stop waits for snapshots that the transport has been told to give up.
+const SENDERS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The threads of one node.
+pub(crate) struct Background<K: KvEngine> {
+    snapshots: Snapshots<K>,
+    snap: SnapThreads,
+    log_gc: LogGc,
+}
+
+impl<K: KvEngine> Background<K> {
+    pub(crate) fn start<L: RaftLog>(
+        (kv, log): (K, L),
+        snapshots: Snapshots<K>,
+        (senders, receivers): (SnapSenders, SnapReceivers),
+        ports: &Ports,
+        options: &NodeOptions,
+    ) -> Result<Self, StartError> {
+        let snap = SnapThreads::start(&snapshots, senders, receivers, ports)?;
+        let intervals = Intervals {
+            sync: options.log_gc_sync_interval,
+            purge: options.log_purge_interval,
+        };
+        let (syncs, peers) = (ports.syncs.clone(), ports.peers.clone());
+        let log_gc = LogGc::start(kv, log, syncs, peers, intervals)?;
+        Ok(Self {
+            snapshots,
+            snap,
+            log_gc,
+        })
+    }
+
+    pub(crate) fn stop(self) {
+        self.snap.stop();
+        self.log_gc.stop();
+        if !self.snapshots.await_senders(SENDERS_PATIENCE) {
+            tracing::warn!("a snapshot is still being sent");
+        }
+    }
+}
