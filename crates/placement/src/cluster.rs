@@ -70,6 +70,12 @@ impl<'a> Cluster<'a> {
             && self.operators.allows_add(&self.health, store.id)
     }
 
+    /// The stores that may be given a replica.
+    pub(crate) fn receivers(&self) -> Vec<StoreId> {
+        let able = self.health.stores().filter(|store| self.can_receive(store));
+        able.map(|store| store.id).collect()
+    }
+
     fn is_low_on_space(&self, id: StoreId) -> bool {
         self.health.observed.store(id).is_some_and(|seen| {
             let stats = &seen.stats;

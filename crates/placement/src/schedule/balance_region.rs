@@ -22,7 +22,14 @@ pub(super) fn propose(cluster: &Cluster<'_>, means: &mut Means<'_>) -> Option<Op
     let total = stores.iter().map(|(score, _)| score).sum();
     let tolerance = cluster.tolerance(total, stores.len());
     stores.sort_unstable_by_key(|(score, store)| (Reverse(*score), *store));
-    let least = stores.last()?.0;
+    // In the order of what they hold, so that the first that will do is the best.
+    let receivers = cluster.receivers().into_iter();
+    let mut receivers: Vec<(i64, StoreId)> = receivers
+        .map(|store| (cluster.region_score(store), store))
+        .collect();
+    receivers.sort_unstable();
+    let least = receivers.first()?.0;
+    let receivers: Vec<StoreId> = receivers.into_iter().map(|(_, store)| store).collect();
     let givers = stores.iter().copied();
     let givers = givers.take_while(|(score, _)| *score - least > tolerance);
     let givers = givers.filter(|(_, id)| cluster.operators.allows_remove(&cluster.health, *id));
@@ -33,11 +40,8 @@ pub(super) fn propose(cluster: &Cluster<'_>, means: &mut Means<'_>) -> Option<Op
             let size = signed(seen.weight.size_bytes);
             let is_worth_it =
                 |to: &StoreId| score - cluster.region_score(*to) >= 2 * size + tolerance;
-            let targets = replacements(cluster, seen, from).into_iter();
-            let Some(to) = targets
-                .filter(is_worth_it)
-                .min_by_key(|store| (cluster.region_score(*store), *store))
-            else {
+            let mut targets = replacements(cluster, &receivers, seen, from).into_iter();
+            let Some(to) = targets.next().filter(is_worth_it) else {
                 continue;
             };
             let moved = Move {

@@ -81,7 +81,7 @@ fn cool_down(cluster: &Cluster<'_>, means: &mut Means<'_>, kind: Load) -> Option
         }
         if kind == Load::Write
             && cluster.operators.allows_remove(&cluster.health, from)
-            && let Some(to) = coolest(replacements(cluster, seen, from))
+            && let Some(to) = coolest(replacements(cluster, &cluster.receivers(), seen, from))
         {
             let moved = Move {
                 seen,

@@ -117,15 +117,19 @@ fn relocate(cluster: &Cluster<'_>, ids: &mut PeerIds<'_>, moved: &Move<'_>) -> O
     ))
 }
 
-/// The stores that may be given the replica of another, and leave the Region's as far apart as they are.
-fn replacements(cluster: &Cluster<'_>, seen: &RegionSeen, from: StoreId) -> Vec<StoreId> {
+/// Those of the stores that `receive` that may take a replica's place, and leave the Region's as far
+/// apart as they are.
+fn replacements(
+    cluster: &Cluster<'_>,
+    receive: &[StoreId],
+    seen: &RegionSeen,
+    from: StoreId,
+) -> Vec<StoreId> {
     let peers = seen.region.peers.iter().map(|peer| peer.store_id);
     let kept: Vec<StoreId> = peers.filter(|store| *store != from).collect();
     let isolation = cluster.isolation(from, &kept);
-    let stores = cluster.health.stores();
-    let new = stores.filter(|store| seen.region.peer_on(store.id).is_none());
-    let able = new.filter(|store| cluster.can_receive(store));
-    let ids = able.map(|store| store.id);
-    ids.filter(|store| cluster.isolation(*store, &kept) >= isolation)
+    let new = receive.iter().copied();
+    let new = new.filter(|store| seen.region.peer_on(*store).is_none());
+    new.filter(|store| cluster.isolation(*store, &kept) >= isolation)
         .collect()
 }

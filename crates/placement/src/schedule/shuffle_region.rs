@@ -9,7 +9,9 @@ pub(super) fn propose(cluster: &Cluster<'_>, means: &mut Means<'_>) -> Option<Op
     let from = *means.rng.pick(&stores)?;
     let drawn = draw(cluster, means.rng, from, |load| &load.followers);
     let seen = *drawn.first()?;
-    let to = *means.rng.pick(&replacements(cluster, seen, from))?;
+    let to = *means
+        .rng
+        .pick(&replacements(cluster, &cluster.receivers(), seen, from))?;
     let moved = Move {
         seen,
         kind: OperatorKind::Region,

@@ -153,11 +153,12 @@ async fn schedulers_and_operators_are_steered_over_http() {
 #[tokio::test]
 async fn a_drain_that_can_not_be_is_refused_over_http_with_the_reason() {
     let server = Server::start(FakeNode::v1(), Limits::default()).await;
+    // No store has reported to this leader yet.
     let (status, error) = call(&server, "DELETE", "/pd/api/v1/store/2", Value::Null).await;
     assert_eq!(status, 400);
     let text = error["error"].as_str().unwrap();
     assert!(
-        text.starts_with("store 2 can't be drained: too few stores would be left: 1 for 3"),
+        text.starts_with("store 2 can't be drained: too few stores would be left: 0 for 3"),
         "{text}"
     );
     let (status, store) = call(&server, "GET", "/pd/api/v1/store/2", Value::Null).await;
