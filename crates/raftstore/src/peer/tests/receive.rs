@@ -231,7 +231,10 @@ proptest! {
         }
         for (request, event) in (2..).zip(events) {
             match event {
-                Event::Forged(from, to, message) => {
+                Event::Forged(from, to, mut message) => {
+                    if message.get_msg_type() == MessageType::MsgSnapshot {
+                        net.forge_snapshot(from, to, &mut message);
+                    }
                     if let Ok(message) = decoded(&forged(&net, from, to, message)) {
                         net.step(to, Input::Message(Box::new(message)));
                     }

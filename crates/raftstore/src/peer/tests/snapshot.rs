@@ -122,6 +122,20 @@ impl Net {
         learner
     }
 
+    /// Has a message describe a snapshot of the index and term that it names, whose pairs are there.
+    pub(super) fn forge_snapshot(&mut self, from: usize, to: usize, message: &mut Message) {
+        let source = &self.replicas[from];
+        let meta = SnapshotMeta {
+            region: source.peer.region().clone(),
+            index: message.index,
+            term: message.log_term,
+        };
+        message.set_snapshot(meta.to_raft());
+        let file = (source.applied.clone(), source.map.clone());
+        let to = self.replicas[to].peer.me().id;
+        self.files.insert(meta.key(to), file);
+    }
+
     fn catch_up(&mut self) {
         for _ in 0..6 {
             self.tick(0);
