@@ -1,8 +1,9 @@
-//! The cluster as placement sees it, for `kontiki ctl`.
+//! The cluster as placement sees it, and changes of it, for `kontiki ctl`.
 
-use crate::Result;
 use crate::raw::Client;
+use crate::{Error, Result};
 use bytes::Bytes;
+use proto::kvrpcpb::SplitRegionRequest;
 use proto::{metapb, pdpb};
 use types::{Peer, Region, StoreId};
 
@@ -54,6 +55,21 @@ pub struct RegionInfo {
 const PAGE: i32 = 1_024;
 
 impl Client {
+    /// Cuts the Region of a key there; the Regions that it became. A key at which a Region begins
+    /// already changes nothing.
+    pub async fn split_region(&self, key: &[u8]) -> Result<Vec<Region>> {
+        let key = self.0.stored_key(key);
+        let request = SplitRegionRequest {
+            split_keys: vec![key.clone()],
+            is_raw_kv: true,
+            ..Default::default()
+        };
+        let response = self.0.single(&key, request).await?;
+        let regions = response.regions.into_iter().map(Region::try_from);
+        let regions: std::result::Result<_, _> = regions.collect();
+        regions.map_err(|invalid| Error::Protocol(invalid.to_string()))
+    }
+
     /// The placement driver's members, as the first of them that answers knows them.
     pub async fn members(&self) -> Result<Members> {
         let response = self.0.pd.members().await?;

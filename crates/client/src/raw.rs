@@ -174,7 +174,11 @@ impl Inner {
     }
 
     /// A request about one key.
-    async fn single<R: RawRequest>(&self, key: &Bytes, request: R) -> Result<R::Response> {
+    pub(crate) async fn single<R: RawRequest>(
+        &self,
+        key: &Bytes,
+        request: R,
+    ) -> Result<R::Response> {
         let region_key = self.config.api_version.region_key(KeyMode::Raw, key)?;
         let mut budget = Budget::new(self.config.deadline);
         let done = self.single_within(&mut budget, &region_key, request).await;

@@ -1,4 +1,4 @@
-//! The raw requests, seen alike: each has a Region context, an RPC, and two places for errors.
+//! The requests to stores, seen alike: each has a Region context, an RPC, and two places for errors.
 
 use proto::errorpb;
 use proto::kvrpcpb::*;
@@ -114,6 +114,14 @@ raw_request!(
     raw_compare_and_swap,
     Conditional,
     |r| &r.error
+);
+
+raw_request!(
+    SplitRegionRequest,
+    SplitRegionResponse,
+    split_region,
+    Absolute,
+    |_r| ""
 );
 
 /// Lists of pairs say what is wrong in the place of a pair.

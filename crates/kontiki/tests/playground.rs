@@ -213,6 +213,26 @@ fn ctl_shows_stores_regions_and_members() {
 }
 
 #[test]
+fn a_region_is_cut_where_ctl_says_and_its_keys_stay() {
+    for api_version in [1, 2] {
+        let cluster = Playground::start(api_version);
+        let api = format!("--api-version={api_version}");
+        for key in ["a", "m", "z"] {
+            cluster.prints(&["ctl", &api, "raw", "put", key, key]);
+        }
+        let parts = cluster.prints(&["ctl", &api, "region", "split", "m"]);
+        assert_eq!(parts.lines().count(), 2, "{parts}");
+        let again = cluster.prints(&["ctl", &api, "region", "split", "m"]);
+        assert_eq!(again.lines().count(), 1, "it is cut there already: {again}");
+        for key in ["a", "m", "z"] {
+            cluster.prints(&["ctl", &api, "raw", "put", key, "again"]);
+        }
+        let all = cluster.prints(&["ctl", &api, "raw", "scan"]);
+        assert_eq!(all, "a\tagain\nm\tagain\nz\tagain\n");
+    }
+}
+
+#[test]
 fn bench_reports_every_kind_of_operation() {
     let cluster = Playground::start(1);
     let flags = [

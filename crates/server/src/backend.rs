@@ -42,6 +42,13 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
         command: Command,
     ) -> impl Future<Output = Result<Outcome, RequestError>> + Send;
 
+    /// Cuts a Region at these Region keys; the Regions that it became.
+    fn split(
+        &self,
+        context: RequestContext,
+        keys: Vec<Vec<u8>>,
+    ) -> impl Future<Output = Result<Vec<Region>, RequestError>> + Send;
+
     /// A view that shows every write that was acknowledged before the call.
     fn read(
         &self,
@@ -133,6 +140,14 @@ impl<K: KvEngine> Backend for NodeHandle<K> {
         command: Command,
     ) -> Result<Outcome, RequestError> {
         NodeHandle::write(self, context, command).await
+    }
+
+    async fn split(
+        &self,
+        context: RequestContext,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<Vec<Region>, RequestError> {
+        NodeHandle::split(self, context, keys).await
     }
 
     async fn read(&self, context: RequestContext) -> Result<Self::View, RequestError> {

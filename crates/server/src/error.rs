@@ -96,7 +96,7 @@ pub(crate) trait FailableResponse: Default {
 }
 
 macro_rules! failable {
-    (text: $($with_text:ident),*; pairs: $($list:ident.$pairs:ident),*; $(no_text: $without:ident.$kvs:ident),*) => {
+    (text: $($with_text:ident),*; pairs: $($list:ident.$pairs:ident),*; no_text: $($without:ident.$kvs:ident),*) => {
         $(impl FailableResponse for kvrpcpb::$with_text {
             fn set_region_error(&mut self, error: errorpb::Error) {
                 self.region_error = Some(error);
@@ -139,7 +139,7 @@ failable! {
         RawBatchDeleteResponse, RawDeleteRangeResponse, RawGetKeyTtlResponse, RawCasResponse,
         RawChecksumResponse;
     pairs: RawBatchGetResponse.pairs, RawBatchScanResponse.kvs;
-    no_text: RawScanResponse.kvs
+    no_text: RawScanResponse.kvs, SplitRegionResponse.regions
 }
 
 fn unclassified(text: String) -> errorpb::Error {

@@ -16,7 +16,9 @@ use node::{DEFAULT_TOKEN, Identity, Members};
 use parking_lot::Mutex;
 use placement::{Bootstrap, Config, Effect, Input, Now, Placement, RegionInstruction};
 use raftstore::op::split;
-use raftstore::{Admin, Command, Mutation, Outcome, RaftMessage, RequestContext, RequestError};
+use raftstore::{
+    Admin, Command, Cut, Mutation, Outcome, RaftMessage, RequestContext, RequestError,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{broadcast, watch};
@@ -359,6 +361,24 @@ impl Backend for FakeNode {
                 state.region = parts.last().expect("a split has parts").clone();
                 Ok(Outcome::Split(parts))
             }
+        }
+    }
+
+    async fn split(
+        &self,
+        context: RequestContext,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<Vec<Region>, RequestError> {
+        let cut = |(key, id): (Vec<u8>, u64)| Cut {
+            key: key.into(),
+            region_id: RegionId(id),
+            peer_ids: vec![PeerId(id)],
+        };
+        let cuts = keys.into_iter().zip(1_000..).map(cut).collect();
+        let command = Command::Admin(Admin::Split(cuts));
+        match self.write(context, command).await? {
+            Outcome::Split(regions) => Ok(regions),
+            other => unreachable!("a split is not answered with {other:?}"),
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Config {
     pub raft_engine: RaftEngine,
     /// Replication.
     pub raftstore: Raftstore,
+    /// How large Regions get.
+    pub coprocessor: Coprocessor,
 }
 
 /// What is logged, and where to.
@@ -232,6 +234,8 @@ pub struct Raftstore {
     pub messages_per_tick: usize,
     /// The most bytes that wait for all Peers of the store together.
     pub mailbox_memory_limit: ReadableSize,
+    /// How often Regions that have grown are looked at.
+    pub split_region_check_tick_interval: ReadableDuration,
     /// How often a Region's leader reports to placement.
     pub pd_heartbeat_tick_interval: ReadableDuration,
     /// How often a store reports to placement.
@@ -275,6 +279,7 @@ impl Default for Raftstore {
             notify_capacity: 40_960,
             messages_per_tick: 4_096,
             mailbox_memory_limit: ReadableSize::mib(256),
+            split_region_check_tick_interval: ReadableDuration::secs(10),
             pd_heartbeat_tick_interval: ReadableDuration::secs(60),
             pd_store_heartbeat_tick_interval: ReadableDuration::secs(10),
             raft_log_gc_tick_interval: ReadableDuration::secs(3),
@@ -287,6 +292,51 @@ impl Default for Raftstore {
             snap_gc_timeout: ReadableDuration::secs(4 * 60 * 60),
             snap_io_max_bytes_per_sec: ReadableSize::mib(100),
         }
+    }
+}
+
+/// How large Regions get. TiKV keeps these items under this name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Coprocessor {
+    /// About how large the parts of a Region become that is split.
+    pub region_split_size: ReadableSize,
+    /// A Region of this size is split. 0: one and a half of the item above.
+    pub region_max_size: ReadableSize,
+    /// How many keys the parts have at the most.
+    pub region_split_keys: u64,
+    /// A Region with so many keys is split. 0: one and a half of the item above.
+    pub region_max_keys: u64,
+    /// The most cuts of one split.
+    pub batch_split_limit: usize,
+}
+
+impl Default for Coprocessor {
+    fn default() -> Self {
+        Self {
+            region_split_size: ReadableSize::mib(256),
+            region_max_size: ReadableSize(0),
+            region_split_keys: 2_560_000,
+            region_max_keys: 0,
+            batch_split_limit: 10,
+        }
+    }
+}
+
+impl Coprocessor {
+    /// What a Region may be at the most: bytes and keys.
+    pub fn region_max(&self) -> (u64, u64) {
+        let or = |item: u64, part: u64| {
+            if item == 0 {
+                part.saturating_mul(3) / 2
+            } else {
+                item
+            }
+        };
+        (
+            or(self.region_max_size.0, self.region_split_size.0),
+            or(self.region_max_keys, self.region_split_keys),
+        )
     }
 }
 

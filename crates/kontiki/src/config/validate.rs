@@ -8,7 +8,7 @@
 //! **Not here.** What only the machine can say: whether a port is free, a folder writable.
 
 use super::layers::{Problem, Source, Sources};
-use super::tree::{Config, Raftstore};
+use super::tree::{Config, Coprocessor, Raftstore};
 use super::units::{ReadableDuration, ReadableSize};
 use node::{Members, MembersError, is_address, is_member_name};
 use std::time::Duration;
@@ -32,6 +32,7 @@ pub(super) fn check(config: &Config, sources: &Sources, problems: &mut Vec<Probl
     check.storage(config);
     check.election(&config.raftstore);
     check.raftstore(&config.raftstore);
+    check.coprocessor(&config.coprocessor);
 }
 
 struct Check<'a> {
@@ -192,6 +193,10 @@ impl Check<'_> {
                 raftstore.pd_store_heartbeat_tick_interval,
             ),
             (
+                "raftstore.split-region-check-tick-interval",
+                raftstore.split_region_check_tick_interval,
+            ),
+            (
                 "raftstore.raft-log-gc-tick-interval",
                 raftstore.raft_log_gc_tick_interval,
             ),
@@ -205,6 +210,30 @@ impl Check<'_> {
             let fine = span >= ReadableDuration::millis(1) && span <= day;
             self.require(fine, key, || "must be between 1ms and 1d".to_owned());
         }
+    }
+
+    fn coprocessor(&mut self, items: &Coprocessor) {
+        let (max_bytes, max_keys) = items.region_max();
+        let size = items.region_split_size;
+        // Less than a write buffer is for tests, and less than this is for nobody.
+        let least = ReadableSize(16 << 10);
+        self.require(size >= least, "coprocessor.region-split-size", || {
+            format!("must be {least} or more")
+        });
+        self.require(max_bytes > size.0, "coprocessor.region-max-size", || {
+            format!("must be more than region-split-size ({size})")
+        });
+        let keys = items.region_split_keys;
+        self.require(keys >= 2, "coprocessor.region-split-keys", || {
+            "must be 2 or more".to_owned()
+        });
+        self.require(max_keys > keys, "coprocessor.region-max-keys", || {
+            format!("must be more than region-split-keys ({keys})")
+        });
+        let cuts = (1..=256).contains(&items.batch_split_limit);
+        self.require(cuts, "coprocessor.batch-split-limit", || {
+            "must be between 1 and 256".to_owned()
+        });
     }
 
     fn raftstore(&mut self, raftstore: &Raftstore) {

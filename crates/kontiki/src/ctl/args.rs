@@ -48,12 +48,26 @@ pub enum CtlCommand {
         id: Option<u64>,
     },
     /// The Regions in the order of their keys, or one of them.
+    #[command(args_conflicts_with_subcommands = true)]
     Region {
         /// Its id.
         id: Option<u64>,
+        /// What to do with one.
+        #[command(subcommand)]
+        command: Option<RegionCommand>,
     },
     /// The members of placement, and which of them leads.
     Member,
+}
+
+/// The commands of `kontiki ctl region`.
+#[derive(Debug, Subcommand)]
+pub enum RegionCommand {
+    /// Cut the Region of a key there, and print the Regions that it became.
+    Split {
+        /// The first key of the new Region.
+        key: String,
+    },
 }
 
 /// The commands of `kontiki ctl raw`.

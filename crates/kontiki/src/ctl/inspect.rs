@@ -1,13 +1,12 @@
-//! `ctl store`, `ctl region`, `ctl member`: what the cluster is made of, as placement sees it.
-//!
-//! **Not here.** Changing it.
+//! `ctl store`, `ctl region`, `ctl member`: what the cluster is made of, as placement sees it, and
+//! changes of it.
 
 use super::encoding::Encoding;
 use super::output::Printer;
 use crate::error::{Error, Result};
 use client::Client;
 use serde_json::{Value, json};
-use types::{Peer, PeerRole};
+use types::{Peer, PeerRole, Region};
 
 /// Prints the stores, or the one with this id.
 pub async fn stores(client: &Client, id: Option<u64>, printer: &mut Printer) -> Result<()> {
@@ -37,27 +36,40 @@ pub async fn regions(client: &Client, id: Option<u64>, printer: &mut Printer) ->
         .filter(|info| id.is_none_or(|id| info.region.id.get() == id))
     {
         found = true;
-        let region = &info.region;
-        // Bounds are keys as placement has them, not as the user wrote them: always escaped.
-        printer.line(&[
-            ("id", json!(region.id.get())),
-            (
-                "start",
-                json!(Encoding::Escaped.encode(&region.range.start)),
-            ),
-            ("end", json!(Encoding::Escaped.encode(&region.range.end))),
-            (
-                "epoch",
-                json!(format!(
-                    "{}.{}",
-                    region.epoch.conf_ver, region.epoch.version
-                )),
-            ),
-            ("peers", region.peers.iter().map(peer).collect()),
-            ("leader", info.leader.as_ref().map_or(Value::Null, peer)),
-        ])?;
+        let leader = info.leader.as_ref().map_or(Value::Null, peer);
+        let mut fields = shape(&info.region);
+        fields.push(("leader", leader));
+        printer.line(&fields)?;
     }
     require(found, id, "Region")
+}
+
+/// Cuts the Region of a key there, and prints what it became.
+pub async fn split(
+    client: &Client,
+    key: &str,
+    encoding: Encoding,
+    printer: &mut Printer,
+) -> Result<()> {
+    let decoded = encoding.decode(key.as_bytes());
+    let decoded = decoded.map_err(|error| Error::Usage(format!("`{key}`: {error}")))?;
+    for region in client.split_region(&decoded).await? {
+        printer.line(&shape(&region))?;
+    }
+    Ok(())
+}
+
+/// Bounds are keys as placement has them, not as the user wrote them: always escaped.
+fn shape(region: &Region) -> Vec<(&'static str, Value)> {
+    let bound = |key: &[u8]| json!(Encoding::Escaped.encode(key));
+    let epoch = format!("{}.{}", region.epoch.conf_ver, region.epoch.version);
+    vec![
+        ("id", json!(region.id.get())),
+        ("start", bound(&region.range.start)),
+        ("end", bound(&region.range.end)),
+        ("epoch", json!(epoch)),
+        ("peers", region.peers.iter().map(peer).collect()),
+    ]
 }
 
 /// `peer@store`, and the role if it is no voter.

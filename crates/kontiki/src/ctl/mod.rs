@@ -1,4 +1,4 @@
-//! `kontiki ctl`: reads and writes a running cluster, and shows what it is made of.
+//! `kontiki ctl`: reads, writes and changes a running cluster, and shows what it is made of.
 //!
 //! **Why.** A store that one can only reach through a program of one's own can't be looked at.
 //!
@@ -18,7 +18,7 @@ mod raw;
 pub use args::{CtlArgs, Output};
 
 use crate::error::Result;
-use args::CtlCommand;
+use args::{CtlCommand, RegionCommand};
 use encoding::Encoding;
 use output::Printer;
 
@@ -29,7 +29,16 @@ pub async fn run(args: CtlArgs) -> Result<()> {
     let done = match args.command {
         CtlCommand::Raw(command) => raw::run(&client, command, args.encoding, &mut printer).await,
         CtlCommand::Store { id } => inspect::stores(&client, id, &mut printer).await,
-        CtlCommand::Region { id } => inspect::regions(&client, id, &mut printer).await,
+        CtlCommand::Region { id, command: None } => {
+            inspect::regions(&client, id, &mut printer).await
+        }
+        CtlCommand::Region {
+            command: Some(RegionCommand::Split { key }),
+            ..
+        } => {
+            let encoding = args.encoding.unwrap_or(Encoding::Escaped);
+            inspect::split(&client, &key, encoding, &mut printer).await
+        }
         CtlCommand::Member => inspect::members(&client, &mut printer).await,
     };
     // What was found before a failure is still worth printing.

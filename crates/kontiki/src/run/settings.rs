@@ -8,8 +8,9 @@
 use crate::config::{Config, Raftstore};
 use engine_rocks::RocksOptions;
 use node::snap::SnapOptions;
-use node::{Configured, NodeOptions};
+use node::{Configured, NodeOptions, SplitOptions};
 use raftstore::LogGcOptions;
+use raftstore::op::measure::SplitLimits;
 use raftstore::peer::PeerOptions;
 use server::{Limits, NodeStatus};
 use std::time::Duration;
@@ -100,10 +101,24 @@ pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
             file_age_max: raftstore.snap_gc_timeout.0,
             ..SnapOptions::default()
         },
+        split: split_options(config),
         log_gc_sync_interval: raftstore.raft_log_gc_tick_interval.0,
         log_purge_interval: raftstore.raft_log_purge_interval.0,
         ..NodeOptions::default()
     }
+}
+
+fn split_options(config: &Config) -> SplitOptions {
+    let items = &config.coprocessor;
+    let (max_bytes, max_keys) = items.region_max();
+    let limits = SplitLimits {
+        split_bytes: items.region_split_size.0,
+        max_bytes,
+        split_keys: items.region_split_keys,
+        max_keys,
+        cuts_max: items.batch_split_limit,
+    };
+    SplitOptions::new(limits, config.raftstore.split_region_check_tick_interval.0)
 }
 
 fn log_gc_options(raftstore: &Raftstore, tick: Duration) -> LogGcOptions {

@@ -269,6 +269,8 @@ impl<L: RaftLog> PeerHandler<L> {
         // The placement Region is not routed to: its leader is the placement leader itself.
         if heartbeat.region.id != RegionId::PLACEMENT {
             let size = self.ports.growth.size_of(heartbeat.region.id);
+            // Zero stands for "unknown".
+            let bytes = size.map_or(0, |size| size.bytes.max(1));
             let size = size.unwrap_or_default();
             self.ports.link.region_heartbeat(RegionHeartbeat {
                 region: heartbeat.region,
@@ -276,7 +278,7 @@ impl<L: RaftLog> PeerHandler<L> {
                 term: heartbeat.term,
                 down_peers: heartbeat.down_peers,
                 pending_peers: heartbeat.pending_peers,
-                approximate_size_bytes: size.bytes,
+                approximate_size_bytes: bytes,
                 approximate_keys: size.keys,
                 ..RegionHeartbeat::default()
             });

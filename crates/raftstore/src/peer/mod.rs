@@ -28,6 +28,7 @@ mod raft;
 mod read;
 mod ready;
 mod receive;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +36,7 @@ use crate::admin::{Admin, PeerChange};
 use crate::apply::RegionChange;
 use crate::bootstrap::FIRST_INDEX;
 use crate::command::Command;
-use crate::effect::{Effect, FetchEntries, Leadership, LeaseView, RegionHeartbeat};
+use crate::effect::{Effect, FetchEntries, Leadership, LeaseView};
 use crate::error::RequestError;
 use crate::message::RaftMessage;
 use crate::op::lease::{self as lease_rules, Lease, MonotonicTime, Promise};
@@ -272,6 +273,8 @@ pub struct Peer {
     led_since: u64,
     /// At which tick each Peer was heard of last, while this replica leads.
     heard: BTreeMap<PeerId, u64>,
+    /// Who needed a snapshot at the last report.
+    reported_pending: Vec<PeerId>,
     /// It was removed, and waits for its applier; see `leave`.
     is_leaving: bool,
     is_stopped: bool,
@@ -344,6 +347,7 @@ impl Peer {
             ticks: 0,
             led_since: 0,
             heard: BTreeMap::new(),
+            reported_pending: Vec::new(),
             is_leaving: false,
             is_stopped: false,
         })
@@ -487,7 +491,7 @@ impl Peer {
         self.ask_again(out);
         self.ticks += 1;
         self.compact_now_and_then(out);
-        self.report_due_ticks = self.report_due_ticks.saturating_sub(1);
+        self.count_down_to_report();
         self.deposed_ticks = match self.is_leader() {
             true => 0,
             false => self.deposed_ticks.saturating_add(1),
@@ -716,37 +720,6 @@ impl Peer {
         }
         out.push(Effect::Leadership(now.clone()));
         self.leadership = now;
-    }
-
-    fn report(&mut self, out: &mut Vec<Effect>) {
-        if !self.is_leader() || self.report_due_ticks > 0 {
-            return;
-        }
-        self.report_due_ticks = self.options.report_ticks;
-        let others = || self.region.peers.iter().filter(|peer| **peer != self.me);
-        let truncated = self.raw.store().truncated_index();
-        let needs_snapshot = |id: PeerId| {
-            let progress = self.raw.raft.prs().get(id.get());
-            progress.is_none_or(|progress| progress.matched < truncated)
-        };
-        let is_down = |id: PeerId| {
-            let heard = self.heard.get(&id).copied().unwrap_or(self.led_since);
-            self.ticks - heard >= self.options.down_ticks
-        };
-        let ids = others().map(|peer| peer.id);
-        out.push(Effect::Heartbeat(RegionHeartbeat {
-            region: Region::clone(&self.region),
-            leader: self.me,
-            term: self.term(),
-            down_peers: ids.clone().filter(|id| is_down(*id)).collect(),
-            pending_peers: ids.filter(|id| needs_snapshot(*id)).collect(),
-        }));
-    }
-
-    fn heard_from(&mut self, peer: PeerId) {
-        if self.is_leader() {
-            self.heard.insert(peer, self.ticks);
-        }
     }
 
     fn stop(&mut self, out: &mut Vec<Effect>) {

@@ -97,4 +97,5 @@ raw_rpcs! {
     raw_get_key_ttl, get_key_ttl, RawGetKeyTtlRequest, RawGetKeyTtlResponse;
     raw_compare_and_swap, compare_and_swap, RawCasRequest, RawCasResponse;
     raw_checksum, checksum, RawChecksumRequest, RawChecksumResponse;
+    split_region, split_region, SplitRegionRequest, SplitRegionResponse;
 }

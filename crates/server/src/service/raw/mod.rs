@@ -17,6 +17,7 @@ mod cursor;
 mod read;
 mod scan;
 mod sliced;
+mod split;
 mod write;
 
 pub(crate) use budget::ROW_OVERHEAD_BYTES;

@@ -1,0 +1,61 @@
+//! What a leader tells the placement driver, and when: now and then, and at once where the driver waits
+//! for something, such as a new shape, or a learner that has caught up.
+//!
+//! **Not here.** How large the Region is, which the node knows.
+
+use super::Peer;
+use crate::effect::{Effect, RegionHeartbeat};
+use types::{PeerId, Region};
+
+impl Peer {
+    pub(super) fn count_down_to_report(&mut self) {
+        self.report_due_ticks = self.report_due_ticks.saturating_sub(1);
+        if self.is_leader() && !self.reported_pending.is_empty() {
+            let pending = self.pending_peers();
+            if pending != self.reported_pending {
+                self.report_due_ticks = 0;
+            }
+        }
+    }
+
+    pub(super) fn report(&mut self, out: &mut Vec<Effect>) {
+        if !self.is_leader() || self.report_due_ticks > 0 {
+            return;
+        }
+        self.report_due_ticks = self.options.report_ticks;
+        let is_down = |id: &PeerId| {
+            let heard = self.heard.get(id).copied().unwrap_or(self.led_since);
+            self.ticks - heard >= self.options.down_ticks
+        };
+        let down_peers = self.others().filter(is_down).collect();
+        self.reported_pending = self.pending_peers();
+        out.push(Effect::Heartbeat(RegionHeartbeat {
+            region: Region::clone(&self.region),
+            leader: self.me,
+            term: self.term(),
+            down_peers,
+            pending_peers: self.reported_pending.clone(),
+        }));
+    }
+
+    pub(super) fn heard_from(&mut self, peer: PeerId) {
+        if self.is_leader() {
+            self.heard.insert(peer, self.ticks);
+        }
+    }
+
+    fn others(&self) -> impl Iterator<Item = PeerId> {
+        let ids = self.region.peers.iter().map(|peer| peer.id);
+        ids.filter(|id| *id != self.me.id)
+    }
+
+    /// Who can't be sent the log, since it begins too late for them.
+    fn pending_peers(&self) -> Vec<PeerId> {
+        let truncated = self.raw.store().truncated_index();
+        let needs_snapshot = |id: &PeerId| {
+            let progress = self.raw.raft.prs().get(id.get());
+            progress.is_none_or(|progress| progress.matched < truncated)
+        };
+        self.others().filter(needs_snapshot).collect()
+    }
+}
