@@ -22,6 +22,7 @@ impl Peer {
     pub(super) fn changed(&mut self, change: RegionChange, out: &mut Vec<Effect>) {
         // It was checked against the shape that goes.
         self.flush_batch(out);
+        self.raw.skip_bcast_commit(true);
         match change.change {
             Change::Split(parts) => {
                 let kept = parts.last().expect("a split has parts");

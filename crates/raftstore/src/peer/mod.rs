@@ -525,6 +525,8 @@ impl Peer {
         }
         self.proposals.push(self.region.epoch, request, command);
         if is_admin {
+            // Whoever applies a split late is late for the elections of what it cuts off.
+            self.raw.skip_bcast_commit(false);
             // What comes behind it meets another shape.
             self.flush_batch(out);
             // Others may have applied it first, and write to what it cuts off.

@@ -25,6 +25,9 @@ use ranges::{Ranges, overlap};
 use std::collections::BTreeMap;
 use types::{KeyRange, Peer, PeerId, Region, RegionId, StoreId};
 
+/// The most questions that are kept for splits to come.
+const EARLY_MAX: usize = 256;
+
 /// What can happen to a store.
 #[derive(Debug)]
 pub enum Input {
@@ -97,6 +100,8 @@ pub struct Store {
     ranges: Ranges,
     /// Snapshots that were let in, and the ranges that their replicas will hold.
     snapshots: BTreeMap<RegionId, (SnapshotKey, KeyRange)>,
+    /// Questions that came before the split which makes the Region that they are for.
+    early: BTreeMap<RegionId, Box<RaftMessage>>,
     strays: u64,
     report_ticks: u64,
     report_due_ticks: u64,
@@ -122,6 +127,7 @@ impl Store {
             tombstones,
             ranges: Ranges::default(),
             snapshots: BTreeMap::new(),
+            early: BTreeMap::new(),
             strays: 0,
             report_ticks,
             report_due_ticks: 0,
@@ -154,6 +160,8 @@ impl Store {
                 out.push(Effect::TickAll);
                 self.report_due_ticks = self.report_due_ticks.saturating_sub(1);
                 if self.report_due_ticks == 0 {
+                    // By now others have asked again.
+                    self.early.clear();
                     self.report_due_ticks = self.report_ticks;
                     out.push(Effect::Heartbeat(self.summary()));
                 }
@@ -194,7 +202,7 @@ impl Store {
             return;
         };
         if !self.is_free(region_id, &range) {
-            return;
+            return self.keep_for_split(message);
         }
         let me = message.to;
         self.insert(region_id, &range);
@@ -207,6 +215,15 @@ impl Store {
             campaigns: false,
             message: Some(message),
         }));
+    }
+
+    /// The replica that led the Region asks for votes in what was cut off as soon as it has applied the
+    /// split itself; whoever applies it later answers then, rather than an election timeout later.
+    fn keep_for_split(&mut self, question: Box<RaftMessage>) {
+        let region_id = question.region_id;
+        if self.early.len() < EARLY_MAX || self.early.contains_key(&region_id) {
+            self.early.insert(region_id, question);
+        }
     }
 
     /// Whether no other replica holds a part of the range, or will.
@@ -261,7 +278,7 @@ impl Store {
                 region: region.clone(),
                 me,
                 campaigns: split.was_led_here,
-                message: None,
+                message: self.early.remove(&region.id),
             }));
         }
     }

@@ -131,7 +131,7 @@ fn a_message_that_says_nothing_of_a_range_creates_nothing() {
 fn a_region_that_is_cut_off_here_soon_is_not_created_by_a_message() {
     let mut store = store(vec![region(2, "", "")]);
     let asked = question(&region(3, "", "m"), peer(3, 1));
-    assert!(created(&mut store, Input::Stray(asked)).is_empty());
+    assert!(created(&mut store, Input::Stray(asked.clone())).is_empty());
     let parts = vec![region(3, "", "m"), region(2, "m", "")];
     let split = SplitDone {
         parts: parts.clone(),
@@ -141,6 +141,11 @@ fn a_region_that_is_cut_off_here_soon_is_not_created_by_a_message() {
     assert_eq!(created.len(), 1);
     assert_eq!(created[0].region, parts[0]);
     assert!(created[0].campaigns);
+    assert_eq!(
+        created[0].message,
+        Some(asked),
+        "it hears the question then"
+    );
     assert_eq!(store.summary().regions, 2);
 }
 
