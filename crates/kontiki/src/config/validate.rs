@@ -31,6 +31,7 @@ pub(super) fn check(config: &Config, sources: &Sources, problems: &mut Vec<Probl
     check.readpool(config);
     check.storage(config);
     check.election(&config.raftstore);
+    check.intervals(&config.raftstore);
     check.raftstore(&config.raftstore);
     check.coprocessor(&config.coprocessor);
 }
@@ -175,6 +176,9 @@ impl Check<'_> {
                 )
             },
         );
+    }
+
+    fn intervals(&mut self, raftstore: &Raftstore) {
         for (key, span) in [
             (
                 "raftstore.raft-base-tick-interval",
