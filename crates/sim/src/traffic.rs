@@ -7,7 +7,7 @@ use crate::client::{Ask, Heard};
 use crate::faults::PlantedBug;
 use crate::ports::Answer;
 use crate::trace::digest;
-use crate::world::{Closing, Envelope, Event, STORES, World};
+use crate::world::{Closing, Envelope, Event, World};
 use batch_system::SendError;
 use bytes::Bytes;
 use node::{Delivery, PeerMessage};
@@ -148,7 +148,7 @@ impl World {
         let lucky = !only_reads && self.rng.chance(950_000);
         let store = match lucky {
             true => self.clients.leader(group),
-            false => self.rng.below(STORES as u64) as usize,
+            false => self.rng.below(self.stores.len() as u64) as usize,
         };
         let request = self.clients.call(client, group, ask.clone());
         self.note(format_args!(
@@ -274,10 +274,7 @@ impl World {
             return;
         }
         if self.operator.hears(request) {
-            if let Ok(Reply::Command(Outcome::Split(parts))) = &result {
-                self.operator.count("split");
-                self.clients.learn(parts);
-            }
+            self.operator_hears(request, &result);
             return;
         }
         match result {
