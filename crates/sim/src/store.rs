@@ -31,7 +31,7 @@ use raftstore::op::lease;
 use raftstore::peer::PeerOptions;
 use raftstore::state::{RegionRecord, decode_apply_state};
 use raftstore::store::Store;
-use raftstore::{LogGcOptions, MonotonicTime, Peer};
+use raftstore::{LogGcOptions, MonotonicTime, Peer, RequestContext};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -90,6 +90,8 @@ pub(crate) struct Life {
     pub(crate) control: Arc<Control>,
     pub(crate) memory: Memory,
     pub(crate) progress: Progress,
+    /// Reads that a Peer was asked for, and how often data had gone by then.
+    pub(crate) asked: BTreeMap<RequestId, (RequestContext, u64)>,
     /// Requests without an answer yet.
     pub(crate) outstanding: BTreeSet<RequestId>,
     /// Regions whose replica here believes to lead.
@@ -276,6 +278,7 @@ impl Life {
             control,
             memory: options.memory,
             progress: Progress::default(),
+            asked: BTreeMap::new(),
             outstanding: BTreeSet::new(),
             leads: BTreeSet::new(),
             is_scheduled: false,

@@ -243,6 +243,10 @@ impl World {
             return;
         };
         life.outstanding.insert(request);
+        if let Input::Read { context, .. } = &input {
+            let departures = life.delegates.departures();
+            life.asked.insert(request, (context.clone(), departures));
+        }
         let refused = match life.router.send(region_id.get(), PeerMessage(input)) {
             Ok(()) => None,
             Err(SendError::NotFound(_)) => Some(RequestError::RegionNotFound { region_id }),

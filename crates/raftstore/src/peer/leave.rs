@@ -4,7 +4,7 @@
 //! replica of the Region on this store. Members answer whoever was removed with a farewell, so a
 //! replica that missed all of it learns it at its next campaign.
 //!
-//! **Order.** The applier removes data and state, and leaves a tombstone, in one synced batch; only then
+//! **Order.** From its first moment on a replica that leaves allows no read. The applier removes data and state, and leaves a tombstone, in one synced batch; only then
 //! the log goes, and only then the store may have another replica of the Region. A start that finds a
 //! tombstone beside a log removes the log.
 //!
