@@ -133,6 +133,7 @@ impl LifeOptions {
                 cache_bytes_max: rng.pick(&[0, 500, 65_536]),
                 entry_bytes_max: 4096,
                 report_ticks: 20,
+                stale_check_ticks: 30,
                 log_gc: LogGcOptions {
                     interval_ticks: rng.between(1, 4),
                     threshold: rng.between(2, 20),

@@ -44,6 +44,7 @@ use crate::op::snapshot::{Arrived, Installing, Sending, SnapshotMeta};
 use crate::op::split;
 use crate::state::Tombstone;
 use ::raft::{GetEntriesContext, RawNode, StateRole};
+use leave::Standing;
 use log_cache::LogCache;
 use propose::{Proposal, Proposals};
 use read::Reads;
@@ -84,6 +85,8 @@ pub struct PeerOptions {
     pub cache_bytes_max: usize,
     /// Ticks between a leader's reports to the placement driver.
     pub report_ticks: u64,
+    /// Ticks without a leader after which a replica that may not campaign asks whether it is a member.
+    pub stale_check_ticks: u64,
     /// Ticks without a message of a follower after which its leader reports it as down.
     pub down_ticks: u64,
     /// How long the log may grow.
@@ -106,6 +109,7 @@ impl Default for PeerOptions {
             apply_bytes_max: 4 << 20,
             cache_bytes_max: 8 << 20,
             report_ticks: 60,
+            stale_check_ticks: 300,
             down_ticks: 600,
             log_gc: LogGcOptions::default(),
             seed: 0,
@@ -272,6 +276,8 @@ pub struct Peer {
     led_since: u64,
     /// At which tick each Peer was heard of last, while this replica leads.
     heard: BTreeMap<PeerId, u64>,
+    /// What it knows of its membership beside its Region; see `leave`.
+    standing: Standing,
     /// It was removed, and waits for its applier; see `leave`.
     is_leaving: bool,
     is_stopped: bool,
@@ -344,6 +350,7 @@ impl Peer {
             ticks: 0,
             led_since: 0,
             heard: BTreeMap::new(),
+            standing: Standing::default(),
             is_leaving: false,
             is_stopped: false,
         })
@@ -485,6 +492,7 @@ impl Peer {
             self.raw.tick();
         }
         self.ask_again(out);
+        self.ask_whether_member(out);
         self.ticks += 1;
         self.compact_now_and_then(out);
         self.report_due_ticks = self.report_due_ticks.saturating_sub(1);

@@ -39,7 +39,9 @@ impl Peer {
         let kind = message.message.get_msg_type();
         // A follower's raft-rs would send the question on, in a name that is not its own.
         let is_misdirected = kind == MessageType::MsgReadIndex && !self.is_leader();
-        if is_misdirected || self.is_barred_by_promise(&message) {
+        // It may have acknowledged what it has no more.
+        let asks_uninitialized = asks_for_vote(kind) && !self.is_initialized();
+        if is_misdirected || asks_uninitialized || self.is_barred_by_promise(&message) {
             return;
         }
         let from_leader = message.message.term >= self.term()
@@ -57,6 +59,7 @@ impl Peer {
         }
         if from_leader && !self.is_leader() {
             self.promise.heard(self.now);
+            self.standing.leaderless_ticks = 0;
         }
     }
 
@@ -125,6 +128,10 @@ impl Peer {
 
     fn remember(&mut self, message: &RaftMessage) {
         let sender = message.from;
+        let heard = &mut self.standing.heard_epoch;
+        if message.epoch.conf_ver > heard.conf_ver {
+            *heard = message.epoch;
+        }
         if self.strangers.iter().any(|known| known.id == sender.id) {
             return;
         }
@@ -191,6 +198,13 @@ impl Peer {
             last_index,
         })
     }
+}
+
+pub(super) fn asks_for_vote(kind: MessageType) -> bool {
+    matches!(
+        kind,
+        MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
+    )
 }
 
 fn refuse(message: &RaftMessage, reason: &'static str, out: &mut Vec<Effect>) {
