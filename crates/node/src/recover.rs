@@ -6,7 +6,8 @@
 //!
 //! **Invariants.** A store whose Raft log has lost what it promised does not start: every Region of
 //! the key-value state has its hard state, its log reaches to its applied index, and a directory
-//! without an ident has no log entries and no vote.
+//! without an ident has no log entries and no vote. An uninitialised replica has no log either: it never
+//! acknowledged anything.
 //!
 //! **Not here.** Damage inside a file: the engines find it when they open.
 
@@ -250,13 +251,12 @@ fn log_info<L: RaftLog>(
         .or_else(|| hard_state_before_any(shape, applied))
         .ok_or_else(|| inconsistent(region, "its Raft log is missing"))?;
     let mut bounds = log.bounds(region).map_err(failed())?;
-    if shape.peers.is_empty() {
-        // Of a split that the data has lost and nobody will apply here again. What was acknowledged with
-        // these entries comes back with the snapshot; until then an uninitialised replica does not vote.
-        hard_state.commit = 0;
+    if shape.peers.is_empty() && bounds.is_some() {
+        let what = "there is a Raft log of a replica that knows nothing of its Region";
+        return Err(inconsistent(region, what));
     }
     if let Some((_, last)) = bounds
-        && (shape.peers.is_empty() || !continues(log, region, applied, bounds)?)
+        && !continues(log, region, applied, bounds)?
     {
         drop_entries(log, region, last + 1)?;
         bounds = None;
@@ -462,38 +462,6 @@ mod tests {
         let result = bootstrap(&empty_kv, &log, &a);
         assert!(matches!(result, Err(StartError::Inconsistent { .. })));
         assert_eq!(log.hard_state(DATA).unwrap(), Some(vote));
-    }
-
-    #[test]
-    fn a_log_without_its_data_leaves_its_vote_to_an_uninitialised_replica() {
-        let disk = Disk::new();
-        let log = disk.open_log("log").unwrap();
-        let region_id = RegionId(9);
-        let vote = HardState {
-            term: 7,
-            vote: PeerId(91),
-            commit: 7,
-        };
-        let mut batch = log.batch();
-        batch.append(region_id, &[entry(6, 6), entry(7, 7)]);
-        batch.put_hard_state(region_id, &vote);
-        log.write(&mut batch, Durability::Synced).unwrap();
-        let create = store::Create {
-            region: Region {
-                id: region_id,
-                ..Region::default()
-            },
-            me: types::Peer {
-                id: PeerId(92),
-                ..types::Peer::default()
-            },
-            campaigns: false,
-            message: None,
-        };
-        let (peer, _) = create_replica(&log, &create, &PeerOptions::default()).unwrap();
-        assert_eq!((peer.term(), peer.is_initialized()), (7, false));
-        assert_eq!(log.bounds(region_id).unwrap(), None);
-        assert_eq!(log.hard_state(region_id).unwrap(), Some(vote));
     }
 
     #[test]

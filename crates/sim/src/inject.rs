@@ -26,7 +26,10 @@ impl Options {
             | PlantedBug::CachedClock
             | PlantedBug::LeaseFromAnswer
             | PlantedBug::DeafRegion
-            | PlantedBug::UnsyncedCut => true,
+            | PlantedBug::UnsyncedCut
+            | PlantedBug::UnsyncedShape
+            | PlantedBug::NoTombstone
+            | PlantedBug::NoFarewell => true,
         })
     }
 }

@@ -16,7 +16,7 @@ use raftstore::{
     Admin, Command, Cut, Outcome, PeerChange, PeerChangeKind, Reply, RequestContext, RequestError,
 };
 use std::collections::BTreeMap;
-use types::{Epoch, Peer, PeerId, PeerRole, Region, RegionId, RequestId, StoreId};
+use types::{Peer, PeerId, PeerRole, Region, RegionId, RequestId, StoreId};
 
 /// The longest time between two changes.
 const GAP_US_MAX: u64 = 150_000;
@@ -26,6 +26,8 @@ const FIRST_REQUEST: u64 = 1 << 40;
 const FIRST_ID: u64 = 1_000;
 /// Voters that a Region keeps.
 const VOTERS_MIN: usize = 3;
+/// How often a change is drawn until one fits.
+const DRAWS: usize = 4;
 /// How often a learner is promoted that may not have caught up.
 const HASTE_PPM: u64 = 100_000;
 
@@ -36,8 +38,8 @@ pub(crate) struct Operator {
     pub(crate) changes: BTreeMap<&'static str, u64>,
     /// Changes of membership without an answer.
     asked: BTreeMap<RequestId, &'static str>,
-    /// Of each Region, as it was reported last: its epoch, and the replicas that are behind.
-    pending: BTreeMap<RegionId, (Epoch, Vec<PeerId>)>,
+    /// Of each Region the last one.
+    reports: BTreeMap<RegionId, RegionHeartbeat>,
     requests: u64,
     ids: u64,
 }
@@ -52,20 +54,23 @@ impl Operator {
         *self.changes.entry(change).or_default() += 1;
     }
 
-    /// A leader has reported which of its Peers are behind.
-    pub(crate) fn learn_pending(&mut self, heartbeat: RegionHeartbeat) {
-        let RegionHeartbeat {
-            region,
-            pending_peers,
-            ..
-        } = heartbeat;
-        self.pending
-            .insert(region.id, (region.epoch, pending_peers));
+    /// A leader has reported.
+    pub(crate) fn learn(&mut self, heartbeat: RegionHeartbeat) {
+        self.reports.insert(heartbeat.region.id, heartbeat);
+    }
+
+    /// The store whose replica has reported as the leader last.
+    fn leader(&self, region: RegionId) -> Option<usize> {
+        let report = self.reports.get(&region)?;
+        let leader = report.region.peer(report.leader)?;
+        Some(leader.store_id.get() as usize - 1)
     }
 
     fn has_caught_up(&self, region: &Region, peer: PeerId) -> bool {
-        let reported = self.pending.get(&region.id);
-        reported.is_some_and(|(epoch, pending)| *epoch == region.epoch && !pending.contains(&peer))
+        let report = self.reports.get(&region.id);
+        report.is_some_and(|report| {
+            report.region.epoch == region.epoch && !report.pending_peers.contains(&peer)
+        })
     }
 
     fn request(&mut self) -> RequestId {
@@ -198,8 +203,10 @@ impl World {
         if is_joint(&region) {
             return;
         }
-        let store = self.clients.leader(group);
-        let Some((name, changes)) = self.draw_changes(&region, store) else {
+        let leader = self.operator.leader(region.id);
+        let store = leader.unwrap_or(self.clients.leader(group));
+        let mut draws = (0..DRAWS).map(|_| self.draw_changes(&region, store));
+        let Some((name, changes)) = draws.find_map(|drawn| drawn) else {
             return;
         };
         let request = self.operator.request();

@@ -162,7 +162,7 @@ impl World {
             self.send(store, message);
         }
         for heartbeat in outbox.heartbeats {
-            self.operator.learn_pending(heartbeat);
+            self.operator.learn(heartbeat);
         }
         for snapshot in outbox.snapshots {
             self.send_snapshot(store, snapshot);

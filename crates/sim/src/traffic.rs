@@ -35,7 +35,9 @@ impl World {
         self.check(checked);
         let target = message.to.store_id.get() as usize - 1;
         let body = Bytes::from(message.encode_body());
-        let arrivals = match self.is_swallowed(message.region_id) {
+        let is_untold =
+            message.is_tombstone && self.options.planted_bug == Some(PlantedBug::NoFarewell);
+        let arrivals = match is_untold || self.is_swallowed(message.region_id) {
             true => Vec::new(),
             false => self.network.arrivals(self.now_us, (store, target)),
         };

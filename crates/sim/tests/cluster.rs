@@ -105,7 +105,19 @@ fn every_seed_keeps_every_promise_and_faults_do_happen() {
             .sum();
         assert!(times > 0, "{fault} never happened");
     }
-    for change in ["split", "handover"] {
+    for change in [
+        "split",
+        "handover",
+        "add learner",
+        "add voter",
+        "promote",
+        "demote",
+        "remove learner",
+        "remove voter",
+        "swap",
+        "replace",
+        "refused change",
+    ] {
         let changes = reports
             .iter()
             .filter_map(|report| report.changes.get(change));

@@ -7,11 +7,11 @@
 //! **Not here.** Why a lease holds (`op::lease`).
 
 use super::Peer;
-use super::receive::asks_for_vote;
 use crate::effect::{Effect, LeaseChange, LeaseView};
 use crate::message::RaftMessage;
 use crate::op::lease::{self, MonotonicTime};
 use ::raft::CAMPAIGN_TRANSFER;
+use ::raft::eraftpb::MessageType;
 use std::sync::Arc;
 
 impl Peer {
@@ -101,7 +101,11 @@ impl Peer {
     /// Whether a message asks for what this replica has promised its leader not to give.
     pub(super) fn is_barred_by_promise(&self, message: &RaftMessage) -> bool {
         let message = &message.message;
-        asks_for_vote(message.get_msg_type())
+        let asks_for_vote = matches!(
+            message.get_msg_type(),
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
+        );
+        asks_for_vote
             && message.term >= self.term()
             && message.context.as_ref() != CAMPAIGN_TRANSFER
             && self.promise.holds(self.now)

@@ -15,7 +15,9 @@
 //!    timeout.
 //!
 //! **Uninitialised** is a replica that was created for a message: it knows its id and nothing of its
-//! Region, has no log, and neither votes nor campaigns before it has received a snapshot.
+//! Region, has no log, and does not campaign before it has received a snapshot. It votes: it has never
+//! acknowledged anything, and a Region that was cut off can't be led otherwise where most of its stores
+//! went past the cut by a snapshot.
 //!
 //! **Not here.** What commands do (`apply`); other Regions (`store`); what an operation adds (`op`).
 

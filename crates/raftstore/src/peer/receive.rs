@@ -39,9 +39,7 @@ impl Peer {
         let kind = message.message.get_msg_type();
         // A follower's raft-rs would send the question on, in a name that is not its own.
         let is_misdirected = kind == MessageType::MsgReadIndex && !self.is_leader();
-        // It may have acknowledged what it has no more.
-        let asks_uninitialized = asks_for_vote(kind) && !self.is_initialized();
-        if is_misdirected || asks_uninitialized || self.is_barred_by_promise(&message) {
+        if is_misdirected || self.is_barred_by_promise(&message) {
             return;
         }
         let from_leader = message.message.term >= self.term()
@@ -198,13 +196,6 @@ impl Peer {
             last_index,
         })
     }
-}
-
-pub(super) fn asks_for_vote(kind: MessageType) -> bool {
-    matches!(
-        kind,
-        MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
-    )
 }
 
 fn refuse(message: &RaftMessage, reason: &'static str, out: &mut Vec<Effect>) {
