@@ -6,7 +6,8 @@
 //!
 //! **Invariants.** A store whose Raft log has lost what it promised does not start: every Region of
 //! the key-value state has its hard state, its log reaches to its applied index, and a directory
-//! without an ident has no log entries and no vote.
+//! without an ident has no log entries and no vote. An uninitialised replica has no log either: it never
+//! acknowledged anything.
 //!
 //! **Not here.** Damage inside a file: the engines find it when they open.
 
@@ -145,12 +146,12 @@ fn remove_buried_logs<L: RaftLog>(
         .map_err(StartError::engine("listing the Raft logs"))?;
     let mut batch = log.batch();
     for region in regions {
-        // A later, uninitialised replica has at most a vote, for which it need not be a tombstone's.
-        let has_entries = log
-            .bounds(region)
-            .map_err(StartError::engine("reading a Raft log"))?
-            .is_some();
-        if has_entries && tombstones.contains_key(&region) {
+        // A later, uninitialised replica has at most a vote, which must stay.
+        let failed = || StartError::engine("reading a Raft log");
+        let has_entries = log.bounds(region).map_err(failed())?.is_some();
+        let hard_state = log.hard_state(region).map_err(failed())?;
+        let has_committed = hard_state.is_some_and(|state| state.commit > 0);
+        if (has_entries || has_committed) && tombstones.contains_key(&region) {
             batch.remove(region);
         }
     }
@@ -250,6 +251,10 @@ fn log_info<L: RaftLog>(
         .or_else(|| hard_state_before_any(shape, applied))
         .ok_or_else(|| inconsistent(region, "its Raft log is missing"))?;
     let mut bounds = log.bounds(region).map_err(failed())?;
+    if shape.peers.is_empty() && bounds.is_some() {
+        let what = "there is a Raft log of a replica that knows nothing of its Region";
+        return Err(inconsistent(region, what));
+    }
     if let Some((_, last)) = bounds
         && !continues(log, region, applied, bounds)?
     {
@@ -457,6 +462,31 @@ mod tests {
         let result = bootstrap(&empty_kv, &log, &a);
         assert!(matches!(result, Err(StartError::Inconsistent { .. })));
         assert_eq!(log.hard_state(DATA).unwrap(), Some(vote));
+    }
+
+    #[test]
+    fn of_a_removed_replica_no_log_stays_and_of_a_later_one_the_vote_does() {
+        let disk = Disk::new();
+        let log = disk.open_log("log").unwrap();
+        let [with_entries, without, later] = [7, 8, 9].map(RegionId);
+        let voted = |commit| HardState {
+            term: 7,
+            vote: PeerId(91),
+            commit,
+        };
+        let mut batch = log.batch();
+        batch.append(with_entries, &[entry(6, 6)]);
+        for region in [with_entries, without] {
+            batch.put_hard_state(region, &voted(6));
+        }
+        batch.put_hard_state(later, &voted(0));
+        log.write(&mut batch, Durability::Synced).unwrap();
+        let tombstones = [with_entries, without, later].map(|region| (region, PeerId(90)));
+        remove_buried_logs(&log, &tombstones.into()).unwrap();
+        assert_eq!(log.bounds(with_entries).unwrap(), None);
+        assert_eq!(log.hard_state(with_entries).unwrap(), None);
+        assert_eq!(log.hard_state(without).unwrap(), None);
+        assert_eq!(log.hard_state(later).unwrap(), Some(voted(0)));
     }
 
     #[test]

@@ -120,7 +120,9 @@ impl Clients {
                 let is_newer = (new.version, new.conf_ver) > (old.version, old.conf_ver);
                 is_newer && self.keys.is_in(group, region)
             });
-            if let Some(newest) = newer.max_by_key(|region| region.epoch.version) {
+            if let Some(newest) =
+                newer.max_by_key(|region| (region.epoch.version, region.epoch.conf_ver))
+            {
                 *route = newest.clone();
             }
         }
@@ -187,7 +189,7 @@ impl Clients {
         let Some(call) = self.finish(request) else {
             return false;
         };
-        self.leaders[call.group] = rng.below(3) as usize;
+        self.leaders[call.group] = self.guess_leader(call.group, rng);
         self.leave_open(&call);
         true
     }
@@ -210,7 +212,7 @@ impl Clients {
                     leader: Some(leader),
                     ..
                 } => leader.store_id.get() as usize - 1,
-                _ => rng.below(3) as usize,
+                _ => self.guess_leader(call.group, rng),
             };
             if let RequestError::EpochNotMatch { current } = error {
                 self.learn(current);
@@ -230,6 +232,12 @@ impl Clients {
         for request in self.calls.keys().copied().collect::<Vec<_>>() {
             self.give_up(request, rng);
         }
+    }
+
+    fn guess_leader(&self, group: usize, rng: &mut Rng) -> usize {
+        let peers = &self.routes[group].peers;
+        let peer = peers[rng.below(peers.len() as u64) as usize];
+        peer.store_id.get() as usize - 1
     }
 
     fn finish(&mut self, request: RequestId) -> Option<Call> {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use engine::mem::{MemBatch, MemKv, MemLog, MemSnapshot};
 use engine::{Cf, Durability, Error, KvBatch, KvEngine, RaftLog, RaftLogBatch, Result};
 use parking_lot::Mutex;
+use raftstore::state::RegionRecord;
 use std::sync::Arc;
 use types::{ApplyState, HardState, LogEntry, PeerId, RegionId};
 
@@ -90,6 +91,14 @@ impl Control {
         self.bug == Some(PlantedBug::MixedSnapshot) && self.state.lock().is_installing
     }
 
+    fn forgets_tombstone(&self, record: &[u8]) -> bool {
+        let is_tombstone = || {
+            let record = RegionRecord::decode(Bytes::copy_from_slice(record));
+            matches!(record, Ok(RegionRecord::Tombstone(_)))
+        };
+        self.bug == Some(PlantedBug::NoTombstone) && is_tombstone()
+    }
+
     fn forgets_this_put(&self) -> bool {
         if self.bug != Some(PlantedBug::ForgottenWrite) {
             return false;
@@ -143,6 +152,10 @@ impl KvEngine for SimKv {
     }
 
     fn write(&self, batch: &mut SimBatch, durability: Durability) -> Result<()> {
+        let durability = match self.control.bug {
+            Some(PlantedBug::UnsyncedShape) => Durability::Buffered,
+            _ => durability,
+        };
         self.control
             .write("kv", || self.inner.write(&mut batch.inner, durability))
     }
@@ -169,7 +182,11 @@ impl KvEngine for SimKv {
 
 impl KvBatch for SimBatch {
     fn put(&mut self, cf: Cf, key: &[u8], value: &[u8]) {
-        if cf == Cf::Raft || !self.control.forgets_this_put() {
+        let is_forgotten = match cf {
+            Cf::Raft => self.control.forgets_tombstone(value),
+            _ => self.control.forgets_this_put(),
+        };
+        if !is_forgotten {
             self.inner.put(cf, key, value);
         }
     }

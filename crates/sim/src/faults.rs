@@ -151,6 +151,12 @@ pub enum PlantedBug {
     UnsyncedCut,
     /// One store leaves what it had in the place of what a snapshot brings.
     MixedSnapshot,
+    /// Splits and changes of membership are written, but not synced before others act on them.
+    UnsyncedShape,
+    /// A removed replica leaves no tombstone: the record of its Region stays.
+    NoTombstone,
+    /// Nobody tells a replica that it was removed.
+    NoFarewell,
 }
 
 impl Default for Options {

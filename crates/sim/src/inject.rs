@@ -6,7 +6,7 @@
 use crate::engines::Cut;
 use crate::faults::{FaultKind, Options, PlantedBug};
 use crate::network::Link;
-use crate::world::{Closing, Event, STORES, World};
+use crate::world::{Closing, Event, World};
 
 /// The shortest time between two faults, and of an outage.
 const GAP_US_MIN: u64 = 1_000;
@@ -26,7 +26,10 @@ impl Options {
             | PlantedBug::CachedClock
             | PlantedBug::LeaseFromAnswer
             | PlantedBug::DeafRegion
-            | PlantedBug::UnsyncedCut => true,
+            | PlantedBug::UnsyncedCut
+            | PlantedBug::UnsyncedShape
+            | PlantedBug::NoTombstone
+            | PlantedBug::NoFarewell => true,
         })
     }
 }
@@ -38,7 +41,7 @@ impl World {
             return;
         }
         let kind = self.fault_rng.pick(&self.plan.events);
-        let store = self.fault_rng.below(STORES as u64) as usize;
+        let store = self.fault_rng.below(self.stores.len() as u64) as usize;
         self.note(format_args!("fault {kind:?} at s{}", store + 1));
         self.inject(kind, store);
         let gap_us = self.fault_rng.between(GAP_US_MIN, self.plan.gap_us_max);
@@ -46,7 +49,7 @@ impl World {
     }
 
     fn inject(&mut self, kind: FaultKind, store: usize) {
-        let others = (0..STORES).filter(|other| *other != store);
+        let others = (0..self.stores.len()).filter(|other| *other != store);
         let links_in: Vec<Link> = others.clone().map(|other| (other, store)).collect();
         let links_out: Vec<Link> = others.map(|other| (store, other)).collect();
         match kind {
@@ -97,14 +100,14 @@ impl World {
                 }
             }
             FaultKind::ClusterPowerCut => {
-                for store in 0..STORES {
+                for store in 0..self.stores.len() {
                     self.power_cut(store, "power cut of all");
                 }
             }
             FaultKind::RollingPowerCut => {
                 let gap_us = self.options.faults.outage_us_max / 2;
-                for turn in 0..STORES {
-                    let store = (store + turn) % STORES;
+                for turn in 0..self.stores.len() {
+                    let store = (store + turn) % self.stores.len();
                     self.after(turn as u64 * gap_us, Event::PowerCut { store });
                 }
             }
@@ -145,7 +148,7 @@ impl World {
         self.note(format_args!("the faults are over"));
         self.is_healed = true;
         self.network.heal_all();
-        for store in 0..STORES {
+        for store in 0..self.stores.len() {
             let now_us = self.now_us;
             let stores = &mut self.stores[store];
             stores.paused_until_us = now_us;

@@ -1,28 +1,45 @@
-//! The operator: cuts Regions and hands leaderships over, while clients and faults are at work.
+//! The operator: cuts Regions, moves their replicas between stores and hands leaderships over, as a
+//! placement driver would, at random times and all over the faults.
 //!
-//! It plays the placement driver: it knows all Regions as some store has them, gives out ids that were
-//! never used, and asks whoever seems to lead. What it asks for may fail.
+//! **Invariants.** Ids that it gives out are never given out again. After a change a Region has at least
+//! three voters. A learner becomes a voter once its leader has reported it as caught up; now and then it
+//! is tried sooner.
 //!
-//! **Not here.** What a change does (`raftstore`).
+//! **Not here.** Whether a change comes through: its leader may be another one by now.
 
+use crate::rng::Rng;
 use crate::world::{Event, World};
+use placement::RegionHeartbeat;
+use raftstore::op::conf_change::is_joint;
 use raftstore::peer::Input;
-use raftstore::{Admin, Command, Cut, RequestContext};
+use raftstore::{
+    Admin, Command, Cut, Outcome, PeerChange, PeerChangeKind, Reply, RequestContext, RequestError,
+};
 use std::collections::BTreeMap;
-use types::{PeerId, Region, RegionId, RequestId};
+use types::{Peer, PeerId, PeerRole, Region, RegionId, RequestId, StoreId};
 
 /// The longest time between two changes.
-const GAP_US_MAX: u64 = 300_000;
+const GAP_US_MAX: u64 = 150_000;
 /// The requests of clients have lower ids.
 const FIRST_REQUEST: u64 = 1 << 40;
 /// The ids of the cluster's beginning are lower.
 const FIRST_ID: u64 = 1_000;
+/// Voters that a Region keeps.
+const VOTERS_MIN: usize = 3;
+/// How often a change is drawn until one fits.
+const DRAWS: usize = 4;
+/// How often a learner is promoted that may not have caught up.
+const HASTE_PPM: u64 = 100_000;
 
 /// What the operator has asked for and given out.
 #[derive(Debug, Default)]
 pub(crate) struct Operator {
     /// What came of it, by name.
     pub(crate) changes: BTreeMap<&'static str, u64>,
+    /// Changes of membership without an answer.
+    asked: BTreeMap<RequestId, &'static str>,
+    /// Of each Region the last one.
+    reports: BTreeMap<RegionId, RegionHeartbeat>,
     requests: u64,
     ids: u64,
 }
@@ -37,6 +54,25 @@ impl Operator {
         *self.changes.entry(change).or_default() += 1;
     }
 
+    /// A leader has reported.
+    pub(crate) fn learn(&mut self, heartbeat: RegionHeartbeat) {
+        self.reports.insert(heartbeat.region.id, heartbeat);
+    }
+
+    /// The store whose replica has reported as the leader last.
+    fn leader(&self, region: RegionId) -> Option<usize> {
+        let report = self.reports.get(&region)?;
+        let leader = report.region.peer(report.leader)?;
+        Some(leader.store_id.get() as usize - 1)
+    }
+
+    fn has_caught_up(&self, region: &Region, peer: PeerId) -> bool {
+        let report = self.reports.get(&region.id);
+        report.is_some_and(|report| {
+            report.region.epoch == region.epoch && !report.pending_peers.contains(&peer)
+        })
+    }
+
     fn request(&mut self) -> RequestId {
         self.requests += 1;
         RequestId(FIRST_REQUEST + self.requests)
@@ -48,15 +84,68 @@ impl Operator {
     }
 }
 
+/// Who could be changed in a Region.
+struct Choices {
+    /// That do not lead, as far as the operator knows.
+    voter: Option<Peer>,
+    learner: Option<Peer>,
+    /// Where it has no Peer.
+    free: Option<StoreId>,
+    voters: usize,
+    peers: usize,
+}
+
+impl Choices {
+    fn draw(region: &Region, stores: u64, leader: StoreId, rng: &mut Rng) -> Self {
+        let is_voter = |peer: &&Peer| peer.role == PeerRole::Voter;
+        let voters = region.peers.iter().filter(is_voter);
+        let others: Vec<Peer> = voters
+            .clone()
+            .filter(|peer| peer.store_id != leader)
+            .copied()
+            .collect();
+        let learners: Vec<Peer> = region
+            .peers
+            .iter()
+            .filter(|peer| !is_voter(peer))
+            .copied()
+            .collect();
+        let all = (1..=stores).map(StoreId);
+        let free: Vec<StoreId> = all
+            .filter(|store| region.peer_on(*store).is_none())
+            .collect();
+        Self {
+            voter: one_of(&others, rng),
+            learner: one_of(&learners, rng),
+            free: one_of(&free, rng),
+            voters: voters.count(),
+            peers: region.peers.len(),
+        }
+    }
+}
+
+fn one_of<T: Copy>(some: &[T], rng: &mut Rng) -> Option<T> {
+    (!some.is_empty()).then(|| some[rng.below(some.len() as u64) as usize])
+}
+
+fn change(kind: PeerChangeKind, peer: Peer) -> PeerChange {
+    PeerChange {
+        kind,
+        peer_id: peer.id,
+        store_id: peer.store_id,
+    }
+}
+
 impl World {
     /// One change, and the next one is on its way.
     pub(crate) fn operate(&mut self) {
         if self.is_healed {
             return;
         }
-        match self.rng.chance(600_000) {
-            true => self.cut_a_region(),
-            false => self.hand_a_leadership_over(),
+        match self.rng.below(10) {
+            0..3 => self.cut_a_region(),
+            3..5 => self.hand_a_leadership_over(),
+            _ => self.move_a_replica(),
         }
         let gap_us = self.rng.between(1_000, GAP_US_MAX);
         self.after(gap_us, Event::Operate);
@@ -105,6 +194,107 @@ impl World {
         self.note(format_args!("operator hands r{} over to {to:?}", region.id));
         self.operator.count("handover");
         self.wake(store);
+    }
+
+    fn move_a_replica(&mut self) {
+        let group = self.rng.below(self.clients.keys().groups() as u64) as usize;
+        self.ask_the_way();
+        let region = self.clients.route(group).clone();
+        if is_joint(&region) {
+            return;
+        }
+        let leader = self.operator.leader(region.id);
+        let store = leader.unwrap_or(self.clients.leader(group));
+        let mut draws = (0..DRAWS).map(|_| self.draw_changes(&region, store));
+        let Some((name, changes)) = draws.find_map(|drawn| drawn) else {
+            return;
+        };
+        let request = self.operator.request();
+        self.operator.asked.insert(request, name);
+        self.note(format_args!(
+            "operator asks r{} to {name}: {changes:?}",
+            region.id
+        ));
+        let input = Input::ChangePeers {
+            request,
+            context: context(&region),
+            changes,
+        };
+        self.hand_in(store, region.id, request, input);
+    }
+
+    /// A change that fits the Region, and its name.
+    fn draw_changes(
+        &mut self,
+        region: &Region,
+        leader: usize,
+    ) -> Option<(&'static str, Vec<PeerChange>)> {
+        use PeerChangeKind::{AddLearner, AddVoter, Remove};
+        let leader = StoreId(leader as u64 + 1);
+        let Choices {
+            voter,
+            learner,
+            free,
+            voters,
+            peers,
+        } = Choices::draw(region, self.stores.len() as u64, leader, &mut self.rng);
+        let is_hasty = self.rng.chance(HASTE_PPM);
+        let promoted =
+            learner.filter(|peer| is_hasty || self.operator.has_caught_up(region, peer.id));
+        let new = free.map(|store_id| Peer {
+            id: PeerId(self.operator.id()),
+            store_id,
+            role: PeerRole::Learner,
+        });
+        let has_room = voters + 1 <= VOTERS_MIN + 1 && peers <= VOTERS_MIN;
+        let has_spare = voters > VOTERS_MIN;
+        let one = |kind, peer| vec![change(kind, peer)];
+        match self.rng.below(8) {
+            0 | 1 => Some(("add learner", one(AddLearner, new.filter(|_| has_room)?))),
+            2 => Some(("promote", one(AddVoter, promoted?))),
+            3 => Some(("add voter", one(AddVoter, new.filter(|_| has_room)?))),
+            4 if has_spare => Some(("demote", one(AddLearner, voter?))),
+            5 if has_spare => Some(("remove voter", one(Remove, voter?))),
+            4 | 5 => Some(("remove learner", one(Remove, learner?))),
+            6 => {
+                let changes = vec![change(AddVoter, promoted?), change(AddLearner, voter?)];
+                Some(("swap", changes))
+            }
+            _ => {
+                let new = new.filter(|_| has_room)?;
+                let changes = vec![change(AddVoter, new), change(AddLearner, voter?)];
+                Some(("replace", changes))
+            }
+        }
+    }
+
+    /// A store has answered the operator.
+    pub(crate) fn operator_hears(
+        &mut self,
+        request: RequestId,
+        result: &Result<Reply, RequestError>,
+    ) {
+        let asked = self.operator.asked.remove(&request);
+        match (result, asked) {
+            (Ok(Reply::Command(Outcome::Split(parts))), None) => {
+                self.operator.count("split");
+                self.clients.learn(parts);
+            }
+            (Ok(Reply::Command(Outcome::Changed(region))), Some(name)) => {
+                self.operator.count(name);
+                self.clients.learn(std::slice::from_ref(region));
+            }
+            (Ok(other), _) => {
+                let other = format!("{other:?}");
+                self.violate(format_args!("the operator hears {other} for {request}"));
+            }
+            (Err(RequestError::InvalidChange { reason, .. }), Some(_)) => {
+                let reason = *reason;
+                self.note(format_args!("{request}: {reason}"));
+                self.operator.count("refused change");
+            }
+            (Err(_), _) => {}
+        }
     }
 
     /// Whoever looks for a Region learns of all that any store has.

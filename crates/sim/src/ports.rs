@@ -33,6 +33,8 @@ pub(crate) struct Outbox {
     pub(crate) installed: u64,
     pub(crate) answers: Vec<Answer>,
     pub(crate) leaderships: Vec<Leadership>,
+    /// What leaders would tell the placement driver.
+    pub(crate) heartbeats: Vec<RegionHeartbeat>,
     /// Writes to an engine: which one, and whether it worked.
     pub(crate) writes: Vec<(&'static str, bool)>,
     pub(crate) panic: Option<String>,
@@ -61,6 +63,7 @@ impl Outbox {
             installed: std::mem::take(&mut self.installed),
             answers: std::mem::take(&mut self.answers),
             leaderships: std::mem::take(&mut self.leaderships),
+            heartbeats: std::mem::take(&mut self.heartbeats),
             writes: std::mem::take(&mut self.writes),
             panic: self.panic.clone(),
             is_power_cut: self.is_power_cut,
@@ -158,8 +161,9 @@ impl LeadershipObserver for SimPorts {
 }
 
 impl PlacementLink for SimPorts {
-    // No placement driver listens.
-    fn region_heartbeat(&self, _heartbeat: RegionHeartbeat) {}
+    fn region_heartbeat(&self, heartbeat: RegionHeartbeat) {
+        self.with(|outbox| outbox.heartbeats.push(heartbeat));
+    }
 
     fn store_heartbeat(&self, _stats: StoreStats) {}
 

@@ -185,7 +185,19 @@ impl World {
             return;
         }
         let seen = self.values(store, group, &region);
+        if let Some(context) = self.lost_its_data(store, request) {
+            let region_id = context.region_id;
+            return self.hand_in(store, region_id, request, Input::Read { request, context });
+        }
         self.has_seen(store, request, seen);
+    }
+
+    /// What to ask again with, if data of a replica has gone since the Peer was asked: see
+    /// `node::ReadDelegates`.
+    fn lost_its_data(&mut self, store: usize, request: RequestId) -> Option<RequestContext> {
+        let current = self.stores[store].life.as_mut()?;
+        let (context, departures) = current.asked.remove(&request)?;
+        (current.delegates.departures() != departures).then_some(context)
     }
 
     fn has_seen(&mut self, store: usize, request: RequestId, seen: Values) {

@@ -14,7 +14,7 @@ use engine::{Cf, KvEngine};
 use node::StoreMessage;
 use raftstore::state::decode_apply_state;
 use raftstore::store::Input;
-use types::keys;
+use types::{RegionId, keys};
 
 /// How often a round that installs a snapshot is cut short, where writes are.
 const CUT_INSTALLATION_PPM: u64 = 300_000;
@@ -161,6 +161,9 @@ impl World {
         for message in outbox.sent {
             self.send(store, message);
         }
+        for heartbeat in outbox.heartbeats {
+            self.operator.learn(heartbeat);
+        }
         for snapshot in outbox.snapshots {
             self.send_snapshot(store, snapshot);
         }
@@ -218,10 +221,9 @@ impl World {
         let failed = |error: engine::Error| format!("reading what was applied: {error}");
         let mut news = Vec::new();
         let regions = current.regions()?;
-        match current.has_installed {
-            true => tiling::check_apart(&regions)?,
-            false => tiling::check(&regions)?,
-        }
+        tiling::check_apart(&regions)?;
+        let is_here = |id: RegionId| regions.iter().any(|region| region.id == id);
+        current.progress.forget_removed(is_here);
         for region in &regions {
             let mark = keys::snapshot_mark_key(region.id);
             if current.kv.get(Cf::Raft, &mark).map_err(failed)?.is_some() {

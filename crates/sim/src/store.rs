@@ -19,7 +19,7 @@ use batch_system::{
 };
 use bytes::Bytes;
 use engine::mem::Disk;
-use engine::{Cf, KvEngine, KvIterator, KvSnapshot};
+use engine::{Cf, KvEngine, KvIterator, KvSnapshot, RaftLog};
 use node::snap::{MemDir, SnapOptions, SnapTask, Snapshots, recover_snapshots};
 use node::{
     ApplyFsm, ApplyHandler, Configured, DiskRoom, Growth, KvSyncs, Leaders, Memory, NoControl,
@@ -29,14 +29,14 @@ use node::{
 use raftstore::apply::Applier;
 use raftstore::op::lease;
 use raftstore::peer::PeerOptions;
-use raftstore::state::RegionRecord;
+use raftstore::state::{RegionRecord, decode_apply_state};
 use raftstore::store::Store;
-use raftstore::{LogGcOptions, MonotonicTime, Peer};
+use raftstore::{LogGcOptions, MonotonicTime, Peer, RequestContext};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-use types::{Region, RegionId, RequestId, keys};
+use types::{Region, RegionId, RequestId, Space, keys};
 
 /// A tick of a clock that runs right.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -52,7 +52,6 @@ pub(crate) struct SimStore {
     pub(crate) disk: Disk,
     /// Snapshots that were received.
     pub(crate) files: MemDir,
-    pub(crate) has_installed: bool,
     configured: Configured,
     pub(crate) life: Option<Life>,
     /// Counts lives; events for another life are void.
@@ -77,9 +76,8 @@ pub(crate) struct Life {
     work: Arc<SimWork>,
     /// Installations that the life before has left half done.
     pub(crate) resumed: u64,
-    /// Whether a snapshot was ever installed on this disk.
-    pub(crate) has_installed: bool,
     pub(crate) kv: SimKv,
+    log: SimLog,
     pub(crate) delegates: ReadDelegates,
     pub(crate) clock: SimClock,
     /// With a planted bug: what the clock showed in the last round.
@@ -92,12 +90,24 @@ pub(crate) struct Life {
     pub(crate) control: Arc<Control>,
     pub(crate) memory: Memory,
     pub(crate) progress: Progress,
+    /// Reads that a Peer was asked for, and how often data had gone by then.
+    pub(crate) asked: BTreeMap<RequestId, (RequestContext, u64)>,
     /// Requests without an answer yet.
     pub(crate) outstanding: BTreeSet<RequestId>,
     /// Regions whose replica here believes to lead.
     pub(crate) leads: BTreeSet<RegionId>,
     /// Whether a round is scheduled.
     pub(crate) is_scheduled: bool,
+}
+
+/// What a store holds.
+pub(crate) struct Found {
+    /// With how far each is applied.
+    pub(crate) regions: Vec<(Region, u64)>,
+    /// Regions with entries in the Raft log.
+    pub(crate) logs: Vec<RegionId>,
+    /// Keys in no Region's range.
+    pub(crate) stray_keys: u64,
 }
 
 /// Sizes and bounds of one life, drawn anew for each.
@@ -123,6 +133,7 @@ impl LifeOptions {
                 cache_bytes_max: rng.pick(&[0, 500, 65_536]),
                 entry_bytes_max: 4096,
                 report_ticks: 20,
+                stale_check_ticks: 30,
                 log_gc: LogGcOptions {
                     interval_ticks: rng.between(1, 4),
                     threshold: rng.between(2, 20),
@@ -156,7 +167,6 @@ impl SimStore {
         Self {
             disk: Disk::new(),
             files: MemDir::default(),
-            has_installed: false,
             configured,
             life: None,
             life_number: 0,
@@ -190,7 +200,6 @@ impl SimStore {
     /// Ends the life, answering nobody.
     pub(crate) fn end_life(&mut self) {
         if let Some(life) = self.life.take() {
-            self.has_installed |= life.has_installed;
             life.peers.crash();
             life.appliers.crash();
         }
@@ -248,7 +257,7 @@ impl Life {
         register(&ports, recovered.replicas);
         let (router, delegates) = (ports.peers.clone(), ports.delegates.clone());
         let apply_handler = ApplyHandler::new(kv.clone(), ports.clone());
-        let peer_handler = PeerHandler::new(log, ports.clone());
+        let peer_handler = PeerHandler::new(log.clone(), ports.clone());
         let files = Arc::new(store.files.clone());
         let snapshots = Snapshots::new(kv.clone(), files, snap_options());
         Ok(Self {
@@ -259,8 +268,8 @@ impl Life {
             snapshots,
             work,
             resumed,
-            has_installed: store.has_installed || resumed > 0,
             kv,
+            log,
             delegates,
             clock: store.clock.clone(),
             cached_clock: store.clock.stopped(),
@@ -270,6 +279,7 @@ impl Life {
             control,
             memory: options.memory,
             progress: Progress::default(),
+            asked: BTreeMap::new(),
             outstanding: BTreeSet::new(),
             leads: BTreeSet::new(),
             is_scheduled: false,
@@ -299,6 +309,56 @@ impl Life {
         Ok(regions)
     }
 
+    /// What is on this store's disk, as it would be read at a start.
+    pub(crate) fn found(&self) -> Result<Found, String> {
+        let failed = |error: engine::Error| format!("reading a store: {error}");
+        let (mut regions, mut ranges) = (Vec::new(), Vec::new());
+        for region in self.regions()? {
+            let space = Space::of(region.id);
+            ranges.push((
+                space.key(&region.range.start),
+                space.end_key(&region.range.end),
+            ));
+            let record = self.kv.get(Cf::Raft, &keys::apply_state_key(region.id));
+            let record = record.map_err(failed)?.ok_or("an apply state is gone")?;
+            let state = decode_apply_state(record).map_err(|error| error.to_string())?;
+            regions.push((region, state.applied_index));
+        }
+        let mut logs = Vec::new();
+        for region in self.log.regions().map_err(failed)? {
+            if self.log.bounds(region).map_err(failed)?.is_some() {
+                logs.push(region);
+            }
+        }
+        let stray_keys = self.count_outside(&ranges).map_err(failed)?;
+        Ok(Found {
+            regions,
+            logs,
+            stray_keys,
+        })
+    }
+
+    fn count_outside(&self, ranges: &[(Vec<u8>, Vec<u8>)]) -> engine::Result<u64> {
+        let snapshot = self.kv.snapshot();
+        let mut count = 0;
+        for cf in [Cf::Default, Cf::Lock, Cf::Write] {
+            for space in [Space::Data, Space::Placement] {
+                let (lower, upper) = (space.key(&[]), space.end_key(&[]));
+                let mut iter = snapshot.iter(cf, &lower, &upper)?;
+                let mut valid = iter.seek_to_first()?;
+                while valid {
+                    let key = iter.key();
+                    let covers = |(start, end): &(Vec<u8>, Vec<u8>)| {
+                        start.as_slice() <= key && key < end.as_slice()
+                    };
+                    count += u64::from(!ranges.iter().any(covers));
+                    valid = iter.next()?;
+                }
+            }
+        }
+        Ok(count)
+    }
+
     /// Runs one round of one of the two systems, or does one task for snapshots; `first` says which of
     /// them is asked first, `cut` when the power goes if a snapshot is installed. False if none has
     /// anything to do.
@@ -323,7 +383,6 @@ impl Life {
         self.caught(perform);
         self.control.set_installing(false);
         self.outbox.lock().installed += u64::from(installs);
-        self.has_installed |= installs;
         true
     }
 

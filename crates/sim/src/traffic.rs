@@ -7,7 +7,7 @@ use crate::client::{Ask, Heard};
 use crate::faults::PlantedBug;
 use crate::ports::Answer;
 use crate::trace::digest;
-use crate::world::{Closing, Envelope, Event, STORES, World};
+use crate::world::{Closing, Envelope, Event, World};
 use batch_system::SendError;
 use bytes::Bytes;
 use node::{Delivery, PeerMessage};
@@ -35,7 +35,9 @@ impl World {
         self.check(checked);
         let target = message.to.store_id.get() as usize - 1;
         let body = Bytes::from(message.encode_body());
-        let arrivals = match self.is_swallowed(message.region_id) {
+        let is_untold =
+            message.is_tombstone && self.options.planted_bug == Some(PlantedBug::NoFarewell);
+        let arrivals = match is_untold || self.is_swallowed(message.region_id) {
             true => Vec::new(),
             false => self.network.arrivals(self.now_us, (store, target)),
         };
@@ -148,7 +150,7 @@ impl World {
         let lucky = !only_reads && self.rng.chance(950_000);
         let store = match lucky {
             true => self.clients.leader(group),
-            false => self.rng.below(STORES as u64) as usize,
+            false => self.rng.below(self.stores.len() as u64) as usize,
         };
         let request = self.clients.call(client, group, ask.clone());
         self.note(format_args!(
@@ -243,6 +245,10 @@ impl World {
             return;
         };
         life.outstanding.insert(request);
+        if let Input::Read { context, .. } = &input {
+            let departures = life.delegates.departures();
+            life.asked.insert(request, (context.clone(), departures));
+        }
         let refused = match life.router.send(region_id.get(), PeerMessage(input)) {
             Ok(()) => None,
             Err(SendError::NotFound(_)) => Some(RequestError::RegionNotFound { region_id }),
@@ -274,10 +280,7 @@ impl World {
             return;
         }
         if self.operator.hears(request) {
-            if let Ok(Reply::Command(Outcome::Split(parts))) = &result {
-                self.operator.count("split");
-                self.clients.learn(parts);
-            }
+            self.operator_hears(request, &result);
             return;
         }
         match result {

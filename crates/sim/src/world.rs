@@ -6,9 +6,9 @@
 //! first violation nothing more happens.
 
 use crate::checker::linear::{self, Verdict};
+use crate::checker::membership;
 use crate::checker::raft::RaftChecker;
 use crate::checker::replicas::ReplicaChecker;
-use crate::checker::tiling;
 use crate::client::{Ask, Clients, Heard};
 use crate::clock::SimClock;
 use crate::faults::{Options, Plan};
@@ -29,10 +29,10 @@ use std::fmt;
 use std::sync::Arc;
 use types::{ApiVersion, PeerId, Region, RegionId, RequestId};
 
-/// Stores of the cluster.
-pub(crate) const STORES: usize = 3;
+/// Stores of a cluster. The first Regions are on the first three; the others begin empty.
+const STORES: [usize; 2] = [4, 5];
 
-const MEMBERS: &str = "a=sim:1,b=sim:2,c=sim:3";
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 /// What can happen. Stores are numbered by their position; `life` names the life that it is for.
 #[derive(Debug)]
@@ -142,7 +142,12 @@ impl World {
         let mut rng = Rng::new(seed);
         let plan = Plan::draw(&options.faults, &mut rng);
         let api = rng.pick(&[ApiVersion::V1, ApiVersion::V2]);
-        let members = Members::parse(MEMBERS).expect("a list of members");
+        let names = &NAMES[..rng.pick(&STORES)];
+        let listed = (1..)
+            .zip(names)
+            .map(|(number, name)| format!("{name}=sim:{number}"));
+        let listed = listed.collect::<Vec<_>>().join(",");
+        let members = Members::parse(&listed).expect("a list of members");
         let mut clock = |name: &str| {
             let configured = Configured {
                 name: name.to_owned(),
@@ -157,7 +162,7 @@ impl World {
             let clock = SimClock::new(1_000_000 + drift - plan.clock_drift_ppm);
             SimStore::new(configured, clock, tick_us)
         };
-        let stores = ["a", "b", "c"].map(&mut clock).into();
+        let stores: Vec<SimStore> = names.iter().map(|name| clock(name)).collect();
         Self {
             options: options.clone(),
             seed,
@@ -166,10 +171,13 @@ impl World {
             last_event: 0,
             order: rng.fork(),
             fault_rng: rng.fork(),
-            stores,
             network: Network::new(&plan, rng.fork()),
-            clients: Clients::new(Keys::new(STORES, api), options.clients + options.readers),
+            clients: Clients::new(
+                Keys::new(names.len(), api),
+                options.clients + options.readers,
+            ),
             operator: Operator::default(),
+            stores,
             trace: Trace::new(options.trace_lines),
             raft: RaftChecker::default(),
             replicas: ReplicaChecker::default(),
@@ -207,7 +215,7 @@ impl World {
     }
 
     fn begin(&mut self) {
-        for store in 0..STORES {
+        for store in 0..self.stores.len() {
             let at = self.rng.below(50_000);
             self.after(at, Event::Start { store });
         }
@@ -328,7 +336,7 @@ impl World {
     /// What is still to come before all replicas are equal and everybody is answered.
     fn unrest(&self) -> String {
         let mut unrest = String::new();
-        let mut applied = Vec::new();
+        let mut lives = Vec::new();
         for (number, store) in self.stores.iter().enumerate() {
             let Some(life) = &store.life else {
                 unrest += &format!("store {} is down; ", number + 1);
@@ -341,10 +349,6 @@ impl World {
                     number + 1
                 );
             }
-            let regions = life.regions().and_then(|regions| tiling::check(&regions));
-            if let Err(what) = regions {
-                unrest += &format!("store {}: {what}; ", number + 1);
-            }
             let unapplied_bytes = life.memory.unapplied.used_bytes();
             if unapplied_bytes > 0 {
                 unrest += &format!(
@@ -352,10 +356,12 @@ impl World {
                     number + 1
                 );
             }
-            applied.push(life.progress.applied_indexes());
+            lives.push(life);
         }
-        if applied.windows(2).any(|pair| pair[0] != pair[1]) {
-            unrest += &format!("replicas have applied differently far: {applied:?}");
+        if unrest.is_empty()
+            && let Err(what) = membership::check(&lives)
+        {
+            unrest = what;
         }
         unrest
     }

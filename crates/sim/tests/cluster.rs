@@ -1,4 +1,5 @@
-//! The cluster under faults, seed by seed. `SIM_SEEDS` says how many, `SIM_SEED` plays a single one.
+//! The cluster under faults, seed by seed. `SIM_SEEDS` says how many, `SIM_SEED` plays a single one
+//! (and a violation then carries `SIM_TRACE_LINES` of trace).
 
 use sim::{Options, Reads, Report};
 use std::sync::Mutex;
@@ -10,7 +11,7 @@ const THREADS: usize = 2;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().expect("a number of seeds, or a seed"))
+    Some(text.parse().expect("a number of seeds or lines, or a seed"))
 }
 
 /// The reports of all seeds, by seed. Each seed is one thread's alone.
@@ -54,7 +55,11 @@ fn refuse_violations(reports: &[Report]) {
 #[test]
 fn every_seed_keeps_every_promise_and_faults_do_happen() {
     if let Some(seed) = number("SIM_SEED") {
-        let report = sim::run(seed, &Options::default());
+        let mut options = Options::default();
+        if let Some(lines) = number("SIM_TRACE_LINES") {
+            options.trace_lines = lines as usize;
+        }
+        let report = sim::run(seed, &options);
         println!("{report}");
         refuse_violations(&[report]);
         return;
@@ -100,7 +105,19 @@ fn every_seed_keeps_every_promise_and_faults_do_happen() {
             .sum();
         assert!(times > 0, "{fault} never happened");
     }
-    for change in ["split", "handover"] {
+    for change in [
+        "split",
+        "handover",
+        "add learner",
+        "add voter",
+        "promote",
+        "demote",
+        "remove learner",
+        "remove voter",
+        "swap",
+        "replace",
+        "refused change",
+    ] {
         let changes = reports
             .iter()
             .filter_map(|report| report.changes.get(change));

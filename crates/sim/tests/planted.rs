@@ -157,6 +157,40 @@ fn a_snapshot_that_is_installed_over_what_was_there_is_found() {
 }
 
 #[test]
+fn a_split_that_others_act_on_before_it_is_durable_is_found() {
+    assert_found_within(
+        SEEDS_MANY,
+        &options(
+            PlantedBug::UnsyncedShape,
+            &[
+                FaultKind::PowerCut,
+                FaultKind::RollingPowerCut,
+                FaultKind::Loss,
+            ],
+        ),
+        &[
+            "can't be created",
+            "does not start",
+            "does not serve every Region",
+        ],
+    );
+}
+
+#[test]
+fn a_removed_replica_without_a_tombstone_is_found() {
+    assert_found(PlantedBug::NoTombstone, &[], &["an apply state is gone"]);
+}
+
+#[test]
+fn a_replica_that_is_never_told_of_its_removal_is_found() {
+    assert_found(
+        PlantedBug::NoFarewell,
+        &[FaultKind::Isolation, FaultKind::OneWayCut],
+        &["still has"],
+    );
+}
+
+#[test]
 fn without_a_planted_bug_and_without_faults_nothing_is_found() {
     let options = Options {
         faults: FaultOptions {

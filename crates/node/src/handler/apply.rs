@@ -2,8 +2,10 @@
 //!
 //! **Crash.** The batch is atomic and holds each Region's applied index, so a crash before it leaves
 //! the entries to be applied again, and a crash after it leaves nothing to do. The batch is not
-//! synced: the Raft log, which was, can rebuild it. Only where a replica is removed it is, since its
-//! log goes next.
+//! synced: the Raft log, which was, can rebuild it, with two exceptions. The log of a replica that is
+//! removed goes next. And of a split or a change of membership others act at once: replicas that were cut
+//! off acknowledge entries of their own, and if the split were lost with a crash, a snapshot might take the
+//! Region past it and leave them without the data that they have answered for.
 //!
 //! **Invariants.** A reply leaves after the write it speaks of can be read. One that follows a
 //! failed write does not leave at all: the handler panics.
@@ -15,7 +17,7 @@ use crate::snap::SnapTask;
 use batch_system::{Batch, Handler, Inbox, RoundInfo};
 use bytes::Bytes;
 use engine::{Cf, Durability, KvBatch, KvEngine};
-use raftstore::apply::{Applied, Applier, ApplyStore};
+use raftstore::apply::{Applied, Applier, ApplyStore, Change, RegionChange};
 use raftstore::peer::Input;
 use raftstore::state::Tombstone;
 use raftstore::{ApplyTask, InstallSnapshot, RequestError};
@@ -115,10 +117,14 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
     }
 
     fn end(&mut self, _batch: &mut Batch<'_, ApplyFsm>) {
-        // The log of what is destroyed goes next, and nothing could rebuild this then.
-        let durability = match self.destroyed.is_empty() {
-            true => Durability::Buffered,
-            false => Durability::Synced,
+        let is_reshaped = |change: &RegionChange| match change.change {
+            Change::Split(_) | Change::Peers { .. } => true,
+            Change::CompactLog { .. } => false,
+        };
+        let must_last = !self.destroyed.is_empty() || self.out.changes.iter().any(is_reshaped);
+        let durability = match must_last {
+            true => Durability::Synced,
+            false => Durability::Buffered,
         };
         let written = self.round.write(durability).unwrap_or_else(|error| {
             tracing::error!(%error, "the key-value engine can't be written: the store stops");

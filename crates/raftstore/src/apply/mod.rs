@@ -11,6 +11,10 @@
 //! checked against another epoch than the Region's present one has no effect. Once its replica is
 //! removed, an applier applies nothing any more.
 //!
+//! **The entry that removes this replica** writes nothing: its Peer may still allow reads until it hears
+//! of the removal. It then has the applier [destroy](Applier::destroy) what is here; a crash before that
+//! applies the entry again.
+//!
 //! **Not here.** The engine: the applier writes through [`ApplyStore`]. The rules of each change of the
 //! Region itself (`op`).
 
@@ -355,18 +359,13 @@ impl Applier {
             Ok(region) => region,
             Err(error) => return Ok(Err(error)),
         };
-        let before = std::mem::replace(&mut self.region, region.clone());
-        match before.peer_on(self.store_id) {
-            Some(me) if self.is_removed() => {
-                let tombstone = Tombstone {
-                    region_id: region.id,
-                    epoch: region.epoch,
-                    peer_id: me.id,
-                };
-                self.destroy(tombstone, store);
-            }
-            _ => split::put_shape(&region, store),
+        if region.peer_on(self.store_id).is_none() {
+            // What the round has written so far; this entry counts as applied only with the end.
+            self.finish_round(store);
+        } else {
+            split::put_shape(&region, store);
         }
+        self.region = region.clone();
         changes.push(RegionChange {
             region_id: region.id,
             index,

@@ -2,9 +2,17 @@
 //!
 //! It is told by its own log, by a member that knows better (a *farewell*), or by a message for a later
 //! replica of the Region on this store. Members answer whoever was removed with a farewell, so a
-//! replica that missed all of it learns it at its next campaign.
+//! replica that missed all of it learns it at its next campaign; one that may not campaign asks now and
+//! then, while it hears of no leader.
 //!
-//! **Order.** The applier removes data and state, and leaves a tombstone, in one synced batch; only then
+//! **An uninitialised replica** knows no epoch of its own, so its messages carry the highest one that
+//! others have named to it. With a lower one it would seem removed to a member that has yet to apply its
+//! joining (again, after a crash), and a farewell is final.
+//!
+//! **What nobody can tell it.** If all the members that it knows were removed as well, or are no more, it
+//! stays, and so does what it holds.
+//!
+//! **Order.** From its first moment on a replica that leaves allows no read. The applier removes data and state, and leaves a tombstone, in one synced batch; only then
 //! the log goes, and only then the store may have another replica of the Region. A start that finds a
 //! tombstone beside a log removes the log.
 //!
@@ -15,7 +23,17 @@ use crate::effect::Effect;
 use crate::error::RequestError;
 use crate::message::RaftMessage;
 use crate::state::Tombstone;
-use types::Epoch;
+use ::raft::eraftpb::{Message, MessageType};
+use types::{Epoch, PeerId};
+
+/// What a replica knows of its membership beside its Region.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// Ticks since a leader was heard, or members were asked.
+    pub(super) leaderless_ticks: u64,
+    /// The highest epoch of a message to this replica, as long as it is uninitialised.
+    pub(super) heard_epoch: Epoch,
+}
 
 impl Peer {
     /// Begins the end: the Region is known in `epoch`, without this replica.
@@ -61,6 +79,41 @@ impl Peer {
             | Input::Campaign
             | Input::RenewLease
             | Input::Report => {}
+        }
+    }
+
+    /// A voter's campaign asks for itself. Whoever may not campaign sends what means nothing to members
+    /// beyond their own: a leader hears that it is there, and anybody that it was removed.
+    pub(super) fn ask_whether_member(&mut self, out: &mut Vec<Effect>) {
+        if self.is_leader() || self.raw.raft.promotable() {
+            self.standing.leaderless_ticks = 0;
+            return;
+        }
+        self.standing.leaderless_ticks += 1;
+        if self.standing.leaderless_ticks < self.options.stale_check_ticks {
+            return;
+        }
+        self.standing.leaderless_ticks = 0;
+        let known = self.region.peers.iter().chain(&self.strangers);
+        let others: Vec<PeerId> = known
+            .map(|peer| peer.id)
+            .filter(|id| *id != self.me.id)
+            .collect();
+        for other in others {
+            let mut question = Message::default();
+            question.set_msg_type(MessageType::MsgHeartbeatResponse);
+            (question.from, question.to) = (self.me.id.get(), other.get());
+            // Term 0 does not travel; any that is over is as good.
+            question.term = self.term().max(1);
+            self.send(question, out);
+        }
+    }
+
+    /// The epoch that this replica's messages carry.
+    pub(super) fn known_epoch(&self) -> Epoch {
+        match self.is_initialized() {
+            true => self.region.epoch,
+            false => self.standing.heard_epoch,
         }
     }
 

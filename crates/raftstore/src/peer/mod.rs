@@ -15,7 +15,9 @@
 //!    timeout.
 //!
 //! **Uninitialised** is a replica that was created for a message: it knows its id and nothing of its
-//! Region, has no log, and neither votes nor campaigns before it has received a snapshot.
+//! Region, has no log, and does not campaign before it has received a snapshot. It votes: it has never
+//! acknowledged anything, and a Region that was cut off can't be led otherwise where most of its stores
+//! went past the cut by a snapshot.
 //!
 //! **Not here.** What commands do (`apply`); other Regions (`store`); what an operation adds (`op`).
 
@@ -45,6 +47,7 @@ use crate::op::snapshot::{Arrived, Installing, Sending, SnapshotMeta};
 use crate::op::split;
 use crate::state::Tombstone;
 use ::raft::{GetEntriesContext, RawNode, StateRole};
+use leave::Standing;
 use log_cache::LogCache;
 use propose::{Proposal, Proposals};
 use read::Reads;
@@ -85,6 +88,8 @@ pub struct PeerOptions {
     pub cache_bytes_max: usize,
     /// Ticks between a leader's reports to the placement driver.
     pub report_ticks: u64,
+    /// Ticks without a leader after which a replica that may not campaign asks whether it is a member.
+    pub stale_check_ticks: u64,
     /// Ticks without a message of a follower after which its leader reports it as down.
     pub down_ticks: u64,
     /// How long the log may grow.
@@ -107,6 +112,7 @@ impl Default for PeerOptions {
             apply_bytes_max: 4 << 20,
             cache_bytes_max: 8 << 20,
             report_ticks: 60,
+            stale_check_ticks: 300,
             down_ticks: 600,
             log_gc: LogGcOptions::default(),
             seed: 0,
@@ -275,6 +281,8 @@ pub struct Peer {
     heard: BTreeMap<PeerId, u64>,
     /// Who needed a snapshot at the last report.
     reported_pending: Vec<PeerId>,
+    /// What it knows of its membership beside its Region; see `leave`.
+    standing: Standing,
     /// It was removed, and waits for its applier; see `leave`.
     is_leaving: bool,
     is_stopped: bool,
@@ -348,6 +356,7 @@ impl Peer {
             led_since: 0,
             heard: BTreeMap::new(),
             reported_pending: Vec::new(),
+            standing: Standing::default(),
             is_leaving: false,
             is_stopped: false,
         })
@@ -489,6 +498,7 @@ impl Peer {
             self.raw.tick();
         }
         self.ask_again(out);
+        self.ask_whether_member(out);
         self.ticks += 1;
         self.compact_now_and_then(out);
         self.count_down_to_report();

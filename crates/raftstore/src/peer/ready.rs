@@ -154,7 +154,7 @@ impl Peer {
             region_id: self.region.id,
             from: self.me,
             to,
-            epoch: self.region.epoch,
+            epoch: self.known_epoch(),
             range,
             is_tombstone: false,
             message,

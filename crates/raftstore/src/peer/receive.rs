@@ -57,6 +57,7 @@ impl Peer {
         }
         if from_leader && !self.is_leader() {
             self.promise.heard(self.now);
+            self.standing.leaderless_ticks = 0;
         }
     }
 
@@ -125,6 +126,10 @@ impl Peer {
 
     fn remember(&mut self, message: &RaftMessage) {
         let sender = message.from;
+        let heard = &mut self.standing.heard_epoch;
+        if message.epoch.conf_ver > heard.conf_ver {
+            *heard = message.epoch;
+        }
         if self.strangers.iter().any(|known| known.id == sender.id) {
             return;
         }

@@ -78,6 +78,20 @@ impl Replica {
         Self::with(region, me, log, first_apply_state(), options)
     }
 
+    fn uninitialized(region_id: RegionId, me: types::Peer, options: &PeerOptions) -> Self {
+        let nothing = Region {
+            id: region_id,
+            ..Region::default()
+        };
+        let log = LogInfo {
+            hard_state: types::HardState::default(),
+            runs: vec![TermRun { index: 0, term: 0 }],
+            last_index: 0,
+            tail: vec![],
+        };
+        Self::with(&nothing, me, log, types::ApplyState::default(), options)
+    }
+
     fn with(
         region: &Region,
         me: types::Peer,

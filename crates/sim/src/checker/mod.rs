@@ -6,6 +6,7 @@
 //! **Not here.** When they are called (`world`).
 
 pub mod linear;
+pub(crate) mod membership;
 pub(crate) mod raft;
 pub(crate) mod replicas;
 pub(crate) mod tiling;

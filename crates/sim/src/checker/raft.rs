@@ -49,6 +49,10 @@ impl RaftChecker {
 
     /// A replica has sent a message.
     pub(crate) fn sent(&mut self, message: &RaftMessage) -> Result<(), String> {
+        if message.is_tombstone {
+            // A farewell carries none of Raft's messages.
+            return Ok(());
+        }
         self.keeps_its_term(message)?;
         let (region, term) = (message.region_id, message.message.term);
         let (from, to) = (message.from.id, message.to.id);
@@ -86,6 +90,8 @@ impl RaftChecker {
             MessageType::MsgRequestPreVoteResponse if !reject => return Ok(()),
             // It has none.
             MessageType::MsgReadIndex => return Ok(()),
+            // It leaves when its stream begins, which may be after its sender was deposed.
+            MessageType::MsgSnapshot => return Ok(()),
             _ => message.message.term,
         };
         let promised = self.promised.entry((region, from)).or_default();
@@ -117,9 +123,10 @@ impl Progress {
         Self::advance(&mut self.applied, "applied index", region, index)
     }
 
-    /// How far each Region was applied, as far as it is known.
-    pub(crate) fn applied_indexes(&self) -> &BTreeMap<RegionId, u64> {
-        &self.applied
+    /// A replica that comes where another one was removed begins anew.
+    pub(crate) fn forget_removed(&mut self, is_here: impl Fn(RegionId) -> bool) {
+        self.terms.retain(|region, _| is_here(*region));
+        self.applied.retain(|region, _| is_here(*region));
     }
 
     fn advance(

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::admin::PeerChangeKind::{self, *};
+use ::raft::eraftpb::{Message, MessageType};
 use types::{PeerRole, StoreId};
 
 fn id(net: &Net, at: usize) -> PeerId {
@@ -105,6 +106,99 @@ fn a_replica_that_missed_its_removal_learns_it_at_its_next_campaign() {
         net.answer(9),
         Some(Err(RequestError::RegionNotFound { .. }))
     ));
+}
+
+#[test]
+fn a_learner_that_missed_its_removal_asks_once_it_hears_of_no_leader() {
+    let options = PeerOptions {
+        stale_check_ticks: 30,
+        ..PeerOptions::default()
+    };
+    let mut net = Net::new(&options);
+    net.elect(0);
+    let demoted = vec![change(&net, AddLearner, 2)];
+    ask(&mut net, 1, demoted);
+    for _ in 0..60 {
+        net.tick(0);
+        net.tick(2);
+    }
+    assert!(
+        net.removed.is_empty(),
+        "it is a member, and hears of its leader"
+    );
+    net.cut = vec![2];
+    let gone = vec![change(&net, Remove, 2)];
+    ask(&mut net, 2, gone);
+    net.cut = vec![];
+    for _ in 0..31 {
+        net.tick(2);
+    }
+    assert_eq!(net.removed.len(), 1);
+    assert!(net.replicas[0].peer.is_leader(), "nobody was disturbed");
+}
+
+/// The uninitialised replica of a Peer that has joined, beside the members.
+fn join_uninitialized(net: &mut Net, options: &PeerOptions) -> usize {
+    ask(net, 1, vec![newcomer(AddLearner)]);
+    let region = net.replicas[0].peer.region();
+    let me = *region.peer(PeerId(77)).unwrap();
+    let replica = Replica::uninitialized(region.id, me, options);
+    net.replicas.push(replica);
+    net.replicas.len() - 1
+}
+
+#[test]
+fn an_uninitialised_replica_speaks_in_the_epoch_that_it_was_told() {
+    let options = PeerOptions::default();
+    let mut net = Net::new(&options);
+    net.elect(0);
+    // A member that has yet to apply the change.
+    net.replicas[1].holds_apply = true;
+    let at = join_uninitialized(&mut net, &options);
+    let heartbeat = net.strays.iter().find(|message| message.may_create());
+    let heartbeat = heartbeat.unwrap().clone();
+    net.step(at, Input::Message(Box::new(heartbeat)));
+    let answer = net.wire.pop_back().expect("it answers its leader");
+    assert_eq!(answer.epoch.conf_ver, 2);
+    let misled = RaftMessage {
+        to: net.replicas[1].peer.me(),
+        message: Message {
+            to: id(&net, 1).get(),
+            ..answer.message.clone()
+        },
+        ..*answer
+    };
+    assert_eq!(net.replicas[1].peer.region().epoch.conf_ver, 1);
+    net.step(1, Input::Message(Box::new(misled)));
+    assert!(
+        net.wire.iter().all(|message| !message.is_tombstone),
+        "no farewell"
+    );
+}
+
+#[test]
+fn an_uninitialised_replica_votes() {
+    let options = PeerOptions::default();
+    let mut net = Net::new(&options);
+    net.elect(0);
+    let at = join_uninitialized(&mut net, &options);
+    let (from, to) = (net.replicas[1].peer.me(), net.replicas[at].peer.me());
+    let mut question = Message::default();
+    question.set_msg_type(MessageType::MsgRequestVote);
+    (question.from, question.to) = (from.id.get(), to.id.get());
+    (question.term, question.index, question.log_term) = (9, 6, 6);
+    let question = RaftMessage {
+        region_id: net.replicas[1].peer.region().id,
+        from,
+        to,
+        epoch: net.replicas[1].peer.region().epoch,
+        message: question,
+        ..RaftMessage::default()
+    };
+    net.step(at, Input::Message(Box::new(question)));
+    let answer = &net.wire.back().expect("it answers").message;
+    assert_eq!(answer.get_msg_type(), MessageType::MsgRequestVoteResponse);
+    assert!(!answer.reject);
 }
 
 #[test]

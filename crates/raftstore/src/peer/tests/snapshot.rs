@@ -381,19 +381,9 @@ fn a_new_replica_gets_everything_by_a_snapshot() {
     net.propose(0, 1);
     net.settle();
     let me = net.add_learner(2);
-    let nothing = Region {
-        id: net.replicas[0].peer.region().id,
-        ..Region::default()
-    };
-    let log = LogInfo {
-        hard_state: types::HardState::default(),
-        runs: vec![TermRun { index: 0, term: 0 }],
-        last_index: 0,
-        tail: vec![],
-    };
-    let state = types::ApplyState::default();
-    let newcomer = Replica::with(&nothing, me, log, state, &options);
-    net.replicas.push(newcomer);
+    let region_id = net.replicas[0].peer.region().id;
+    net.replicas
+        .push(Replica::uninitialized(region_id, me, &options));
     net.catch_up();
     let newcomer = &net.replicas[3];
     assert!(newcomer.peer.is_initialized());
