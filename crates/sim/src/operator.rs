@@ -246,7 +246,7 @@ impl World {
             store_id,
             role: PeerRole::Learner,
         });
-        let has_room = voters + 1 <= VOTERS_MIN + 1 && peers <= VOTERS_MIN;
+        let has_room = peers <= VOTERS_MIN;
         let has_spare = voters > VOTERS_MIN;
         let one = |kind, peer| vec![change(kind, peer)];
         match self.rng.below(8) {

@@ -23,8 +23,8 @@ use engine::{Cf, KvEngine, KvIterator, KvSnapshot, RaftLog};
 use node::snap::{MemDir, SnapOptions, SnapTask, Snapshots, recover_snapshots};
 use node::{
     ApplyFsm, ApplyHandler, Configured, DiskRoom, Growth, KvSyncs, Leaders, Memory, NoControl,
-    PeerFsm, PeerHandler, PeerRouter, Ports, ReadDelegates, SplitOptions, StartError, StoreFsm,
-    actors, bootstrap, identify, recover,
+    PeerFsm, PeerHandler, PeerRouter, Ports, ReadDelegates, Recovered, SplitOptions, StartError,
+    StoreFsm, actors, bootstrap, identify, recover,
 };
 use raftstore::apply::Applier;
 use raftstore::op::lease;
@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-use types::{Region, RegionId, RequestId, Space, keys};
+use types::{Region, RegionId, RequestId, Space, StoreId, keys};
 
 /// A tick of a clock that runs right.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -224,14 +224,7 @@ impl Life {
         let identified = identify(&kv, &store.configured)?;
         bootstrap(&kv, &log, &identified)?;
         let recovered = recover(&kv, &log, &identified.identity, &options.peer)?;
-        let found = recovered.replicas.iter();
-        let regions = found.map(|(peer, _)| peer.region().clone()).collect();
-        let state = Store::new(
-            identified.identity.store_id,
-            regions,
-            recovered.tombstones,
-            REPORT_TICKS,
-        );
+        let state = store_of(identified.identity.store_id, &recovered);
         let peers = system(&options.pool, StoreFsm(state), MAILBOX_BYTES_MAX, outbox)?;
         let appliers = system(&options.pool, NoControl, usize::MAX, outbox)?;
         let work = Arc::new(SimWork::default());
@@ -258,8 +251,7 @@ impl Life {
         let (router, delegates) = (ports.peers.clone(), ports.delegates.clone());
         let apply_handler = ApplyHandler::new(kv.clone(), ports.clone());
         let peer_handler = PeerHandler::new(log.clone(), ports.clone());
-        let files = Arc::new(store.files.clone());
-        let snapshots = Snapshots::new(kv.clone(), files, snap_options());
+        let snapshots = Snapshots::new(kv.clone(), Arc::new(store.files.clone()), snap_options());
         Ok(Self {
             peers: DeterministicDriver::new(peers, peer_handler, options.seed),
             appliers: DeterministicDriver::new(appliers, apply_handler, !options.seed),
@@ -403,6 +395,12 @@ impl Life {
             self.outbox.lock().panicked(format!("{text} ({place})"));
         }
     }
+}
+
+fn store_of(id: StoreId, found: &Recovered) -> Store {
+    let replicas = found.replicas.iter();
+    let regions = replicas.map(|(peer, _)| peer.region().clone()).collect();
+    Store::new(id, regions, found.tombstones.clone(), REPORT_TICKS)
 }
 
 fn register(ports: &Ports, replicas: Vec<(Peer, Applier)>) {

@@ -52,17 +52,20 @@ fn refuse_violations(reports: &[Report]) {
     }
 }
 
+fn replay(seed: u64) {
+    let mut options = Options::default();
+    if let Some(lines) = number("SIM_TRACE_LINES") {
+        options.trace_lines = lines as usize;
+    }
+    let report = sim::run(seed, &options);
+    println!("{report}");
+    refuse_violations(&[report]);
+}
+
 #[test]
 fn every_seed_keeps_every_promise_and_faults_do_happen() {
     if let Some(seed) = number("SIM_SEED") {
-        let mut options = Options::default();
-        if let Some(lines) = number("SIM_TRACE_LINES") {
-            options.trace_lines = lines as usize;
-        }
-        let report = sim::run(seed, &options);
-        println!("{report}");
-        refuse_violations(&[report]);
-        return;
+        return replay(seed);
     }
     let reports = run_all(0..number("SIM_SEEDS").unwrap_or(SEEDS));
     for report in &reports {
