@@ -164,6 +164,11 @@ async fn a_store_without_replicas_gets_its_share_while_clients_write() {
     let own = own_client(&cluster, client::Config::default())
         .await
         .unwrap();
+    // A machine whose disk is nearly full is no reason to move nothing.
+    set(
+        &cluster,
+        r#"{"low-space-percent": 99, "store-limit-add-peer": 600, "store-limit-remove-peer": 600}"#,
+    );
     load(&official).await;
     let is_there = |regions: &[RegionInfo]| {
         let here = |info: &&RegionInfo| {

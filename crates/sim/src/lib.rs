@@ -11,11 +11,12 @@
 //! replicas are equal at an equal applied index, a term has one leader and a voter one vote in it, no
 //! replica goes back behind a term in which it promised something, terms and applied indexes never go
 //! back in a life, queues stay within their bounds and nothing stays counted in them, a store stops
-//! after a failed sync, nothing panics, a store starts again after any crash, and at each moment the
-//! Regions that a store has tile the key space, though they are cut and led from elsewhere all the time.
+//! after a failed sync, nothing panics, a store starts again after any crash, and the Regions that a store
+//! has never overlap, though they are cut, moved and led from elsewhere all the time. Once it is quiet, the
+//! newest shapes tile the key space, and each Region is on the stores that its shape names, and nowhere else.
 //!
 //! **Not here.** The placement host and gRPC: requests enter at the Peers' router. Damage to what was
-//! synced, full disks, and changes of membership (they need snapshots, which are not built yet).
+//! synced, and full disks.
 
 pub mod checker;
 mod client;

@@ -246,7 +246,7 @@ impl World {
             store_id,
             role: PeerRole::Learner,
         });
-        let has_room = voters <= VOTERS_MIN && peers <= VOTERS_MIN;
+        let has_room = peers <= VOTERS_MIN;
         let has_spare = voters > VOTERS_MIN;
         let one = |kind, peer| vec![change(kind, peer)];
         match self.rng.below(8) {

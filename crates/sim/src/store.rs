@@ -23,8 +23,8 @@ use engine::{Cf, KvEngine, KvIterator, KvSnapshot, RaftLog};
 use node::snap::{MemDir, SnapOptions, SnapTask, Snapshots, recover_snapshots};
 use node::{
     ApplyFsm, ApplyHandler, Configured, DiskRoom, Growth, KvSyncs, Leaders, Memory, NoControl,
-    PeerFsm, PeerHandler, PeerRouter, Ports, ReadDelegates, SplitOptions, StartError, StoreFsm,
-    actors, bootstrap, identify, recover,
+    PeerFsm, PeerHandler, PeerRouter, Ports, ReadDelegates, Recovered, SplitOptions, StartError,
+    StoreFsm, actors, bootstrap, identify, recover,
 };
 use raftstore::apply::Applier;
 use raftstore::op::lease;
@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-use types::{Region, RegionId, RequestId, Space, keys};
+use types::{Region, RegionId, RequestId, Space, StoreId, keys};
 
 /// A tick of a clock that runs right.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -224,42 +224,17 @@ impl Life {
         let identified = identify(&kv, &store.configured)?;
         bootstrap(&kv, &log, &identified)?;
         let recovered = recover(&kv, &log, &identified.identity, &options.peer)?;
-        let found = recovered.replicas.iter();
-        let regions = found.map(|(peer, _)| peer.region().clone()).collect();
-        let state = Store::new(
-            identified.identity.store_id,
-            regions,
-            recovered.tombstones,
-            REPORT_TICKS,
-        );
+        let state = store_of(identified.identity.store_id, &recovered);
         let peers = system(&options.pool, StoreFsm(state), MAILBOX_BYTES_MAX, outbox)?;
         let appliers = system(&options.pool, NoControl, usize::MAX, outbox)?;
         let work = Arc::new(SimWork::default());
-        let sim_ports = Arc::new(SimPorts(Arc::clone(outbox)));
-        let ports = Ports {
-            transport: Arc::clone(&sim_ports) as _,
-            link: Arc::clone(&sim_ports) as _,
-            replies: Arc::clone(&sim_ports) as _,
-            observer: sim_ports,
-            peers: peers.router(),
-            appliers: appliers.router(),
-            memory: options.memory.clone(),
-            leaders: Leaders::default(),
-            delegates: ReadDelegates::default(),
-            clock: Arc::new(store.clock.clone()),
-            growth: Growth::default(),
-            growth_step: SplitOptions::default().step,
-            room,
-            snaps: Arc::clone(&work) as _,
-            syncs: KvSyncs::default(),
-            peer_options: options.peer.clone(),
-        };
+        let clock = store.clock.clone();
+        let ports = ports(outbox, (&peers, &appliers), (&work, room, clock), &options);
         register(&ports, recovered.replicas);
         let (router, delegates) = (ports.peers.clone(), ports.delegates.clone());
         let apply_handler = ApplyHandler::new(kv.clone(), ports.clone());
         let peer_handler = PeerHandler::new(log.clone(), ports.clone());
-        let files = Arc::new(store.files.clone());
-        let snapshots = Snapshots::new(kv.clone(), files, snap_options());
+        let snapshots = Snapshots::new(kv.clone(), Arc::new(store.files.clone()), snap_options());
         Ok(Self {
             peers: DeterministicDriver::new(peers, peer_handler, options.seed),
             appliers: DeterministicDriver::new(appliers, apply_handler, !options.seed),
@@ -405,6 +380,12 @@ impl Life {
     }
 }
 
+fn store_of(id: StoreId, found: &Recovered) -> Store {
+    let replicas = found.replicas.iter();
+    let regions = replicas.map(|(peer, _)| peer.region().clone()).collect();
+    Store::new(id, regions, found.tombstones.clone(), REPORT_TICKS)
+}
+
 fn register(ports: &Ports, replicas: Vec<(Peer, Applier)>) {
     for (peer, applier) in replicas {
         let address = peer.region().id.get();
@@ -439,6 +420,34 @@ fn snap_options() -> SnapOptions {
 
 fn lease_length(peer: &PeerOptions) -> Duration {
     lease::length(lease::promise(peer.tick, peer.election_ticks_min))
+}
+
+/// The ports of a life.
+fn ports(
+    outbox: &SharedOutbox,
+    (peers, appliers): (&System<PeerFsm, StoreFsm>, &System<ApplyFsm, NoControl>),
+    (work, room, clock): (&Arc<SimWork>, DiskRoom, SimClock),
+    options: &LifeOptions,
+) -> Ports {
+    let sim_ports = Arc::new(SimPorts(Arc::clone(outbox)));
+    Ports {
+        transport: Arc::clone(&sim_ports) as _,
+        link: Arc::clone(&sim_ports) as _,
+        replies: Arc::clone(&sim_ports) as _,
+        observer: sim_ports,
+        peers: peers.router(),
+        appliers: appliers.router(),
+        memory: options.memory.clone(),
+        leaders: Leaders::default(),
+        delegates: ReadDelegates::default(),
+        clock: Arc::new(clock),
+        room,
+        growth: Growth::default(),
+        growth_step: SplitOptions::default().step,
+        snaps: Arc::clone(work) as _,
+        syncs: KvSyncs::default(),
+        peer_options: options.peer.clone(),
+    }
 }
 
 fn system<N: Fsm, C: Fsm>(

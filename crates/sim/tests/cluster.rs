@@ -52,17 +52,41 @@ fn refuse_violations(reports: &[Report]) {
     }
 }
 
+fn replay(seed: u64) {
+    let mut options = Options::default();
+    if let Some(lines) = number("SIM_TRACE_LINES") {
+        options.trace_lines = lines as usize;
+    }
+    let report = sim::run(seed, &options);
+    println!("{report}");
+    refuse_violations(&[report]);
+}
+
+fn assert_changes_happen(reports: &[Report]) {
+    for change in [
+        "split",
+        "handover",
+        "add learner",
+        "add voter",
+        "promote",
+        "demote",
+        "remove learner",
+        "remove voter",
+        "swap",
+        "replace",
+        "refused change",
+    ] {
+        let changes = reports
+            .iter()
+            .filter_map(|report| report.changes.get(change));
+        assert!(changes.sum::<u64>() > 0, "{change} never happened");
+    }
+}
+
 #[test]
 fn every_seed_keeps_every_promise_and_faults_do_happen() {
     if let Some(seed) = number("SIM_SEED") {
-        let mut options = Options::default();
-        if let Some(lines) = number("SIM_TRACE_LINES") {
-            options.trace_lines = lines as usize;
-        }
-        let report = sim::run(seed, &options);
-        println!("{report}");
-        refuse_violations(&[report]);
-        return;
+        return replay(seed);
     }
     let reports = run_all(0..number("SIM_SEEDS").unwrap_or(SEEDS));
     for report in &reports {
@@ -105,24 +129,7 @@ fn every_seed_keeps_every_promise_and_faults_do_happen() {
             .sum();
         assert!(times > 0, "{fault} never happened");
     }
-    for change in [
-        "split",
-        "handover",
-        "add learner",
-        "add voter",
-        "promote",
-        "demote",
-        "remove learner",
-        "remove voter",
-        "swap",
-        "replace",
-        "refused change",
-    ] {
-        let changes = reports
-            .iter()
-            .filter_map(|report| report.changes.get(change));
-        assert!(changes.sum::<u64>() > 0, "{change} never happened");
-    }
+    assert_changes_happen(&reports);
 }
 
 #[test]

@@ -1,7 +1,6 @@
-//! The Regions of a store that has a replica of each tile the key space. A store that was behind may have
-//! holes for a while: a snapshot brings one half of a split and nothing of the other.
+//! The Regions of a cluster tile the key space; those of one store are apart, with holes in between.
 //!
-//! **Not here.** Whether all stores have the same Regions: one may be behind.
+//! **Not here.** Which store has which Regions (`membership`).
 
 use types::{Region, Space};
 
@@ -12,7 +11,7 @@ pub(crate) fn check(regions: &[Region]) -> Result<(), String> {
         .filter(|region| Space::of(region.id) == Space::Data)
         .collect();
     let (Some(first), Some(last)) = (data.first(), data.last()) else {
-        return Err("a store has no Region of data".to_owned());
+        return Err("there is no Region of data".to_owned());
     };
     let begins = first.range.start.is_empty();
     let ends = last.range.end.is_empty();
