@@ -198,8 +198,9 @@ impl Applier {
     ) -> Result<(), ApplyError> {
         for ApplyEntry { entry, requests } in entries {
             if self.is_removed() {
-                let gone = |request| (request, Err(self.not_found()));
-                out.answers.extend(requests.into_iter().map(gone));
+                // It is committed: the members apply it.
+                let open = |request| (request, Err(RequestError::Undetermined));
+                out.answers.extend(requests.into_iter().map(open));
                 continue;
             }
             assert_eq!(
@@ -230,12 +231,6 @@ impl Applier {
     /// Whether the Region has no replica here any more.
     fn is_removed(&self) -> bool {
         self.region.peer_on(self.store_id).is_none()
-    }
-
-    fn not_found(&self) -> RequestError {
-        RequestError::RegionNotFound {
-            region_id: self.region.id,
-        }
     }
 
     fn apply_entry(

@@ -306,6 +306,8 @@ fn a_removed_replica_applies_nothing_more_and_keeps_its_data_until_it_is_destroy
     ];
     applier.apply(entries, &mut map, &mut out).unwrap();
     applier.finish_round(&mut map);
+    let last = out.answers.last().expect("everybody is answered");
+    assert_eq!(last.1, Err(RequestError::Undetermined), "members apply it");
     let data = Space::Data.key(b"a");
     let kept = map.get(Cf::Default, &data).unwrap();
     assert!(kept.is_some(), "its Peer may still allow reads");
