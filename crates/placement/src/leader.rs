@@ -14,6 +14,7 @@ use crate::ids::{Ids, Served};
 use crate::ledger::{Answer, Ledger};
 use crate::message::{ConfirmId, Effect, Notice, Now, Request, Response, WriteId};
 use crate::observed::Observed;
+use crate::remnants::Remnants;
 use crate::scheduling::{Known, Scheduling};
 use crate::state::{Change, Durable};
 use crate::stores::StoreState;
@@ -61,6 +62,7 @@ pub(crate) struct Leader {
     ids: Ids,
     tso: Tso,
     observed: Observed,
+    remnants: Remnants,
     scheduling: Scheduling,
     /// Requests that came before the cluster was bootstrapped.
     held: VecDeque<(Ticket, Request)>,
@@ -86,6 +88,7 @@ impl Leader {
             ids: Ids::new(next_id),
             tso,
             observed: Observed::new(step.now),
+            remnants: Remnants::default(),
             held: VecDeque::new(),
             pending_bytes: 0,
         };
@@ -335,7 +338,10 @@ impl Leader {
             Request::StoreHeartbeat(stats) => return self.store_heartbeat(step.now, stats),
             Request::GetStore { store_id } => view.store(store_id)?,
             Request::GetAllStores => view.stores(),
-            Request::GetRegion { key } => view.region(|routes| routes.by_key(&key)),
+            Request::GetRegion { key } => view.region(|routes| {
+                let known = routes.by_key(&key);
+                known.or_else(|| self.remnants.by_key(&key))
+            }),
             Request::GetPrevRegion { key } => view.region(|routes| routes.previous(&key)),
             Request::GetRegionById { region_id } => view.region(|routes| routes.by_id(region_id)),
             Request::ScanRegions { start, end, limit } => view.scan(KeyRange { start, end }, limit),
@@ -376,6 +382,8 @@ impl Leader {
         let staged = self.ledger.staged();
         let changes = staged.routes.plan(&heartbeat.region)?;
         self.observed.check_region(staged, heartbeat)?;
+        self.remnants
+            .note(&staged.routes, &heartbeat.region, &changes);
         let new = changes.iter().find_map(|change| match change {
             Change::Region(region) => Some(region),
             _ => None,

@@ -52,6 +52,7 @@ mod operator;
 mod operators;
 mod placement;
 mod plan;
+mod remnants;
 mod requested;
 mod rng;
 mod routes;

@@ -7,7 +7,7 @@
 //! back while it stays there. Both indexes hold the same Regions, and `peers` counts their Peers.
 //!
 //! **What it does not do.** It does not close gaps: when half of a split Region is reported first,
-//! the other half is unknown until it is reported, and a lookup there finds nothing.
+//! the other half is unknown until it is reported (`remnants` answers for it meanwhile).
 
 use crate::Error;
 use crate::error::Result;

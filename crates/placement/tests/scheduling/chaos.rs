@@ -133,6 +133,7 @@ proptest! {
     ) {
         let plan = Plan { stores: 4, regions: 12, ..Plan::default() };
         let mut fleet = Fleet::with(&plan, |settings| {
+            settings.merge_schedule_limit = 8;
             settings.split_merge_interval_ms = 60_000;
             settings.store_down_ms = 300_000;
         });

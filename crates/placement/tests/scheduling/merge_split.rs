@@ -6,6 +6,7 @@ use types::*;
 
 fn merged_soon(settings: &mut Settings) {
     settings.split_merge_interval_ms = 60_000;
+    settings.merge_schedule_limit = 8;
 }
 
 fn small(regions: u64, places: fn(u64) -> Vec<u64>, stores: u64) -> Plan {
@@ -68,7 +69,8 @@ fn regions_that_are_large_or_whose_size_is_unknown_do_not_merge() {
 
 #[test]
 fn what_was_split_is_not_merged_for_an_hour() {
-    let mut fleet = Fleet::new(&small(1, |_| vec![1, 2, 3], 3));
+    let plan = small(1, |_| vec![1, 2, 3], 3);
+    let mut fleet = Fleet::with(&plan, |settings| settings.merge_schedule_limit = 8);
     fleet.run(5_000);
     fleet.split(RegionId(1_000), &[b"k".to_vec()]);
     fleet.run(3_500_000);

@@ -1,0 +1,149 @@
+//! Regions as they were before they were cut, for keys whose new Region has yet to report.
+//!
+//! **Why.** Both parts of a split report by themselves, and between the two a part of the old range belongs
+//! to no Region that is known. Clients take such a gap for a fault of the cluster and give up; the old
+//! Region's leader refuses them with its new shape, and then they ask again.
+//!
+//! **Invariants.** What is here answers for keys that no known Region has, and for nothing else. It goes as
+//! soon as known Regions cover it. It is not persisted: a gap lasts until the next report.
+//!
+//! **Not here.** Scans: they show what is known.
+
+use crate::routes::Routes;
+use crate::state::Change;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use types::{KeyRange, Region};
+
+/// Old shapes, by their first keys.
+#[derive(Debug, Default)]
+pub(crate) struct Remnants(BTreeMap<Vec<u8>, Arc<Region>>);
+
+impl Remnants {
+    /// A report of `region` makes these changes of `routes`.
+    pub(crate) fn note(&mut self, routes: &Routes, region: &Region, changes: &[Change]) {
+        self.0.retain(|_, old| !is_covered(routes, &old.range));
+        let replaced = changes.iter().filter_map(|change| match change {
+            Change::RemoveRegion(id) => routes.by_id(*id),
+            Change::Region(new) => routes.by_id(new.id),
+            _ => None,
+        });
+        for old in replaced {
+            let (start, end) = (&old.range.start, &old.range.end);
+            if !region.range.contains_range(start, end) {
+                self.0.insert(start.clone(), old.clone());
+            }
+        }
+    }
+
+    /// The Region that had a key which no known Region has.
+    pub(crate) fn by_key(&self, key: &[u8]) -> Option<&Arc<Region>> {
+        let (_, old) = self.0.range(..=key.to_vec()).next_back()?;
+        old.range.contains(key).then_some(old)
+    }
+}
+
+fn is_covered(routes: &Routes, range: &KeyRange) -> bool {
+    let mut reached = range.start.as_slice();
+    for region in routes.scan(range) {
+        if region.range.start.as_slice() > reached {
+            return false;
+        }
+        if region.range.end.is_empty() {
+            return true;
+        }
+        reached = region.range.end.as_slice();
+    }
+    !range.end.is_empty() && reached >= range.end.as_slice()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::{Epoch, RegionId};
+
+    fn region(id: u64, start: &str, end: &str, version: u64) -> Region {
+        Region {
+            id: RegionId(id),
+            range: KeyRange {
+                start: start.into(),
+                end: end.into(),
+            },
+            epoch: Epoch {
+                conf_ver: 1,
+                version,
+            },
+            ..Region::default()
+        }
+    }
+
+    struct World {
+        routes: Routes,
+        remnants: Remnants,
+    }
+
+    impl World {
+        fn new(first: Region) -> Self {
+            let mut routes = Routes::default();
+            routes.put(Arc::new(first));
+            Self {
+                routes,
+                remnants: Remnants::default(),
+            }
+        }
+
+        /// As the leader does, with changes that are known to be allowed.
+        fn reports(&mut self, region: &Region) {
+            let overlapped = self.routes.scan(&region.range);
+            let gone = overlapped.filter(|other| other.id != region.id);
+            let mut changes: Vec<_> = gone.map(|other| Change::RemoveRegion(other.id)).collect();
+            changes.push(Change::Region(Arc::new(region.clone())));
+            self.remnants.note(&self.routes, region, &changes);
+            for change in changes {
+                match change {
+                    Change::RemoveRegion(id) => self.routes.remove(id),
+                    Change::Region(region) => self.routes.put(region),
+                    other => panic!("unexpected {other:?}"),
+                }
+            }
+        }
+
+        /// Which Region answers for a key, and in which version.
+        fn answers(&self, key: &str) -> Option<(u64, u64)> {
+            let known = self.routes.by_key(key.as_bytes());
+            let found = known.or_else(|| self.remnants.by_key(key.as_bytes()))?;
+            Some((found.id.get(), found.epoch.version))
+        }
+    }
+
+    #[test]
+    fn between_the_reports_of_two_parts_the_whole_answers_for_the_missing_one() {
+        let (left, right) = (region(9, "", "m", 2), region(2, "m", "", 2));
+        for (first, second) in [(&left, &right), (&right, &left)] {
+            let mut world = World::new(region(2, "", "", 1));
+            world.reports(first);
+            let here = (first.id.get(), 2);
+            assert_eq!(
+                world.answers(if here.0 == 9 { "a" } else { "z" }),
+                Some(here)
+            );
+            assert_eq!(
+                world.answers(if here.0 == 9 { "z" } else { "a" }),
+                Some((2, 1))
+            );
+            world.reports(second);
+            assert_eq!(world.answers("a"), Some((9, 2)));
+            assert_eq!(world.answers("z"), Some((2, 2)));
+            world.reports(&region(9, "", "m", 3));
+            assert!(world.remnants.0.is_empty(), "nothing is missing any more");
+        }
+    }
+
+    #[test]
+    fn what_another_region_takes_over_whole_leaves_nothing() {
+        let mut world = World::new(region(2, "", "m", 1));
+        world.reports(&region(9, "", "", 2));
+        assert!(world.remnants.0.is_empty());
+        assert_eq!(world.answers("a"), Some((9, 2)));
+    }
+}
