@@ -35,9 +35,11 @@ impl File {
     }
 }
 
-/// The workspace's root, from where this crate was built.
+/// The workspace's root: where cargo runs this crate, and else where it was built. Clones that share a
+/// target folder share what was built.
 pub fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = std::env::var_os("CARGO_MANIFEST_DIR");
+    let here = here.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     let root = here.ancestors().nth(2);
     root.expect("the crate stands two folders below the root")
         .to_owned()
