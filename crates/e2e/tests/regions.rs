@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 const WRITERS: usize = 16;
 const KEYS_EACH: usize = 250;
 const VALUE_BYTES: usize = 1_024;
+/// Writes of one task, of [`KEYS_EACH`], that may have to be made again.
+const AGAIN_MAX: usize = 4;
 /// Pairs of one scan: far below the client's limit of an answer, 4 MiB.
 const PAGE: u32 = 500;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,22 +40,31 @@ fn value(key: &str) -> Vec<u8> {
     value
 }
 
-/// Many tasks write keys of their own; no write may fail.
+/// Many tasks write keys of their own. On a busy machine the client's ten tries may run out before a new
+/// Region has its leader: such a write is made again, and there may be few of them.
 async fn load(client: &RawClient) {
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
         let client = client.clone();
         writers.spawn(async move {
+            let mut again = 0;
             for number in 0..KEYS_EACH {
                 let key = key(writer, number);
-                let written = client.put(key.clone(), value(&key)).await;
-                written.unwrap_or_else(|error| panic!("{key}: {error}"));
+                while let Err(error) = client.put(key.clone(), value(&key)).await {
+                    again += 1;
+                    assert!(again <= AGAIN_MAX, "{key}: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
             }
+            again
         });
     }
+    let mut again = 0;
     while let Some(ended) = writers.join_next().await {
-        ended.unwrap();
+        again += ended.unwrap();
     }
+    println!("{again} of {} writes were made again", WRITERS * KEYS_EACH);
+    assert!(again <= WRITERS * AGAIN_MAX / 4);
 }
 
 /// Everything is there, once, and in order.
