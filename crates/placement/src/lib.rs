@@ -5,8 +5,8 @@
 //! one [`Input`], and describes what has to happen as [`Effect`]s. The host replicates what is to be
 //! persisted (through the Raft group of the reserved placement Region) and answers requests.
 //!
-//! **The way of a request.** Between its election and the state a node holds it. A leader answers a question at once from what is *visible*. A change is
-//! evaluated on the *staged* state, queued, and written with whatever else queued meanwhile; its
+//! **The way of a request.** Between its election and the state a node holds it. A leader answers a
+//! question at once from what is *visible*. A change is evaluated on the *staged* state, queued, and written with whatever else queued meanwhile; its
 //! answer leaves when that write is acknowledged, and then the change is visible. Timestamps and ids
 //! come from windows that were written before, so they need no write of their own; timestamps also
 //! wait until the host has confirmed, after they were taken, that this node still leads.
@@ -15,11 +15,11 @@
 //! - Every request gets exactly one [`Effect::Reply`]; at the latest when leadership ends.
 //! - At most one write is under way. A failed write changes nothing visible.
 //! - Nothing is visible that is not persisted, except what heartbeats report and what can be lost:
-//!   who leads, which stores are alive, and how full their disks are.
+//!   who leads, which stores are alive, how full their disks are, and the old shape of a Region of whose
+//!   parts not all have reported.
 //! - A timestamp is above all that were answered before its request, whoever led then.
 //! - Visible Regions never overlap.
 //! - Pending requests are bounded in bytes.
-//!
 //! - A Region has one operator at most, and no operator takes a voter away that its majority needs.
 //!
 //! **The way of an operator.** A checker or scheduler finds something to improve and makes an

@@ -1,6 +1,6 @@
 //! Tasks for the tests of both drivers.
 
-#![allow(dead_code)] // Each test uses its part.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use pool::{Abandoned, ManualClock, Progress, Slice, Task};
 use std::sync::mpsc::{Receiver, Sender};
