@@ -173,11 +173,10 @@ fn post(endpoint: &str, path: &str, body: &str) -> std::io::Result<String> {
     Ok(answer)
 }
 
-/// Twenty Regions of 128 KiB that are cut, moved and led from elsewhere within two seconds can cost the
-/// official client all ten tries that it has, which it spends without a pause where it is given the Region's
-/// new shape or leader each time. So it is run by hand.
+/// Not done: most runs pass, some don't. In one the official client ran out of its ten tries (a Region without
+/// a known leader), one took longer than a minute, and one more failed; only the first is explained.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "ten tries of the client are sometimes too few for so much at once"]
+#[ignore = "three of ten runs fail, two of them for reasons that are not known yet"]
 async fn a_store_without_replicas_gets_its_share_while_clients_write() {
     let cluster = Cluster::start(4, options()).unwrap();
     let official = official_client(&cluster, Config::default()).await.unwrap();
