@@ -2,7 +2,8 @@
 //!
 //! **How.** New replicas are learners first, until they have caught up. Then those that are to vote and
 //! those that are to go change their parts at once, in a joint configuration: at no time has the Region
-//! fewer voters than before. A leader that is to go hands over first.
+//! fewer voters than before. A leader that is to go hands over first: to a voter that stays, or else to a
+//! new one. It can't do so in between, since leaders leave a joint configuration at once.
 //!
 //! **Invariant.** The last step leaves a Region with a voter on each wanted store and no other replica.
 //!
@@ -30,7 +31,7 @@ pub(crate) fn steps(
     let new: Vec<Peer> = new.collect::<Option<_>>()?;
     let (kept, gone): (Vec<Peer>, Vec<Peer>) = region.peers.iter().partition(is_wanted);
     let is_learner = |peer: &&Peer| peer.role == PeerRole::Learner;
-    let promote: Vec<Peer> = kept
+    let mut promote: Vec<Peer> = kept
         .iter()
         .filter(is_learner)
         .chain(&new)
@@ -45,27 +46,29 @@ pub(crate) fn steps(
         .collect();
 
     let mut steps: Vec<OperatorStep> = new.into_iter().map(OperatorStep::AddLearner).collect();
-    // Whom a leader that goes hands over to when it can: before, or only when new voters are there.
-    let mut late_leader = None;
     if !wanted.contains(&seen.leader().store_id) {
-        match cluster.best_leader(seen, &stay) {
-            Some(to) => steps.push(OperatorStep::TransferLeader { to }),
-            None => late_leader = Some(promote.first()?.store_id),
-        }
+        let to = match cluster.best_leader(seen, &stay) {
+            Some(to) => to,
+            // It will catch up.
+            None if stay.iter().any(|store| cluster.can_lead(*store)) => return None,
+            None if promote.is_empty() => return None,
+            None => {
+                let first = promote.remove(0);
+                steps.push(OperatorStep::PromoteLearner(first));
+                first.store_id
+            }
+        };
+        steps.push(OperatorStep::TransferLeader { to });
     }
-    let late_leader = late_leader.map(|to| OperatorStep::TransferLeader { to });
     let is_joint = !promote.is_empty() && promote.len() + demote.len() > 1;
     if is_joint && cluster.health.settings.enable_joint_consensus {
         steps.push(OperatorStep::EnterJoint { promote, demote });
-        steps.extend(late_leader);
         steps.push(OperatorStep::LeaveJoint);
         steps.extend(gone.into_iter().map(OperatorStep::RemovePeer));
     } else {
         let mut gone = gone.into_iter().map(OperatorStep::RemovePeer);
-        let mut late_leader = late_leader;
         for peer in promote {
             steps.push(OperatorStep::PromoteLearner(peer));
-            steps.extend(late_leader.take());
             steps.extend(gone.next());
         }
         steps.extend(gone);

@@ -116,6 +116,9 @@ impl OperatorStep {
                 if peers.any(|peer| region.peer(peer.id).is_none()) {
                     return gone;
                 }
+                if demote.iter().any(|peer| peer.id == seen.leader().id) {
+                    return leads;
+                }
                 let mut promoted = promote.iter().filter_map(role);
                 let mut demoted = demote.iter().filter_map(role);
                 done_if(

@@ -391,6 +391,17 @@ impl Fleet {
         }
     }
 
+    /// The followers of a Region miss so much that it takes them a while to catch up; it reports.
+    pub fn fall_behind(&mut self, id: RegionId, for_ms: u64) {
+        let until_ms = self.now.monotonic_ms + for_ms;
+        let region = self.regions.get_mut(&id).unwrap();
+        let leader = region.leader;
+        let followers = region.region.peers.iter().filter(|peer| peer.id != leader);
+        let copying: Vec<_> = followers.map(|peer| (peer.id, until_ms)).collect();
+        region.copying = copying;
+        self.heartbeat(id);
+    }
+
     /// What the leader of a Region does with an instruction.
     fn perform(&mut self, told: &RegionInstruction) {
         let Some(region) = self.regions.get_mut(&told.region_id) else {
@@ -463,6 +474,10 @@ impl Fleet {
                 }
                 (PeerChangeKind::AddLearner, Some(at)) => {
                     assert!(joint, "a voter is demoted in a joint configuration only");
+                    assert_ne!(
+                        region.leader, change.peer.id,
+                        "a leader can't demote itself"
+                    );
                     peers[at].role = PeerRole::DemotingVoter;
                 }
             }

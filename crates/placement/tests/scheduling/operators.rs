@@ -26,6 +26,16 @@ fn record(fleet: &mut Fleet) -> Result<OperatorRecord, Error> {
     }
 }
 
+/// The first two words of each step of the Region's operator.
+fn steps(fleet: &mut Fleet) -> Vec<String> {
+    let steps = record(fleet).unwrap().operator.steps;
+    let words = steps.iter().map(|step| {
+        let step = step.to_string();
+        step.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    });
+    words.collect()
+}
+
 fn transfer(to: u64) -> OperatorRequest {
     OperatorRequest::TransferLeader {
         region_id: REGION,
@@ -42,19 +52,7 @@ fn a_leader_that_is_to_move_its_own_replica_hands_over_first() {
         to: StoreId(4),
     };
     add(&mut fleet, request).unwrap();
-    let steps: Vec<String> = record(&mut fleet)
-        .unwrap()
-        .operator
-        .steps
-        .iter()
-        .map(|step| {
-            step.to_string()
-                .split(' ')
-                .take(2)
-                .collect::<Vec<_>>()
-                .join(" ")
-        })
-        .collect();
+    let steps = steps(&mut fleet);
     let expected = [
         "add learner",
         "transfer leader",
@@ -65,6 +63,52 @@ fn a_leader_that_is_to_move_its_own_replica_hands_over_first() {
     assert_eq!(steps, expected);
     fleet.settle(10_000, 600_000);
     assert_eq!(fleet.regions[&REGION].stores(), [2, 3, 4]);
+    assert_eq!(record(&mut fleet).unwrap().status, OperatorStatus::Finished);
+}
+
+#[test]
+fn a_leader_whose_followers_are_behind_stays_until_one_of_them_can_lead() {
+    let mut fleet = fleet();
+    fleet.fall_behind(REGION, 60_000);
+    let request = || OperatorRequest::TransferPeer {
+        region_id: REGION,
+        from: StoreId(1),
+        to: StoreId(4),
+    };
+    let refused = add(&mut fleet, request());
+    assert!(
+        matches!(refused, Err(Error::OperatorRefused { .. })),
+        "{refused:?}"
+    );
+    fleet.run(120_000);
+    add(&mut fleet, request()).unwrap();
+    fleet.settle(10_000, 600_000);
+    assert_eq!(fleet.regions[&REGION].stores(), [2, 3, 4]);
+}
+
+#[test]
+fn the_only_replica_moves_by_letting_the_new_one_lead_first() {
+    let mut fleet = Fleet::new(&Plan {
+        stores: 2,
+        places: |_| vec![1],
+        ..Plan::default()
+    });
+    fleet.set("max-replicas", "1");
+    fleet.run(1_000);
+    let request = OperatorRequest::TransferPeer {
+        region_id: REGION,
+        from: StoreId(1),
+        to: StoreId(2),
+    };
+    add(&mut fleet, request).unwrap();
+    let expected = [
+        "add learner",
+        "promote learner",
+        "transfer leader",
+        "remove peer",
+    ];
+    assert_eq!(steps(&mut fleet), expected);
+    fleet.settle(10_000, 600_000);
     assert_eq!(record(&mut fleet).unwrap().status, OperatorStatus::Finished);
 }
 
