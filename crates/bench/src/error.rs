@@ -30,6 +30,9 @@ pub enum Error {
     /// The official client of TiKV.
     #[error("tikv-client")]
     Tikv(#[source] Box<tikv_client::Error>),
+    /// Our own client.
+    #[error(transparent)]
+    Client(#[from] client::Error),
     /// The load program ended early.
     #[error("the load on {store} gave no report, but this: {output}")]
     NoReport {

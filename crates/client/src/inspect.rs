@@ -58,9 +58,17 @@ impl Client {
     /// Cuts the Region of a key there; the Regions that it became. A key at which a Region begins
     /// already changes nothing.
     pub async fn split_region(&self, key: &[u8]) -> Result<Vec<Region>> {
-        let key = self.0.stored_key(key);
+        self.split_region_at(&[key]).await
+    }
+
+    /// Cuts the Region of the first key at all keys, which are in it; the Regions that it became.
+    pub async fn split_region_at(&self, keys: &[&[u8]]) -> Result<Vec<Region>> {
+        let split_keys: Vec<_> = keys.iter().map(|key| self.0.stored_key(key)).collect();
+        let Some(key) = split_keys.first().cloned() else {
+            return Ok(Vec::new());
+        };
         let request = SplitRegionRequest {
-            split_keys: vec![key.clone()],
+            split_keys,
             is_raw_kv: true,
             ..Default::default()
         };

@@ -134,6 +134,15 @@ impl Process {
         cpu_time_of(&format!("/proc/{}/stat", self.child.id()))
     }
 
+    /// Memory that is resident, in bytes.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let path = PathBuf::from(format!("/proc/{}/status", self.child.id()));
+        let text = fs::read_to_string(&path).map_err(|source| Error::Io { path, source })?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse().ok());
+        Ok(kib.unwrap_or(0) * 1024)
+    }
+
     /// All that it has written so far.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
