@@ -52,6 +52,7 @@ async fn load(client: &RawClient) {
                 let key = key(writer, number);
                 while let Err(error) = client.put(key.clone(), value(&key)).await {
                     again += 1;
+                    println!("again: {key}: {error}");
                     assert!(again <= AGAIN_MAX, "{key}: {error}");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }

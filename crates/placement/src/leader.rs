@@ -382,8 +382,9 @@ impl Leader {
         let staged = self.ledger.staged();
         let changes = staged.routes.plan(&heartbeat.region)?;
         self.observed.check_region(staged, heartbeat)?;
+        let visible = &self.ledger.visible().routes;
         self.remnants
-            .note(&staged.routes, &heartbeat.region, &changes);
+            .note(visible, &staged.routes, &heartbeat.region, &changes);
         let new = changes.iter().find_map(|change| match change {
             Change::Region(region) => Some(region),
             _ => None,

@@ -15,31 +15,41 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use types::{KeyRange, Region};
 
-/// Old shapes, by their first keys.
+/// Old shapes, by their first keys and versions: a part may be cut again while another one is missing.
 #[derive(Debug, Default)]
-pub(crate) struct Remnants(BTreeMap<Vec<u8>, Arc<Region>>);
+pub(crate) struct Remnants(BTreeMap<(Vec<u8>, u64), Arc<Region>>);
 
 impl Remnants {
-    /// A report of `region` makes these changes of `routes`.
-    pub(crate) fn note(&mut self, routes: &Routes, region: &Region, changes: &[Change]) {
-        self.0.retain(|_, old| !is_covered(routes, &old.range));
+    /// A report of `region` makes these changes of the `staged` routes. What the `visible` ones, which
+    /// questions are answered from, cover by now is forgotten.
+    pub(crate) fn note(
+        &mut self,
+        visible: &Routes,
+        staged: &Routes,
+        region: &Region,
+        changes: &[Change],
+    ) {
+        self.0.retain(|_, old| !is_covered(visible, &old.range));
         let replaced = changes.iter().filter_map(|change| match change {
-            Change::RemoveRegion(id) => routes.by_id(*id),
-            Change::Region(new) => routes.by_id(new.id),
+            Change::RemoveRegion(id) => staged.by_id(*id),
+            Change::Region(new) => staged.by_id(new.id),
             _ => None,
         });
         for old in replaced {
             let (start, end) = (&old.range.start, &old.range.end);
             if !region.range.contains_range(start, end) {
-                self.0.insert(start.clone(), old.clone());
+                let place = (start.clone(), old.epoch.version);
+                self.0.insert(place, old.clone());
             }
         }
     }
 
     /// The Region that had a key which no known Region has.
     pub(crate) fn by_key(&self, key: &[u8]) -> Option<&Arc<Region>> {
-        let (_, old) = self.0.range(..=key.to_vec()).next_back()?;
-        old.range.contains(key).then_some(old)
+        let begun = self.0.range(..=(key.to_vec(), u64::MAX)).rev();
+        begun
+            .map(|(_, old)| old)
+            .find(|old| old.range.contains(key))
     }
 }
 
@@ -78,7 +88,8 @@ mod tests {
     }
 
     struct World {
-        routes: Routes,
+        visible: Routes,
+        staged: Routes,
         remnants: Remnants,
     }
 
@@ -87,22 +98,30 @@ mod tests {
             let mut routes = Routes::default();
             routes.put(Arc::new(first));
             Self {
-                routes,
+                visible: routes.clone(),
+                staged: routes,
                 remnants: Remnants::default(),
             }
         }
 
-        /// As the leader does, with changes that are known to be allowed.
+        /// As the leader does, with changes that are known to be allowed. They are persisted.
         fn reports(&mut self, region: &Region) {
-            let overlapped = self.routes.scan(&region.range);
+            self.stages(region);
+            self.visible = self.staged.clone();
+        }
+
+        /// The same, while they are being persisted.
+        fn stages(&mut self, region: &Region) {
+            let overlapped = self.staged.scan(&region.range);
             let gone = overlapped.filter(|other| other.id != region.id);
             let mut changes: Vec<_> = gone.map(|other| Change::RemoveRegion(other.id)).collect();
             changes.push(Change::Region(Arc::new(region.clone())));
-            self.remnants.note(&self.routes, region, &changes);
+            self.remnants
+                .note(&self.visible, &self.staged, region, &changes);
             for change in changes {
                 match change {
-                    Change::RemoveRegion(id) => self.routes.remove(id),
-                    Change::Region(region) => self.routes.put(region),
+                    Change::RemoveRegion(id) => self.staged.remove(id),
+                    Change::Region(region) => self.staged.put(region),
                     other => panic!("unexpected {other:?}"),
                 }
             }
@@ -110,7 +129,7 @@ mod tests {
 
         /// Which Region answers for a key, and in which version.
         fn answers(&self, key: &str) -> Option<(u64, u64)> {
-            let known = self.routes.by_key(key.as_bytes());
+            let known = self.visible.by_key(key.as_bytes());
             let found = known.or_else(|| self.remnants.by_key(key.as_bytes()))?;
             Some((found.id.get(), found.epoch.version))
         }
@@ -137,6 +156,42 @@ mod tests {
             world.reports(&region(9, "", "m", 3));
             assert!(world.remnants.0.is_empty(), "nothing is missing any more");
         }
+    }
+
+    #[test]
+    fn the_whole_answers_until_the_report_of_its_last_part_is_persisted() {
+        let mut world = World::new(region(2, "", "", 1));
+        world.reports(&region(9, "", "m", 2));
+        world.stages(&region(2, "m", "", 2));
+        world.stages(&region(9, "", "m", 3));
+        assert_eq!(world.answers("z"), Some((2, 1)));
+        world.reports(&region(9, "", "m", 4));
+        assert_eq!(world.answers("z"), Some((2, 2)));
+    }
+
+    #[test]
+    fn a_part_that_is_cut_again_does_not_hide_the_whole_from_a_missing_part() {
+        let mut world = World::new(region(2, "", "", 1));
+        world.reports(&region(9, "", "g", 2));
+        world.reports(&region(9, "c", "g", 3));
+        assert_eq!(
+            world.answers("a"),
+            Some((9, 2)),
+            "its other part is missing"
+        );
+        assert_eq!(
+            world.answers("h"),
+            Some((2, 1)),
+            "that of the first cut, too"
+        );
+        world.reports(&region(10, "", "c", 3));
+        world.reports(&region(9, "d", "g", 4));
+        assert_eq!(world.answers("c"), Some((9, 3)));
+        assert_eq!(world.answers("h"), Some((2, 1)));
+        world.reports(&region(2, "g", "", 2));
+        world.reports(&region(11, "c", "d", 4));
+        world.reports(&region(10, "", "c", 4));
+        assert!(world.remnants.0.is_empty(), "nothing is missing any more");
     }
 
     #[test]

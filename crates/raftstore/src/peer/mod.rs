@@ -614,10 +614,11 @@ impl Peer {
         }
     }
 
+    /// It never names itself, as a leader does that hands over: clients would ask it again at once.
     fn not_leader(&self) -> RequestError {
         RequestError::NotLeader {
             region_id: self.region.id,
-            leader: self.leader(),
+            leader: self.leader().filter(|leader| leader.id != self.me.id),
         }
     }
 

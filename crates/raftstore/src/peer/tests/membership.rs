@@ -301,6 +301,23 @@ fn leadership_is_handed_to_a_voter_and_writes_go_on_there() {
 }
 
 #[test]
+fn a_leader_that_hands_over_sends_writers_to_nobody_rather_than_back_to_itself() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    let to = id(&net, 1);
+    net.step(0, Input::TransferLeader { to });
+    net.propose(0, 1);
+    let refused = net.answer(1);
+    assert!(
+        matches!(
+            refused,
+            Some(Err(RequestError::NotLeader { leader: None, .. }))
+        ),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn a_transfer_to_nobody_that_can_lead_changes_nothing() {
     let mut net = Net::new(&PeerOptions::default());
     net.elect(0);
