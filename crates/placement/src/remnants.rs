@@ -13,7 +13,7 @@ use crate::routes::Routes;
 use crate::state::Change;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use types::{KeyRange, Region};
+use types::Region;
 
 /// Old shapes, by their first keys and versions: a part may be cut again while another one is missing.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl Remnants {
         region: &Region,
         changes: &[Change],
     ) {
-        self.0.retain(|_, old| !is_covered(visible, &old.range));
+        self.0.retain(|_, old| !is_replaced(visible, old));
         let replaced = changes.iter().filter_map(|change| match change {
             Change::RemoveRegion(id) => staged.by_id(*id),
             Change::Region(new) => staged.by_id(new.id),
@@ -53,10 +53,12 @@ impl Remnants {
     }
 }
 
-fn is_covered(routes: &Routes, range: &KeyRange) -> bool {
-    let mut reached = range.start.as_slice();
-    for region in routes.scan(range) {
-        if region.range.start.as_slice() > reached {
+/// Whether newer Regions have all of its range.
+fn is_replaced(routes: &Routes, old: &Region) -> bool {
+    let mut reached = old.range.start.as_slice();
+    for region in routes.scan(&old.range) {
+        let has_gap = region.range.start.as_slice() > reached;
+        if has_gap || region.epoch.version <= old.epoch.version {
             return false;
         }
         if region.range.end.is_empty() {
@@ -64,13 +66,13 @@ fn is_covered(routes: &Routes, range: &KeyRange) -> bool {
         }
         reached = region.range.end.as_slice();
     }
-    !range.end.is_empty() && reached >= range.end.as_slice()
+    !old.range.end.is_empty() && reached >= old.range.end.as_slice()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::{Epoch, RegionId};
+    use types::{Epoch, KeyRange, RegionId};
 
     fn region(id: u64, start: &str, end: &str, version: u64) -> Region {
         Region {
@@ -161,11 +163,15 @@ mod tests {
     #[test]
     fn the_whole_answers_until_the_report_of_its_last_part_is_persisted() {
         let mut world = World::new(region(2, "", "", 1));
-        world.reports(&region(9, "", "m", 2));
-        world.stages(&region(2, "m", "", 2));
+        world.stages(&region(9, "", "m", 2));
         world.stages(&region(9, "", "m", 3));
+        assert_eq!(world.answers("z"), Some((2, 1)), "nothing is persisted");
+        world.visible = world.staged.clone();
+        assert_eq!(world.answers("z"), Some((2, 1)), "the first part is");
+        world.stages(&region(2, "m", "", 2));
+        world.stages(&region(9, "", "m", 4));
         assert_eq!(world.answers("z"), Some((2, 1)));
-        world.reports(&region(9, "", "m", 4));
+        world.reports(&region(9, "", "m", 5));
         assert_eq!(world.answers("z"), Some((2, 2)));
     }
 
