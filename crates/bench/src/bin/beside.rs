@@ -58,6 +58,9 @@ struct Setup {
     /// Turns of each side.
     #[arg(long, global = true, default_value_t = 3)]
     turns: usize,
+    /// `raftstore.raft-base-tick-interval` in milliseconds.
+    #[arg(long, global = true, default_value_t = 1_000)]
+    tick_ms: u64,
     /// The folder that all is written below.
     #[arg(long, global = true, default_value = "target")]
     dir: PathBuf,
@@ -103,6 +106,7 @@ impl Setup {
             source,
         })?;
         let options = Options {
+            tick: Duration::from_millis(self.tick_ms),
             parent: Some(self.dir.clone()),
             extra: self.extra.clone(),
             ..Options::default()
@@ -224,6 +228,9 @@ fn show(side: &str, operation: Operation, report: &Report) -> (f64, f64) {
         p99 as f64 / 1e3,
         row.errors
     );
+    for error in &report.error_samples {
+        println!("  {error}");
+    }
     (row.throughput_per_s, p99 as f64)
 }
 

@@ -25,8 +25,9 @@ use ranges::{Ranges, overlap};
 use std::collections::BTreeMap;
 use types::{KeyRange, Peer, PeerId, Region, RegionId, StoreId};
 
-/// The most questions that are kept for splits to come.
-const EARLY_MAX: usize = 256;
+/// The most questions that are kept for splits to come, some hundred bytes each. A Region that is cut into
+/// thousands asks as many.
+const EARLY_MAX: usize = 16_384;
 
 /// What can happen to a store.
 #[derive(Debug)]
