@@ -1,11 +1,12 @@
 //! The cluster as placement sees it, and changes of it, for `kontiki ctl`.
 
+use crate::admin::Admin;
 use crate::raw::Client;
 use crate::{Error, Result};
 use bytes::Bytes;
 use proto::kvrpcpb::SplitRegionRequest;
 use proto::{metapb, pdpb};
-use types::{Peer, Region, StoreId};
+use types::{KeyMode, Peer, Region, StoreId};
 
 /// One member of the placement driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,21 @@ pub struct RegionInfo {
 const PAGE: i32 = 1_024;
 
 impl Client {
+    /// The routes by which placement is steered.
+    pub fn admin(&self) -> Admin<'_> {
+        Admin(&self.0)
+    }
+
+    /// A user's key as Regions' bounds are written.
+    ///
+    /// # Errors
+    /// It is no key of this API version.
+    pub fn region_key(&self, key: &[u8]) -> Result<Vec<u8>> {
+        let stored = self.0.stored_key(key);
+        let version = self.0.config.api_version;
+        Ok(version.region_key(KeyMode::Raw, &stored)?)
+    }
+
     /// Cuts the Region of a key there; the Regions that it became. A key at which a Region begins
     /// already changes nothing.
     pub async fn split_region(&self, key: &[u8]) -> Result<Vec<Region>> {

@@ -15,6 +15,7 @@
 //!
 //! **Not here.** Transactions, timestamps, followers' reads, TLS, and a stable API for users.
 
+mod admin;
 mod batch;
 mod channels;
 mod config;
@@ -28,6 +29,7 @@ mod routes;
 mod rpc;
 mod scan;
 
+pub use admin::Admin;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use inspect::{Member, Members, RegionInfo, Store};

@@ -135,6 +135,23 @@ impl Pd {
         find_members(&endpoints, &self.config, Some(self.cluster_id), &mut budget).await
     }
 
+    /// Where the leader is, as members say now. Another one is asked first at each `turn`: a store that
+    /// has left the cluster may name a leader of the past for ever.
+    pub(crate) async fn leader_url(&self, turn: usize, budget: &mut Budget) -> Result<String> {
+        loop {
+            let mut endpoints = self.endpoints.lock().clone();
+            let first = turn % endpoints.len().max(1);
+            endpoints.rotate_left(first);
+            let cluster = Some(self.cluster_id);
+            let members = find_members(&endpoints, &self.config, cluster, budget).await?;
+            if let Some(url) = leader_url(&members) {
+                return Ok(url.clone());
+            }
+            let reason = "the placement members have no leader".to_owned();
+            budget.pause(Duration::ZERO, reason).await?;
+        }
+    }
+
     /// Looks once for a new leader; keeps the old one if nobody knows any.
     async fn find_leader(&self, budget: &Budget) {
         let endpoints = self.endpoints.lock().clone();

@@ -17,7 +17,7 @@ use crate::schedule::scatter;
 use crate::schedulers::SchedulerName;
 use crate::scheduling::{self, Known, Scheduling};
 use crate::state::{Change, Durable};
-use crate::{service, settings, split};
+use crate::{service, settings, split, stores};
 use std::sync::Arc;
 use types::{Region, RegionId, StoreId};
 
@@ -38,6 +38,13 @@ pub enum Control {
     CancelDrain {
         /// Which.
         store_id: StoreId,
+    },
+    /// Sets labels of a store; an empty value removes one. Answered by [`Response::Done`].
+    LabelStore {
+        /// Which.
+        store_id: StoreId,
+        /// Names and values.
+        labels: Vec<(String, String)>,
     },
     /// Forgets all stores that have left. Answered by [`Response::Done`].
     RemoveTombstones,
@@ -107,7 +114,7 @@ impl Control {
             Control::SplitRegions { keys: at } => keys(at),
             Control::AddOperator(OperatorRequest::Split { keys: at, .. }) => keys(at),
             Control::ScatterRegions { region_ids, group } => region_ids.len() * 8 + group.len(),
-            Control::SetSettings(pairs) => pairs
+            Control::SetSettings(pairs) | Control::LabelStore { labels: pairs, .. } => pairs
                 .iter()
                 .map(|(name, text)| 48 + name.len() + text.len())
                 .sum(),
@@ -137,6 +144,10 @@ impl Desk<'_> {
             Control::DrainStore { store_id } => return self.drain(store_id),
             Control::CancelDrain { store_id } => {
                 let change = service::plan_cancel_drain(self.staged, store_id)?;
+                return changed(change.into_iter().collect());
+            }
+            Control::LabelStore { store_id, labels } => {
+                let change = stores::plan_label(self.staged, store_id, &labels)?;
                 return changed(change.into_iter().collect());
             }
             Control::RemoveTombstones => {

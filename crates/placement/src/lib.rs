@@ -52,6 +52,7 @@ mod operator;
 mod operators;
 mod placement;
 mod plan;
+mod region_check;
 mod remnants;
 mod requested;
 mod rng;
@@ -80,6 +81,7 @@ pub use message::{
 pub use operator::{Operator, OperatorKind, OperatorStatus, OperatorStep};
 pub use operators::OperatorRecord;
 pub use placement::Placement;
+pub use region_check::RegionCheck;
 pub use requested::OperatorRequest;
 pub use schedulers::{SchedulerName, SchedulerView};
 pub use settings::Settings;

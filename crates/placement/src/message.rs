@@ -259,6 +259,8 @@ pub struct StoreView {
     pub stats: Option<StoreStats>,
     /// Regions whose leader is on this store, by the last report of each to this leader.
     pub leader_count: u64,
+    /// Replicas on this store, by the shapes of Regions that are persisted: a drained store leaves at zero.
+    pub peer_count: u64,
     /// Bytes of the replicas on this store, by the last report of each to this leader.
     pub region_bytes: u64,
     /// Whether it is slow, or was until lately.

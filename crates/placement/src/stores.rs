@@ -4,6 +4,8 @@
 //! - No two stores have the same address, so an address always leads to the store meant.
 //! - A store has a start time exactly when it has registered: until then it only stands in the list of
 //!   first members, and whoever comes under its id has not been there before.
+//! - A label that was set by request stays when the store registers again, unless it registers another
+//!   value of it.
 //! - A tombstone never comes back to life, and its address is free for others.
 //!
 //! **Not here.** Whether a store is alive: that is derived from heartbeats, and not persisted. Taking
@@ -159,6 +161,10 @@ pub(crate) fn plan_put(
         let now_s = (now.wall_ms / 1_000).max(1);
         store.start_time_s = if known_s > 0 { known_s } else { now_s };
     }
+    if let Some(known) = known {
+        store.labels = merged(&known.labels, &store.labels);
+        store.check()?;
+    }
     let taken = |other: &&Arc<Store>| {
         let has_left = other.state == StoreState::Tombstone;
         other.id != store.id && other.address == store.address && !has_left
@@ -173,4 +179,34 @@ pub(crate) fn plan_put(
         return Ok(None);
     }
     Ok(Some(Change::Store(Arc::new(store))))
+}
+
+/// What setting labels of a store changes: nothing if it has them already.
+pub(crate) fn plan_label(
+    state: &Durable,
+    id: StoreId,
+    labels: &[(String, String)],
+) -> Result<Option<Change>> {
+    let known = state.stores.get(id)?;
+    if known.state == StoreState::Tombstone {
+        return Err(Error::StoreTombstone(id));
+    }
+    if labels.iter().any(|(name, _)| name.is_empty()) {
+        return Err(known.invalid("a label has no name"));
+    }
+    let store = Store {
+        labels: merged(&known.labels, labels),
+        ..Store::clone(known)
+    };
+    store.check()?;
+    let is_new = **known != store;
+    Ok(is_new.then(|| Change::Store(Arc::new(store))))
+}
+
+/// Labels by name, with the newer value of each; an empty one removes it.
+fn merged(known: &[(String, String)], newer: &[(String, String)]) -> Vec<(String, String)> {
+    let all = known.iter().chain(newer).cloned();
+    let labels: BTreeMap<String, String> = all.collect();
+    let labels = labels.into_iter();
+    labels.filter(|(_, value)| !value.is_empty()).collect()
 }

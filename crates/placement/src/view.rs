@@ -58,6 +58,7 @@ impl<'a> View<'a> {
             last_heartbeat_wall_ms: seen.map(|seen| seen.at.wall_ms),
             stats: seen.map(|seen| seen.stats),
             leader_count: load.map_or(0, |load| load.leaders.len() as u64),
+            peer_count: self.state.routes.peers_on(store.id),
             region_bytes: load.map_or(0, |load| load.peers_bytes),
             is_slow: self.observed.is_slow(self.now, self.settings, store.id),
         }

@@ -11,9 +11,11 @@
 //!
 //! **Who answers.** What only the placement leader knows is answered elsewhere with a redirect to it.
 //!
-//! **Not here.** Single stores and Regions, and what changes something: `scheduling`.
+//! **Not here.** Single stores and Regions, and what changes something: `scheduling`, `regions`, `stores`.
 
+mod regions;
 mod scheduling;
+mod stores;
 
 use crate::backend::Backend;
 use crate::service::pd::scan;
@@ -26,6 +28,7 @@ use node::{Member, Members};
 use placement::{Liveness, RegionRoute, Request as Ask, Response as Answer, StoreState, StoreView};
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 use types::{Peer, PeerRole, StoreId};
 
 struct Http<B> {
@@ -51,13 +54,15 @@ pub(crate) fn router<B: Backend>(backend: B, members: Members) -> Router {
         )
         .route("/pd/api/v1/health", get(health::<B>))
         .route("/pd/api/v1/members", get(list_members::<B>))
-        .route("/pd/api/v1/stores", get(stores::<B>))
-        .route("/pd/api/v1/regions", get(regions::<B>))
+        .route("/pd/api/v1/stores", get(list_stores::<B>))
+        .route("/pd/api/v1/regions", get(list_regions::<B>))
         .route(
             "/pd/api/v1/config",
             get(config::<B>).post(scheduling::set::<B>),
         )
         .merge(scheduling::router())
+        .merge(regions::router())
+        .merge(stores::router())
         .with_state(Http { backend, members })
 }
 
@@ -106,7 +111,7 @@ impl<B: Backend> Http<B> {
     }
 }
 
-async fn regions<B: Backend>(
+async fn list_regions<B: Backend>(
     State(http): State<Http<B>>,
     uri: Uri,
 ) -> Result<Json<Value>, Response> {
@@ -118,7 +123,7 @@ async fn regions<B: Backend>(
     Ok(Json(json!({ "count": list.len(), "regions": list })))
 }
 
-async fn stores<B: Backend>(
+async fn list_stores<B: Backend>(
     State(http): State<Http<B>>,
     uri: Uri,
 ) -> Result<Json<Value>, Response> {
@@ -233,15 +238,23 @@ fn store_json(view: &StoreView) -> Value {
             "capacity_bytes": stats.capacity_bytes,
             "available_bytes": stats.available_bytes,
             "used_bytes": stats.used_bytes,
-            "region_count": stats.region_count,
+            "region_count": view.peer_count,
             "leader_count": view.leader_count,
             "region_size_bytes": view.region_bytes,
             "is_slow": view.is_slow,
             "slow_score": stats.slow_score,
             "is_busy": stats.is_busy,
             "last_heartbeat_ms": view.last_heartbeat_wall_ms,
+            "last_heartbeat_age_ms": view.last_heartbeat_wall_ms.map(age_ms),
         },
     })
+}
+
+/// How long ago that was, by this node's clock: the asker's may be another.
+fn age_ms(wall_ms: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now_ms = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+    now_ms.saturating_sub(wall_ms)
 }
 
 /// What is asked for, below the host.

@@ -113,6 +113,7 @@ pub(crate) fn registration(store: &Store) -> metapb::Store {
         last_heartbeat_wall_ms: None,
         stats: None,
         leader_count: 0,
+        peer_count: 0,
         region_bytes: 0,
         is_slow: false,
     })

@@ -17,6 +17,7 @@ mod validate;
 
 use layers::Problem;
 pub use layers::{Leaf, Problems};
+pub use nearest::nearest;
 pub use node::is_address;
 pub use tree::{Config, LogFormat, LogLevel, Raftstore};
 

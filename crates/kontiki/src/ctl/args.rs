@@ -1,9 +1,14 @@
 //! The command line of `kontiki ctl`.
 //!
-//! **Not here.** Doing it.
+//! **Not here.** Doing it; and the arguments of commands about placement, which stand with them.
 
 use super::encoding::Encoding;
 use super::load::Format;
+use super::operator::OperatorCommand;
+use super::region::RegionArgs;
+use super::scheduler::SchedulerCommand;
+use super::settings::ConfigCommand;
+use super::store::StoreArgs;
 use crate::cluster::ClusterArgs;
 use crate::config::units::ReadableDuration;
 use clap::{Args, Subcommand, ValueEnum};
@@ -30,7 +35,7 @@ pub struct CtlArgs {
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// Lines for people: fields with a TAB between them.
+    /// For people: tables; keys and values with a TAB between them.
     Text,
     /// A JSON object a line.
     Json,
@@ -42,32 +47,21 @@ pub enum CtlCommand {
     /// Keys and values.
     #[command(subcommand)]
     Raw(RawCommand),
-    /// The stores, or one of them.
-    Store {
-        /// Its id.
-        id: Option<u64>,
-    },
-    /// The Regions in the order of their keys, or one of them.
-    #[command(args_conflicts_with_subcommands = true)]
-    Region {
-        /// Its id.
-        id: Option<u64>,
-        /// What to do with one.
-        #[command(subcommand)]
-        command: Option<RegionCommand>,
-    },
+    /// The stores, or one of them; drain one, set limits and labels.
+    Store(StoreArgs),
+    /// The Regions in the order of their keys, or one of them; split and scatter them.
+    Region(RegionArgs),
+    /// What placement has the leaders of Regions do.
+    #[command(subcommand)]
+    Operator(OperatorCommand),
+    /// What placement does by itself.
+    #[command(subcommand)]
+    Scheduler(SchedulerCommand),
+    /// What can be set while the cluster runs.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// The members of placement, and which of them leads.
     Member,
-}
-
-/// The commands of `kontiki ctl region`.
-#[derive(Debug, Subcommand)]
-pub enum RegionCommand {
-    /// Cut the Region of a key there, and print the Regions that it became.
-    Split {
-        /// The first key of the new Region.
-        key: String,
-    },
 }
 
 /// The commands of `kontiki ctl raw`.

@@ -9,37 +9,48 @@
 //! **Not here.** The protocol (crate `client`).
 
 mod args;
+mod drain;
 mod encoding;
-mod inspect;
 mod load;
+mod member;
+mod operator;
 mod output;
 mod raw;
+mod region;
+mod scheduler;
+mod session;
+mod settings;
+mod store;
+mod table;
 
 pub use args::{CtlArgs, Output};
 
 use crate::error::Result;
-use args::{CtlCommand, RegionCommand};
+use args::CtlCommand;
 use encoding::Encoding;
 use output::Printer;
+use session::Session;
 
 /// Does what the command line says.
 pub async fn run(args: CtlArgs) -> Result<()> {
     let client = args.cluster.connect().await?;
-    let mut printer = Printer::new(args.output, args.encoding.unwrap_or(Encoding::Escaped));
+    let encoding = args.encoding.unwrap_or(Encoding::Escaped);
+    let mut printer = Printer::new(args.output, encoding);
+    let mut session = Session {
+        client: &client,
+        printer: &mut printer,
+        encoding,
+    };
     let done = match args.command {
-        CtlCommand::Raw(command) => raw::run(&client, command, args.encoding, &mut printer).await,
-        CtlCommand::Store { id } => inspect::stores(&client, id, &mut printer).await,
-        CtlCommand::Region { id, command: None } => {
-            inspect::regions(&client, id, &mut printer).await
+        CtlCommand::Raw(command) => {
+            raw::run(&client, command, args.encoding, session.printer).await
         }
-        CtlCommand::Region {
-            command: Some(RegionCommand::Split { key }),
-            ..
-        } => {
-            let encoding = args.encoding.unwrap_or(Encoding::Escaped);
-            inspect::split(&client, &key, encoding, &mut printer).await
-        }
-        CtlCommand::Member => inspect::members(&client, &mut printer).await,
+        CtlCommand::Store(args) => store::run(&mut session, args).await,
+        CtlCommand::Region(args) => region::run(&mut session, args).await,
+        CtlCommand::Operator(command) => operator::run(&mut session, command).await,
+        CtlCommand::Scheduler(command) => scheduler::run(&mut session, command).await,
+        CtlCommand::Config(command) => settings::run(&mut session, command).await,
+        CtlCommand::Member => member::show(&mut session).await,
     };
     // What was found before a failure is still worth printing.
     printer.flush()?;

@@ -1,4 +1,4 @@
-//! Results on the standard output: a line for people, or a JSON object a line.
+//! Results on the standard output: lines and tables for people, or a JSON object a line.
 //!
 //! **Invariants.** A text line's fields are encoded, so that a TAB always separates two of them. A
 //! closed pipe ends the command quietly.
@@ -7,6 +7,7 @@
 
 use super::args::Output;
 use super::encoding::Encoding;
+use super::table::{self, Row};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 use std::io::{self, BufWriter, Stdout, Write};
@@ -43,6 +44,24 @@ impl Printer {
     pub fn line(&mut self, fields: &[Field<'_>]) -> Result<()> {
         let line = render(self.form, fields);
         writeln!(self.out, "{line}").map_err(Error::Output)
+    }
+
+    /// Prints a table.
+    ///
+    /// # Errors
+    /// When the standard output is closed.
+    pub fn table(&mut self, rows: &[Row]) -> Result<()> {
+        let lines = match self.form {
+            Output::Text => table::lines(rows),
+            Output::Json => rows
+                .iter()
+                .map(|row| table::object(row).to_string())
+                .collect(),
+        };
+        for line in lines {
+            writeln!(self.out, "{line}").map_err(Error::Output)?;
+        }
+        Ok(())
     }
 
     /// Prints several lines of text, or the same as one JSON object.
@@ -83,7 +102,7 @@ fn render(form: Output, fields: &[Field<'_>]) -> String {
 }
 
 /// A value without JSON's quotes; lists with commas, nothing as a dash.
-fn plain(value: &Value) -> String {
+pub fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),

@@ -204,3 +204,48 @@ fn a_wall_clock_that_jumps_makes_no_store_silent() {
     world.jump(0, 3_600_000);
     assert_eq!(world.store(0, 1).unwrap().liveness, Liveness::Connected);
 }
+
+fn label(world: &mut World, id: u64, labels: &[(&str, &str)]) -> Answer {
+    let owned = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
+    let control = Control::LabelStore {
+        store_id: StoreId(id),
+        labels: labels.iter().map(owned).collect(),
+    };
+    world.call(0, Request::Control(Box::new(control)))
+}
+
+fn labels(world: &mut World, id: u64) -> Vec<String> {
+    let labels = world.store(0, id).unwrap().store.labels;
+    let labels = labels.iter();
+    labels
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
+#[test]
+fn a_label_stays_until_the_store_registers_another_value_or_it_is_emptied() {
+    let mut world = World::settled();
+    let registered = |zone: &str| Store {
+        labels: vec![("zone".to_string(), zone.to_string())],
+        ..started(2)
+    };
+    put(&mut world, registered("a")).unwrap();
+    label(&mut world, 2, &[("rack", "r1"), ("zone", "b")]).unwrap();
+    assert_eq!(labels(&mut world, 2), ["rack=r1", "zone=b"]);
+    put(&mut world, registered("a")).unwrap();
+    assert_eq!(labels(&mut world, 2), ["rack=r1", "zone=a"]);
+    label(&mut world, 2, &[("rack", "")]).unwrap();
+    assert_eq!(labels(&mut world, 2), ["zone=a"]);
+}
+
+#[test]
+fn labels_that_make_no_sense_are_refused() {
+    let mut world = World::settled();
+    let refused = label(&mut world, 2, &[("", "a")]).unwrap_err();
+    assert_eq!(refused.to_string(), "invalid store 2: a label has no name");
+    let long = "a".repeat(2_000);
+    assert!(label(&mut world, 2, &[("zone", &long)]).is_err());
+    let unknown = label(&mut world, 99, &[("zone", "a")]).unwrap_err();
+    assert_eq!(unknown, Error::StoreNotFound(StoreId(99)));
+    assert!(labels(&mut world, 2).is_empty());
+}

@@ -17,7 +17,7 @@
 //!
 //! **Not here.** What the answers are (`placement`).
 
-use super::{Http, region_json, store_json};
+use super::{Http, age_ms, region_json, store_json};
 use crate::backend::Backend;
 use axum::Router;
 use axum::extract::{Path, Query, State};
@@ -31,7 +31,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use types::{RegionId, StoreId};
 
-type Reply = Result<Json<Value>, Response>;
+pub(super) type Reply = Result<Json<Value>, Response>;
 
 /// The routes.
 pub(super) fn router<B: Backend>() -> Router<Http<B>> {
@@ -71,7 +71,7 @@ impl<B: Backend> Http<B> {
     }
 
     /// Does something that has no answer but that it is done.
-    async fn act(&self, control: Control, uri: &Uri) -> Reply {
+    pub(super) async fn act(&self, control: Control, uri: &Uri) -> Reply {
         self.control(control, uri).await?;
         Ok(Json(json!({ "done": true })))
     }
@@ -89,11 +89,11 @@ impl<B: Backend> Http<B> {
     }
 }
 
-fn bad(reason: String) -> Response {
+pub(super) fn bad(reason: String) -> Response {
     (StatusCode::BAD_REQUEST, Json(json!({ "error": reason }))).into_response()
 }
 
-fn unexpected() -> Response {
+pub(super) fn unexpected() -> Response {
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
@@ -247,7 +247,7 @@ pub(super) async fn set<B: Backend>(
     http.act(Control::SetSettings(pairs.collect()), &uri).await
 }
 
-fn number(body: &Value, name: &str) -> Result<u64, String> {
+pub(super) fn number(body: &Value, name: &str) -> Result<u64, String> {
     let number = body[name].as_u64();
     number.ok_or_else(|| format!("{name} has to be a number"))
 }
@@ -300,24 +300,34 @@ fn keys(list: &Value) -> Result<Vec<Vec<u8>>, String> {
         return Ok(Vec::new());
     };
     let key = |key: &Value| {
-        let text = key
-            .as_str()
-            .filter(|text| text.len().is_multiple_of(2) && text.is_ascii());
-        let bytes = text.map(|text| {
-            let pairs = (0..text.len()).step_by(2);
-            let bytes = pairs.map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok());
-            bytes.collect::<Option<Vec<u8>>>()
-        });
-        bytes
-            .flatten()
-            .ok_or_else(|| format!("{key} is no key in hexadecimal"))
+        let bytes = key.as_str().and_then(unhex);
+        bytes.ok_or_else(|| format!("{key} is no key in hexadecimal"))
     };
     list.iter().map(key).collect()
+}
+
+/// The bytes of a key in hexadecimal.
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let pairs = (0..text.len()).step_by(2);
+    pairs
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
+        .collect()
 }
 
 fn record_json(record: &OperatorRecord) -> Value {
     let operator = &record.operator;
     let steps = operator.steps.iter().map(ToString::to_string);
+    let (began_ms, ended_ms) = (
+        operator.began.wall_ms,
+        record.ended.map(|ended| ended.wall_ms),
+    );
+    let elapsed_ms = ended_ms.map_or_else(
+        || age_ms(began_ms),
+        |ended_ms| ended_ms.saturating_sub(began_ms),
+    );
     json!({
         "region_id": operator.region_id.get(),
         "kind": format!("{:?}", operator.kind),
@@ -325,7 +335,8 @@ fn record_json(record: &OperatorRecord) -> Value {
         "steps": steps.collect::<Vec<_>>(),
         "steps_done": operator.steps_done,
         "status": format!("{:?}", record.status),
-        "began_ms": operator.began.wall_ms,
-        "ended_ms": record.ended.map(|ended| ended.wall_ms),
+        "began_ms": began_ms,
+        "ended_ms": ended_ms,
+        "elapsed_ms": elapsed_ms,
     })
 }

@@ -7,6 +7,7 @@ mod operators;
 mod pd;
 mod port;
 mod raw;
+mod routes;
 mod snapshot;
 mod transport;
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use types::{PeerId, RegionId};
 
 /// The fake's Region is led, as far as the placement driver knows.
-async fn report(node: &FakeNode) {
+pub(super) async fn report(node: &FakeNode) {
     let heartbeat = RegionHeartbeat {
         region: node.region(),
         leader: PeerId(11),
@@ -93,7 +93,7 @@ async fn a_region_that_is_not_in_order_is_not_scattered() {
     assert_eq!(answer.finished_percentage, 0, "it has one replica of three");
 }
 
-async fn call(server: &Server, method: &str, path: &str, body: Value) -> (u16, Value) {
+pub(super) async fn call(server: &Server, method: &str, path: &str, body: Value) -> (u16, Value) {
     let (head, body) = super::port::http(server, method, path, &body.to_string()).await;
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
     let body = serde_json::from_str(&body).unwrap_or(Value::Null);
