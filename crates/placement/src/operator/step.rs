@@ -119,13 +119,17 @@ impl OperatorStep {
                 if demote.iter().any(|peer| peer.id == seen.leader().id) {
                     return leads;
                 }
-                let mut promoted = promote.iter().filter_map(role);
-                let mut demoted = demote.iter().filter_map(role);
+                let promoted = [PeerRole::Voter, PeerRole::IncomingVoter];
+                let demoted = [PeerRole::Learner, PeerRole::DemotingVoter];
                 done_if(
-                    promoted.all(|role| matches!(role, PeerRole::Voter | PeerRole::IncomingVoter))
-                        && demoted.all(|role| {
-                            matches!(role, PeerRole::Learner | PeerRole::DemotingVoter)
-                        }),
+                    promote
+                        .iter()
+                        .filter_map(role)
+                        .all(|role| promoted.contains(&role))
+                        && demote
+                            .iter()
+                            .filter_map(role)
+                            .all(|role| demoted.contains(&role)),
                 )
             }
             OperatorStep::LeaveJoint if is_joint(region) => match seen.leader().role {
