@@ -57,6 +57,9 @@ pub(crate) enum Progress {
     Impossible(&'static str),
 }
 
+const GONE: &str = "a replica that it needs is gone";
+const LEADS: &str = "the replica that is to go has become the leader";
+
 impl OperatorStep {
     /// Whether it copies a Region's data.
     pub(crate) fn moves_data(&self) -> bool {
@@ -99,8 +102,8 @@ impl OperatorStep {
             }
         };
         let role = |peer: &Peer| region.peer(peer.id).map(|peer| peer.role);
-        let gone = Progress::Impossible("a replica that it needs is gone");
-        let leads = Progress::Impossible("the replica that is to go has become the leader");
+        let gone = Progress::Impossible(GONE);
+        let leads = Progress::Impossible(LEADS);
         match self {
             OperatorStep::AddLearner(peer) => match region.peer_on(peer.store_id) {
                 Some(there) if there.id == peer.id => done_if(seen.is_peer_well(peer.id)),
@@ -111,27 +114,7 @@ impl OperatorStep {
                 Some(role) => done_if(role == PeerRole::Voter),
                 None => gone,
             },
-            OperatorStep::EnterJoint { promote, demote } => {
-                let mut peers = promote.iter().chain(demote);
-                if peers.any(|peer| region.peer(peer.id).is_none()) {
-                    return gone;
-                }
-                if demote.iter().any(|peer| peer.id == seen.leader().id) {
-                    return leads;
-                }
-                let promoted = [PeerRole::Voter, PeerRole::IncomingVoter];
-                let demoted = [PeerRole::Learner, PeerRole::DemotingVoter];
-                done_if(
-                    promote
-                        .iter()
-                        .filter_map(role)
-                        .all(|role| promoted.contains(&role))
-                        && demote
-                            .iter()
-                            .filter_map(role)
-                            .all(|role| demoted.contains(&role)),
-                )
-            }
+            OperatorStep::EnterJoint { promote, demote } => enters_joint(seen, promote, demote),
             OperatorStep::LeaveJoint if is_joint(region) => match seen.leader().role {
                 PeerRole::DemotingVoter => leads,
                 _ => Progress::Doing,
@@ -212,6 +195,28 @@ impl OperatorStep {
             OperatorStep::Split { keys } => return Some(Instruction::Split { keys: keys.clone() }),
         };
         Some(Instruction::ChangePeers(changes))
+    }
+}
+
+/// How the way into a joint configuration stands.
+fn enters_joint(seen: &RegionSeen, promote: &[Peer], demote: &[Peer]) -> Progress {
+    let role = |peer: &Peer| seen.region.peer(peer.id).map(|peer| peer.role);
+    let mut peers = promote.iter().chain(demote);
+    if peers.any(|peer| role(peer).is_none()) {
+        return Progress::Impossible(GONE);
+    }
+    if demote.iter().any(|peer| peer.id == seen.leader().id) {
+        return Progress::Impossible(LEADS);
+    }
+    let are = |peers: &[Peer], roles: [PeerRole; 2]| {
+        let mut found = peers.iter().filter_map(role);
+        found.all(|role| roles.contains(&role))
+    };
+    let promoted = are(promote, [PeerRole::Voter, PeerRole::IncomingVoter]);
+    let demoted = are(demote, [PeerRole::Learner, PeerRole::DemotingVoter]);
+    match promoted && demoted {
+        true => Progress::Done,
+        false => Progress::Doing,
     }
 }
 
