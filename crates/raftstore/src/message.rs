@@ -8,6 +8,7 @@
 //! wire (`server`), which before anything is decoded here bounds the body's size and refuses groups:
 //! rust-protobuf 2 follows nested groups without a limit (RUSTSEC-2024-0437).
 
+use crate::op::hibernate::{Extra, Place};
 use crate::op::snapshot::SnapshotMeta;
 use bytes::Bytes;
 use protobuf::Message as _;
@@ -30,6 +31,8 @@ pub struct RaftMessage {
     pub range: Option<KeyRange>,
     /// The receiver is no replica of the Region any more: there is nothing else in the message.
     pub is_tombstone: bool,
+    /// Something beside Raft: there is nothing else in the message.
+    pub extra: Option<Extra>,
     /// Raft's own message.
     pub message: Message,
 }
@@ -101,6 +104,28 @@ impl RaftMessage {
         }
     }
 
+    /// Says something beside Raft.
+    pub(crate) fn extra(
+        (region_id, epoch): (RegionId, Epoch),
+        from: Peer,
+        to: Peer,
+        extra: Extra,
+    ) -> Self {
+        Self {
+            region_id,
+            from,
+            to,
+            epoch,
+            extra: Some(extra),
+            ..Self::default()
+        }
+    }
+
+    /// What it says from store to store, if it does.
+    pub fn between_stores(&self) -> Option<Extra> {
+        self.extra.filter(|extra| extra.is_of_stores())
+    }
+
     /// Whether a store that has no replica of the Region may create one for this message: a
     /// candidate asks for votes, or a leader has not heard of a log there.
     pub(crate) fn may_create(&self) -> bool {
@@ -121,6 +146,9 @@ impl RaftMessage {
         use MessageType::*;
         let message = &self.message;
         let fail = |what| Err(MessageError::Invalid(what));
+        if let Some(extra) = self.extra {
+            return self.check_extra(extra);
+        }
         if self.is_tombstone {
             return match *message == Message::default() {
                 true => Ok(()),
@@ -211,6 +239,29 @@ impl RaftMessage {
 }
 
 impl RaftMessage {
+    fn check_extra(&self, extra: Extra) -> Result<(), MessageError> {
+        let fail = |what| Err(MessageError::Invalid(what));
+        if self.is_tombstone || self.message != Message::default() {
+            return fail("it says something beside Raft, and more");
+        }
+        let ids = [self.region_id.get(), self.from.id.get(), self.to.id.get()];
+        match extra {
+            Extra::StorePing | Extra::StorePong if ids != [0; 3] => {
+                fail("it is from store to store, and names a Region")
+            }
+            Extra::StorePing | Extra::StorePong => Ok(()),
+            _ if ids.contains(&0) => fail("sender or receiver is missing"),
+            Extra::WakeUp => Ok(()),
+            Extra::HibernateRequest(Place { term, index })
+            | Extra::HibernateResponse(Place { term, index }) => {
+                match term == 0 || term > NUMBER_MAX || index > NUMBER_MAX {
+                    true => fail("a sleep in no possible term or index"),
+                    false => Ok(()),
+                }
+            }
+        }
+    }
+
     fn check_snapshot(&self) -> Result<(), MessageError> {
         let message = &self.message;
         let fail = |what| Err(MessageError::Invalid(what));

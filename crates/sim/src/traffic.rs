@@ -13,7 +13,7 @@ use bytes::Bytes;
 use node::{Delivery, PeerMessage};
 use raft::eraftpb::Message;
 use raftstore::peer::Input;
-use raftstore::{Outcome, RaftMessage, Reply, RequestContext, RequestError};
+use raftstore::{Extra, Outcome, RaftMessage, Reply, RequestContext, RequestError};
 use types::{PeerId, RegionId, RequestId, StoreId};
 
 /// How long a client waits for an answer.
@@ -33,6 +33,9 @@ impl World {
     pub(crate) fn send(&mut self, store: usize, message: RaftMessage) {
         let checked = self.raft.sent(&message);
         self.check(checked);
+        if let Some(Extra::HibernateResponse(_)) = message.extra {
+            self.hibernations += 1;
+        }
         let target = message.to.store_id.get() as usize - 1;
         let body = Bytes::from(message.encode_body());
         let is_untold =
@@ -42,10 +45,11 @@ impl World {
             false => self.network.arrivals(self.now_us, (store, target)),
         };
         self.note(format_args!(
-            "s{}>s{} r{} {:?} term {} index {} entries {} commit {} reject {} {:016x} x{}",
+            "s{}>s{} r{} {:?} {:?} term {} index {} entries {} commit {} reject {} {:016x} x{}",
             store + 1,
             target + 1,
             message.region_id,
+            message.extra,
             message.message.get_msg_type(),
             message.message.term,
             message.message.index,

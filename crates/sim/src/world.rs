@@ -132,6 +132,8 @@ pub(crate) struct World {
     pub(crate) is_healed: bool,
     /// That were installed.
     pub(crate) snapshots: u64,
+    /// Followers that have said that they sleep.
+    pub(crate) hibernations: u64,
     /// Of each group; empty until the faults are over. Their clients come behind the others.
     pub(crate) closing: Vec<Closing>,
     violation: Option<String>,
@@ -185,6 +187,7 @@ impl World {
             reads: Reads::default(),
             is_healed: false,
             snapshots: 0,
+            hibernations: 0,
             closing: Vec::new(),
             violation: None,
             plan,
@@ -411,6 +414,7 @@ impl World {
             faults,
             changes: self.operator.changes,
             snapshots: self.snapshots,
+            hibernations: self.hibernations,
             operations_checked,
             acknowledged: self.clients.acknowledged,
             reads: self.reads,

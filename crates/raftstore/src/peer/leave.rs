@@ -78,6 +78,9 @@ impl Peer {
             | Input::TransferLeader { .. }
             | Input::Campaign
             | Input::RenewLease
+            | Input::LeaderLost { .. }
+            | Input::Wake
+            | Input::Check { .. }
             | Input::Report => {}
         }
     }

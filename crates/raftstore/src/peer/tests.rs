@@ -6,12 +6,13 @@ use crate::apply::map::Map;
 use crate::apply::{Applied, Applier};
 use crate::bootstrap::{FIRST_INDEX, first_apply_state, first_hard_state, first_regions};
 use crate::command::Mutation;
-use crate::effect::{Contradiction, LeaseChange, LogWrite, Reply, SplitDone};
+use crate::effect::{Contradiction, LeaseChange, LogWrite, RegionHeartbeat, Reply, SplitDone};
 use crate::op::snapshot::{InstallSnapshot, SnapshotKey};
 use bytes::Bytes;
 use engine::Cf;
 use types::{ApiVersion, StoreId};
 
+mod hibernate;
 mod leases;
 mod membership;
 mod receive;
@@ -59,6 +60,10 @@ struct Net {
     files: BTreeMap<SnapshotKey, File>,
     dropped: Vec<SnapshotKey>,
     refused: Vec<&'static str>,
+    /// Which replica sleeps, as its store was told.
+    slept: BTreeMap<usize, crate::op::hibernate::Reliance>,
+    /// Messages that have left.
+    sent: u64,
 }
 
 /// The source's entries and its data.
@@ -153,6 +158,8 @@ impl Net {
             files: BTreeMap::new(),
             dropped: vec![],
             refused: vec![],
+            slept: BTreeMap::new(),
+            sent: 0,
         }
     }
 
@@ -187,7 +194,18 @@ impl Net {
     fn perform(&mut self, at: usize, effect: Effect) {
         let replica = &mut self.replicas[at];
         match effect {
-            Effect::Send(message) => self.wire.push_back(message),
+            Effect::Send(message) => {
+                self.sent += 1;
+                self.wire.push_back(message);
+            }
+            Effect::Slept(sleep) => {
+                let before = self.slept.insert(at, sleep.reliance);
+                assert!(before.is_none(), "replica {at} falls asleep twice");
+            }
+            Effect::Woke(_) => {
+                let before = self.slept.remove(&at);
+                assert!(before.is_some(), "replica {at} wakes twice");
+            }
             Effect::Persist(write) if replica.holds_disk => replica.held_writes.push(write),
             Effect::Persist(write) => self.persist(at, write),
             Effect::Apply(task) if replica.holds_apply => replica.held_tasks.push(task),
