@@ -8,7 +8,7 @@
 //! wire (`server`), which before anything is decoded here bounds the body's size and refuses groups:
 //! rust-protobuf 2 follows nested groups without a limit (RUSTSEC-2024-0437).
 
-use crate::op::hibernate::{Extra, Place};
+use crate::op::hibernate::Extra;
 use crate::op::snapshot::SnapshotMeta;
 use bytes::Bytes;
 use protobuf::Message as _;
@@ -251,14 +251,12 @@ impl RaftMessage {
             }
             Extra::StorePing | Extra::StorePong => Ok(()),
             _ if ids.contains(&0) => fail("sender or receiver is missing"),
-            Extra::WakeUp => Ok(()),
-            Extra::HibernateRequest(Place { term, index })
-            | Extra::HibernateResponse(Place { term, index }) => {
-                match term == 0 || term > NUMBER_MAX || index > NUMBER_MAX {
-                    true => fail("a sleep in no possible term or index"),
-                    false => Ok(()),
-                }
+            Extra::HibernateRequest { index } | Extra::HibernateResponse { index }
+                if index > NUMBER_MAX =>
+            {
+                fail("a sleep at an index beyond any log")
             }
+            _ => Ok(()),
         }
     }
 
@@ -405,6 +403,34 @@ mod tests {
         for contexts in [&[][..], &[0], &[65], &[24, 24]] {
             assert!(!read_index(MsgReadIndex, 0, contexts), "{contexts:?}");
             assert!(!read_index(MsgReadIndexResp, 7, contexts), "{contexts:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_beside_raft_is_said_alone_and_by_whom_it_is_for() {
+        let place = (RegionId(2), Epoch::default());
+        let of = |extra| RaftMessage::extra(place, peer(1), peer(2), extra);
+        let (asks, wakes) = (Extra::HibernateRequest { index: 7 }, Extra::WakeUp);
+        for right in [of(asks), of(wakes)] {
+            assert_eq!(round_trip(&right).unwrap(), right);
+        }
+        let store = |id| Peer {
+            store_id: StoreId(id),
+            ..Peer::default()
+        };
+        let nowhere = (RegionId::default(), Epoch::default());
+        let ping = RaftMessage::extra(nowhere, store(1), store(2), Extra::StorePing);
+        assert_eq!(round_trip(&ping).unwrap(), ping);
+        let mut more = of(asks);
+        more.message.term = 7;
+        let farewell = RaftMessage {
+            is_tombstone: true,
+            ..of(asks)
+        };
+        let far = of(Extra::HibernateResponse { index: u64::MAX });
+        let nobody = RaftMessage::extra(nowhere, store(1), store(2), wakes);
+        for wrong in [more, farewell, far, nobody, of(Extra::StorePong)] {
+            assert!(round_trip(&wrong).is_err(), "{wrong:?}");
         }
     }
 

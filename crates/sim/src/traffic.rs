@@ -38,7 +38,7 @@ impl World {
         let checked = self.raft.sent(&message);
         self.check(checked);
         match message.extra {
-            Some(Extra::HibernateResponse(_)) => self.hibernations += 1,
+            Some(Extra::HibernateResponse { .. }) => self.hibernations += 1,
             None if message.region_id != RegionId::PLACEMENT => self.last_raft_us = self.now_us,
             _ => {}
         }

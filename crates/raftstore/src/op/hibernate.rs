@@ -1,8 +1,7 @@
 //! Hibernation: a Region at which nothing happens stops its clock, on all replicas, and costs nothing.
 //!
 //! **Falling asleep.** A leader that has had nothing to do for a while, whose followers all have its log,
-//! is *drowsy*: it stops its own ticks, and asks the followers to sleep, naming its term and the end of
-//! its log. One that is as far and has nothing to do either stops its ticks, says so, and campaigns no
+//! is *drowsy*: it stops its own ticks, and asks the followers to sleep, naming the end of its log. One that is as far and has nothing to do either stops its ticks, says so, and campaigns no
 //! more. When all have said so, the leader sleeps. It does not wait for one that it has not heard for
 //! as long, if those who sleep are a quorum with it: such a replica is *missing*.
 //!
@@ -31,25 +30,23 @@ use types::{PeerId, RegionId, StoreId};
 /// What a replica or a store says beside Raft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extra {
-    /// A leader to a follower: sleep, if this is your term and the end of your log.
-    HibernateRequest(Place),
-    /// A follower to its leader: I sleep here.
-    HibernateResponse(Place),
+    /// A leader to a follower: sleep, if you are my follower and this is the end of your log. A leader
+    /// begins each of its terms with an entry, so that the index names the term as well.
+    HibernateRequest {
+        /// The last index, which is committed.
+        index: u64,
+    },
+    /// A follower to its leader: I sleep, and this is the end of my log.
+    HibernateResponse {
+        /// The last index.
+        index: u64,
+    },
     /// To a sleeping follower: I am not your leader.
     WakeUp,
     /// A store to another one: do you live?
     StorePing,
     /// The answer.
     StorePong,
-}
-
-/// Where a Region stands still.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Its leader's term.
-    pub term: u64,
-    /// The last index, which is committed.
-    pub index: u64,
 }
 
 impl Extra {

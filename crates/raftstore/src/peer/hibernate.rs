@@ -9,7 +9,7 @@ use super::{Input, Peer};
 use crate::effect::Effect;
 use crate::message::RaftMessage;
 use crate::op::conf_change::{is_joint, is_voter_after};
-use crate::op::hibernate::{Beat, Extra, Hibernation, Place, Reliance, Sleep};
+use crate::op::hibernate::{Beat, Extra, Hibernation, Reliance, Sleep};
 use ::raft::eraftpb::MessageType;
 use types::{PeerId, RegionId, StoreId};
 
@@ -72,8 +72,9 @@ impl Peer {
             Beat::Rest => {}
             Beat::Ask => {
                 let followers = self.region.peers.iter().filter(|peer| **peer != self.me);
+                let index = self.last_index();
                 for follower in followers.copied() {
-                    self.say(follower, Extra::HibernateRequest(self.place()), out);
+                    self.say(follower, Extra::HibernateRequest { index }, out);
                 }
                 self.sleep_if_all_do(out);
             }
@@ -111,7 +112,7 @@ impl Peer {
 
     /// Whether all followers have all of this leader's log, except those that were not heard.
     fn are_followers_even(&self) -> bool {
-        let last = self.raw.raft.raft_log.last_index();
+        let last = self.last_index();
         let progress = self.raw.raft.prs();
         let mut peers = self.region.peers.iter();
         peers.all(|peer| {
@@ -124,11 +125,8 @@ impl Peer {
         self.is_unheard(peer, self.options.hibernate_ticks)
     }
 
-    fn place(&self) -> Place {
-        Place {
-            term: self.term(),
-            index: self.raw.raft.raft_log.last_index(),
-        }
+    fn last_index(&self) -> u64 {
+        self.raw.raft.raft_log.last_index()
     }
 
     fn say(&self, to: types::Peer, extra: Extra, out: &mut Vec<Effect>) {
@@ -140,18 +138,19 @@ impl Peer {
     /// Another replica has said something beside Raft.
     pub(super) fn hear_extra(&mut self, from: types::Peer, extra: Extra, out: &mut Vec<Effect>) {
         match extra {
-            Extra::HibernateRequest(place) => {
+            Extra::HibernateRequest { index } => {
                 let leads = self.leader().is_some_and(|leader| leader.id == from.id);
-                if leads && !self.is_leader() && place == self.place() && !self.has_work() {
+                let is_even = index == self.last_index();
+                if leads && is_even && !self.is_leader() && !self.has_work() {
                     self.fall_asleep(Reliance::Leader(from.store_id), out);
-                    self.say(from, Extra::HibernateResponse(place), out);
+                    self.say(from, Extra::HibernateResponse { index }, out);
                 }
             }
-            Extra::HibernateResponse(place) if !self.is_leader() || place.term != self.term() => {
+            Extra::HibernateResponse { .. } if !self.is_leader() => {
                 self.say(from, Extra::WakeUp, out);
             }
-            Extra::HibernateResponse(place) if place != self.place() => self.wake(out),
-            Extra::HibernateResponse(_) => {
+            Extra::HibernateResponse { index } if index != self.last_index() => self.wake(out),
+            Extra::HibernateResponse { .. } => {
                 self.hibernation.heard(from.id);
                 self.sleep_if_all_do(out);
             }
@@ -214,7 +213,8 @@ impl Peer {
         match (self.is_leader(), self.leader()) {
             (true, _) => self.report_due_ticks = 0,
             (false, Some(leader)) => {
-                self.say(leader, Extra::HibernateResponse(self.place()), out);
+                let index = self.last_index();
+                self.say(leader, Extra::HibernateResponse { index }, out);
             }
             (false, None) => self.wake(out),
         }

@@ -1,7 +1,6 @@
 //! A Region of three replicas on a net whose links, disks and clock are in the test's hand.
 
 use super::*;
-use crate::RegionHeartbeat;
 use crate::apply::map::Map;
 use crate::apply::{Applied, Applier};
 use crate::bootstrap::{FIRST_INDEX, first_apply_state, first_hard_state, first_regions};

@@ -28,9 +28,10 @@ use ranges::{Ranges, overlap};
 use std::collections::BTreeMap;
 use types::{KeyRange, Peer, PeerId, Region, RegionId, StoreId};
 
+pub use liveness::StoreOptions;
+
 /// The most questions that are kept for splits to come.
 const EARLY_MAX: usize = 256;
-pub use liveness::StoreOptions;
 
 /// What can happen to a store.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! A Region that falls asleep, and what wakes it.
 
 use super::*;
-use crate::op::hibernate::{Extra, Place, Reliance};
+use crate::op::hibernate::{Extra, Reliance};
 
 const HIBERNATE_TICKS: u64 = 6;
 
@@ -265,44 +265,25 @@ fn a_follower_of_one_who_leads_no_more_finds_out() {
 }
 
 #[test]
-fn a_request_to_sleep_of_another_term_or_place_is_not_heeded() {
+fn a_request_to_sleep_of_another_leader_or_at_another_index_is_not_heeded() {
     let mut net = Net::new(&options());
     net.elect(0);
     net.propose(0, 1);
     net.settle();
     pass(&mut net, 2);
-    let leader = net.replicas[0].peer.me();
-    let (term, index) = (
-        net.replicas[0].peer.term(),
-        net.replicas[0].log.last().unwrap().index,
-    );
-    let ask = |net: &mut Net, from: types::Peer, place: Place| {
-        let region = net.replicas[0].peer.region().clone();
-        let me = net.replicas[1].peer.me();
-        let extra = Extra::HibernateRequest(place);
+    let [leader, me, other] = [0, 1, 2].map(|at: usize| net.replicas[at].peer.me());
+    let index = net.replicas[0].log.last().expect("it has a log").index;
+    let region = net.replicas[0].peer.region().clone();
+    let mut sleeps_for = |from: types::Peer, index: u64| {
+        let extra = Extra::HibernateRequest { index };
         let message = RaftMessage::extra((region.id, region.epoch), from, me, extra);
         net.step(1, Input::Message(Box::new(message)));
         net.replicas[1].peer.is_asleep()
     };
-    let other = net.replicas[2].peer.me();
-    assert!(!ask(
-        &mut net,
-        leader,
-        Place {
-            term: term - 1,
-            index
-        }
-    ));
-    assert!(!ask(
-        &mut net,
-        leader,
-        Place {
-            term,
-            index: index + 1
-        }
-    ));
-    assert!(!ask(&mut net, other, Place { term, index }));
-    assert!(ask(&mut net, leader, Place { term, index }));
+    assert!(!sleeps_for(leader, index - 1));
+    assert!(!sleeps_for(leader, index + 1));
+    assert!(!sleeps_for(other, index));
+    assert!(sleeps_for(leader, index));
 }
 
 #[test]
