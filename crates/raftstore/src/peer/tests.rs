@@ -218,6 +218,8 @@ impl Net {
                 self.step(at, Input::Applied { index });
             }
             Effect::Destroy(tombstone) => {
+                self.release_applier(at);
+                let replica = &mut self.replicas[at];
                 replica.applier.destroy(tombstone, &mut replica.map);
                 self.step(at, Input::Destroyed(tombstone));
             }
@@ -258,6 +260,14 @@ impl Net {
         self.replicas[at].holds_disk = false;
         for write in std::mem::take(&mut self.replicas[at].held_writes) {
             self.persist(at, write);
+        }
+    }
+
+    /// The applier goes on, and comes to the end of what it has.
+    fn release_applier(&mut self, at: usize) {
+        self.replicas[at].holds_apply = false;
+        for task in std::mem::take(&mut self.replicas[at].held_tasks) {
+            self.perform(at, Effect::Apply(task));
         }
     }
 
