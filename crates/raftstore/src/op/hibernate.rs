@@ -1,12 +1,14 @@
 //! Hibernation: a Region at which nothing happens stops its clock, on all replicas, and costs nothing.
 //!
 //! **Falling asleep.** A leader that has had nothing to do for a while, whose followers all have its log,
-//! is *drowsy*: it stops its own ticks, and asks the followers to sleep, naming the end of its log. One that is as far and has nothing to do either stops its ticks, says so, and campaigns no
-//! more. When all have said so, the leader sleeps. It does not wait for one that it has not heard for
-//! as long, if those who sleep are a quorum with it: such a replica is *missing*.
+//! is *drowsy*: it stops its own ticks, and asks the followers to sleep, naming the end of its log. One
+//! that is as far and has nothing to do either stops its ticks, says so, and campaigns no more. When all
+//! have said so, the leader sleeps. It does not wait for one that it has not heard for as long, if those
+//! who sleep are a quorum with it: such a replica is *missing*.
 //!
 //! **Waking.** Any request and any of Raft's own messages wakes a replica, but late answers to a leader's
-//! heartbeats. The leader's heartbeats thus wake those who fell asleep where others did not.
+//! heartbeats. The leader's heartbeats thus wake those who fell asleep where others did not. A follower
+//! that a request has woken wakes its leader, which that will be sent to next.
 //!
 //! **Who looks after the leader** while nobody waits for its heartbeats: the stores, each of which asks
 //! those on which its sleeping replicas rely whether they live (`store::liveness`). When one of them
@@ -20,7 +22,9 @@
 //! - A leader that was deposed while it slept: for the new one it is missing, and the new one wakes, and
 //!   wakes it, as soon as its store is heard.
 //! - A follower that was removed, or got another leader, and never heard of it: now and then each sleeping
-//!   follower says to its leader that it sleeps. Whoever is no such leader any more tells it.
+//!   follower says to its leader that it sleeps. A leader that knows it as removed says farewell. Whoever
+//!   is no such leader any more tells it, its store does where that replica is gone, and the follower goes
+//!   on as one that is awake: it campaigns, or asks whether it is a member.
 //!
 //! **Not here.** The placement Region, which never sleeps: it is one, and all others need it.
 
@@ -41,7 +45,7 @@ pub enum Extra {
         /// The last index.
         index: u64,
     },
-    /// To a sleeping follower: I am not your leader.
+    /// To a sleeping replica: go on. A follower was sent a request, or took the sender for its leader.
     WakeUp,
     /// A store to another one: do you live?
     StorePing,

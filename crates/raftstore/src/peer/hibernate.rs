@@ -22,9 +22,11 @@ impl Peer {
     /// Comes before each input: wakes the Peer, where that is one to wake for.
     pub(super) fn stir(&mut self, input: &Input, out: &mut Vec<Effect>) {
         let wakes = match input {
-            Input::Propose { .. }
-            | Input::Read { .. }
-            | Input::RenewLease
+            Input::Propose { .. } | Input::Read { .. } => {
+                self.wake_leader(out);
+                true
+            }
+            Input::RenewLease
             | Input::ChangePeers { .. }
             | Input::TransferLeader { .. }
             | Input::Campaign => true,
@@ -33,6 +35,16 @@ impl Peer {
         };
         if wakes {
             self.wake(out);
+        }
+    }
+
+    /// A request has come to a sleeping follower.
+    fn wake_leader(&self, out: &mut Vec<Effect>) {
+        if self.is_asleep()
+            && !self.is_leader()
+            && let Some(leader) = self.leader()
+        {
+            self.say(leader, Extra::WakeUp, out);
         }
     }
 

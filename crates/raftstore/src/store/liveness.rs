@@ -4,8 +4,8 @@
 //! lives. Whatever comes from there is an answer. That costs messages by the pairs of stores, however
 //! many Regions sleep.
 //!
-//! **Invariants.** Every replica is awake or asleep. A tick costs as much as there are replicas awake,
-//! stores relied on, and a small share of the sleeping replicas for their checks.
+//! **Invariants.** Every replica is awake or asleep. A tick costs as much as there are replicas awake and
+//! stores relied on, and a small, bounded share of the sleeping replicas for their checks.
 //!
 //! **Not here.** What a replica does when it is woken or checked (`peer`).
 
@@ -16,6 +16,10 @@ use crate::peer::PeerOptions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use types::{Epoch, Peer, RegionId, StoreId};
+
+/// The most sleeping leaders that report in one tick, and the most followers that look for their leader:
+/// where more sleep than that allows, each one's turn comes later.
+const TURNS_PER_TICK_MAX: u64 = 200;
 
 /// The times of a store, in ticks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +32,10 @@ pub struct StoreOptions {
     pub silent_ticks: u64,
     /// Without a sign of life, after which the replicas there count as down.
     pub down_ticks: u64,
-    /// Between two checks of a sleeping replica: its leader reports, its followers look for their leader.
-    pub check_ticks: u64,
+    /// Between two reports of a sleeping leader to the placement driver.
+    pub asleep_report_ticks: u64,
+    /// Between two looks of a sleeping follower for its leader.
+    pub asleep_check_ticks: u64,
 }
 
 impl StoreOptions {
@@ -40,7 +46,8 @@ impl StoreOptions {
             ping_ticks: peer.heartbeat_ticks as u64,
             silent_ticks: peer.election_ticks_min as u64,
             down_ticks: peer.down_ticks,
-            check_ticks: peer.asleep_check_ticks,
+            asleep_report_ticks: peer.report_ticks,
+            asleep_check_ticks: peer.asleep_check_ticks,
         }
     }
 }
@@ -53,10 +60,20 @@ pub(super) struct Liveness {
     awake: BTreeSet<RegionId>,
     asleep: BTreeMap<RegionId, Reliance>,
     watched: BTreeMap<StoreId, Watched>,
-    /// The last that was checked.
-    checked: RegionId,
-    /// In replicas times ticks: one check is due for every `check_ticks`.
-    check_credit: u64,
+    /// Of sleeping leaders.
+    reports: Turns,
+    /// Of sleeping followers.
+    checks: Turns,
+}
+
+/// Sleeping replicas, one after the other.
+#[derive(Debug, Default)]
+struct Turns {
+    of: BTreeSet<RegionId>,
+    /// Whose turn was last.
+    last: RegionId,
+    /// In replicas times ticks.
+    credit: u64,
 }
 
 /// A store on which sleeping replicas rely.
@@ -86,8 +103,8 @@ impl Liveness {
             awake: BTreeSet::new(),
             asleep: BTreeMap::new(),
             watched: BTreeMap::new(),
-            checked: RegionId::default(),
-            check_credit: 0,
+            reports: Turns::default(),
+            checks: Turns::default(),
         }
     }
 
@@ -115,6 +132,7 @@ impl Liveness {
                 // It was the leader who asked for it.
                 watched.silent_ticks = 0;
                 watched.led.insert(region_id);
+                self.checks.of.insert(region_id);
             }
             Reliance::Followers { all, missing } => {
                 for store in all {
@@ -124,6 +142,7 @@ impl Liveness {
                         watched.missed.insert(region_id);
                     }
                 }
+                self.reports.of.insert(region_id);
             }
         }
         self.asleep.insert(region_id, sleep.reliance);
@@ -132,6 +151,8 @@ impl Liveness {
     /// There is no such replica any more.
     pub(super) fn forget(&mut self, region_id: RegionId) {
         self.awake.remove(&region_id);
+        self.reports.of.remove(&region_id);
+        self.checks.of.remove(&region_id);
         let stores = match self.asleep.remove(&region_id) {
             None => return,
             Some(Reliance::Leader(store)) => vec![store],
@@ -174,7 +195,8 @@ impl Liveness {
         for store in pings {
             out.push(self.say(store, Extra::StorePing));
         }
-        down.extend(self.due_checks());
+        down.extend(self.reports.take_due(self.options.asleep_report_ticks));
+        down.extend(self.checks.take_due(self.options.asleep_check_ticks));
         self.check(down, out);
     }
 
@@ -197,22 +219,6 @@ impl Liveness {
         self.check(followed, out);
     }
 
-    /// The sleeping replicas whose turn it is.
-    fn due_checks(&mut self) -> Vec<RegionId> {
-        self.check_credit += self.asleep.len() as u64;
-        let every = self.options.check_ticks.max(1);
-        let count = (self.check_credit / every) as usize;
-        self.check_credit %= every;
-        let after = self
-            .asleep
-            .range((Bound::Excluded(self.checked), Bound::Unbounded));
-        let around = self.asleep.range(..=self.checked);
-        let due = after.chain(around).map(|(region_id, _)| *region_id);
-        let due: Vec<_> = due.take(count).collect();
-        self.checked = due.last().copied().unwrap_or(self.checked);
-        due
-    }
-
     fn check(&self, regions: Vec<RegionId>, out: &mut Vec<Effect>) {
         if regions.is_empty() {
             return;
@@ -231,5 +237,22 @@ impl Liveness {
         let nowhere = (RegionId::default(), Epoch::default());
         let message = RaftMessage::extra(nowhere, of(self.me), of(to), extra);
         Effect::Send(Box::new(message))
+    }
+}
+
+impl Turns {
+    /// Whose turn it is in this tick, if each has one in `every` of them.
+    fn take_due(&mut self, every: u64) -> Vec<RegionId> {
+        let every = every.max(1);
+        let most = TURNS_PER_TICK_MAX.saturating_mul(every);
+        self.credit = (self.credit + self.of.len() as u64).min(most);
+        let count = (self.credit / every) as usize;
+        self.credit %= every;
+        let after = (Bound::Excluded(self.last), Bound::Unbounded);
+        let around = self.of.range(..=self.last);
+        let due = self.of.range(after).chain(around).copied();
+        let due: Vec<_> = due.take(count).collect();
+        self.last = due.last().copied().unwrap_or(self.last);
+        due
     }
 }

@@ -250,6 +250,9 @@ impl Store {
             // It is about to be registered, or gone already.
             return;
         }
+        if let Some(Extra::HibernateResponse { .. }) = message.extra {
+            return out.push(answer_sleeper(&message));
+        }
         let tombstone = self.tombstones.get(&region_id);
         if tombstone.is_some_and(|removed| message.to.id <= *removed) {
             return;
@@ -353,4 +356,11 @@ impl Store {
         self.snapshots.remove(&region_id);
         self.tombstones.insert(region_id, tombstone.peer_id);
     }
+}
+
+/// A follower takes a replica for its leader that is not here any more.
+fn answer_sleeper(message: &RaftMessage) -> Effect {
+    let place = (message.region_id, message.epoch);
+    let answer = RaftMessage::extra(place, message.to, message.from, Extra::WakeUp);
+    Effect::Send(Box::new(answer))
 }

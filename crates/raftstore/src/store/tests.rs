@@ -267,7 +267,8 @@ mod liveness {
         ping_ticks: 2,
         silent_ticks: 10,
         down_ticks: 30,
-        check_ticks: 1 << 40,
+        asleep_report_ticks: 1 << 40,
+        asleep_check_ticks: 1 << 40,
     };
 
     /// A store with so many Regions, which sleep: led by store 2, except the last, which is led here.
@@ -402,28 +403,69 @@ mod liveness {
         );
     }
 
+    /// How often each replica is checked in so many ticks, at most `most` in each.
+    fn checks(store: &mut Store, ticks: u64, most: usize) -> BTreeMap<RegionId, u64> {
+        let mut times = BTreeMap::new();
+        for effect in pass(store, ticks, &[2, 3]).0 {
+            let Effect::Check { regions, .. } = effect else {
+                panic!("{effect:?}");
+            };
+            assert!(regions.len() <= most, "spread over all ticks");
+            for region in regions {
+                *times.entry(region).or_insert(0) += 1;
+            }
+        }
+        times
+    }
+
     #[test]
-    fn each_sleeping_replica_is_checked_once_in_its_time() {
+    fn each_sleeping_replica_is_checked_once_in_its_time_and_leaders_have_their_own() {
         let options = StoreOptions {
-            check_ticks: 100,
+            asleep_report_ticks: 50,
+            asleep_check_ticks: 100,
             ..OPTIONS
         };
         for count in [3, 250] {
             let mut store = sleeping(count, options.clone());
-            let (rest, _) = pass(&mut store, 200, &[2, 3]);
-            let mut times = BTreeMap::new();
-            for effect in &rest {
-                let Effect::Check { regions, .. } = effect else {
-                    panic!("{effect:?}");
-                };
-                assert!(regions.len() <= 3, "spread over all ticks");
-                for region in regions {
-                    *times.entry(*region).or_insert(0) += 1;
-                }
-            }
+            let times = checks(&mut store, 200, 4);
             assert_eq!(times.len() as u64, count);
-            assert!(times.values().all(|times| *times == 2), "{times:?}");
+            let expected = |region: &RegionId| if region.get() == count { 4 } else { 2 };
+            assert!(
+                times
+                    .iter()
+                    .all(|(region, times)| *times == expected(region))
+            );
         }
+    }
+
+    #[test]
+    fn with_too_many_that_sleep_each_one_is_checked_more_seldom() {
+        let options = StoreOptions {
+            asleep_check_ticks: 10,
+            ..OPTIONS
+        };
+        let mut store = sleeping(10_001, options);
+        let times = checks(&mut store, 100, 200);
+        assert_eq!(times.len(), 10_000);
+        assert!(times.values().all(|times| *times == 2), "{times:?}");
+    }
+
+    #[test]
+    fn a_sleeper_whose_leader_is_gone_from_here_is_told_to_go_on() {
+        let mut store = store(vec![]);
+        let gone = Tombstone {
+            region_id: RegionId(9),
+            epoch: Epoch::default(),
+            peer_id: peer(9, 1).id,
+        };
+        store.step(Input::Removed(gone), &mut Vec::new());
+        let place = (RegionId(9), Epoch::default());
+        let sleeps = Extra::HibernateResponse { index: 7 };
+        let message = RaftMessage::extra(place, peer(9, 2), peer(9, 1), sleeps);
+        let mut out = Vec::new();
+        store.step(Input::Stray(Box::new(message)), &mut out);
+        let answer = RaftMessage::extra(place, peer(9, 1), peer(9, 2), Extra::WakeUp);
+        assert_eq!(out, [Effect::Send(Box::new(answer))]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A Region that falls asleep, and what wakes it.
 
 use super::*;
+use crate::admin::PeerChangeKind::{self, AddLearner, Remove};
 use crate::op::hibernate::{Extra, Reliance};
 
 const HIBERNATE_TICKS: u64 = 6;
@@ -38,6 +39,24 @@ fn sleeping() -> Net {
     pass(&mut net, HIBERNATE_TICKS + 4);
     assert_eq!(asleep(&net), [0, 1, 2]);
     net
+}
+
+/// The leader, the first replica, changes another one's membership.
+fn change(net: &mut Net, request: u64, kind: PeerChangeKind, at: usize) {
+    let (context, peer) = (net.context(0), net.replicas[at].peer.me());
+    let change = PeerChange {
+        kind,
+        peer_id: peer.id,
+        store_id: peer.store_id,
+    };
+    let input = Input::ChangePeers {
+        request: RequestId(request),
+        context,
+        changes: vec![change],
+    };
+    net.step(0, input);
+    net.settle();
+    assert!(matches!(net.answer(request), Some(Ok(_))));
 }
 
 fn store(id: u64) -> StoreId {
@@ -108,6 +127,24 @@ fn a_replica_read_wakes_the_follower_and_its_leader() {
 }
 
 #[test]
+fn a_request_at_a_follower_wakes_it_and_its_leader_at_once() {
+    let mut net = sleeping();
+    net.propose(1, 2);
+    assert!(matches!(
+        net.answer(2),
+        Some(Err(RequestError::NotLeader {
+            leader: Some(_),
+            ..
+        }))
+    ));
+    net.settle();
+    assert_eq!(asleep(&net), [2]);
+    pass(&mut net, 3 * HIBERNATE_TICKS);
+    assert_eq!(asleep(&net), [0, 1, 2]);
+    assert!(net.replicas[0].peer.is_leader(), "and deposed nobody");
+}
+
+#[test]
 fn a_transfer_wakes_the_region_and_the_new_leader_puts_it_to_sleep() {
     let mut net = sleeping();
     let to = net.replicas[1].peer.me().id;
@@ -123,23 +160,8 @@ fn a_transfer_wakes_the_region_and_the_new_leader_puts_it_to_sleep() {
 #[test]
 fn a_change_of_membership_wakes_the_region() {
     let mut net = sleeping();
-    let (context, peer) = (net.context(0), net.replicas[2].peer.me());
-    let change = PeerChange {
-        kind: crate::PeerChangeKind::AddLearner,
-        peer_id: peer.id,
-        store_id: peer.store_id,
-    };
-    let request = RequestId(2);
-    let changes = vec![change];
-    let input = Input::ChangePeers {
-        request,
-        context,
-        changes,
-    };
-    net.step(0, input);
-    net.settle();
+    change(&mut net, 2, AddLearner, 2);
     assert!(asleep(&net).is_empty());
-    assert!(matches!(net.answer(2), Some(Ok(_))));
     pass(&mut net, HIBERNATE_TICKS + 6);
     assert_eq!(asleep(&net), [0, 1, 2], "a learner sleeps as well");
 }
@@ -217,10 +239,7 @@ fn a_leader_does_not_sleep_before_a_follower_that_it_hears() {
     net.settle();
     pass(&mut net, 40);
     assert!(!asleep(&net).contains(&0) && !asleep(&net).contains(&2));
-    net.replicas[2].holds_apply = false;
-    for task in std::mem::take(&mut net.replicas[2].held_tasks) {
-        net.perform(2, Effect::Apply(task));
-    }
+    net.release_applier(2);
     pass(&mut net, 40);
     assert_eq!(asleep(&net), [0, 1, 2]);
 }
@@ -262,6 +281,47 @@ fn a_follower_of_one_who_leads_no_more_finds_out() {
     net.step(2, Input::Check { down: vec![] });
     net.settle();
     assert!(!asleep(&net).contains(&2));
+}
+
+#[test]
+fn a_sleeping_replica_that_missed_its_removal_learns_it_when_it_looks_for_its_leader() {
+    for is_learner in [false, true] {
+        let mut net = sleeping();
+        if is_learner {
+            change(&mut net, 2, AddLearner, 2);
+            pass(&mut net, HIBERNATE_TICKS + 6);
+        }
+        net.cut = vec![2];
+        change(&mut net, 3, Remove, 2);
+        net.cut.clear();
+        assert!(asleep(&net).contains(&2));
+        net.step(2, Input::Check { down: vec![] });
+        net.settle();
+        assert_eq!(net.removed.len(), 1);
+        assert_eq!(net.removed[0].1.peer_id, net.replicas[2].peer.me().id);
+    }
+}
+
+#[test]
+fn a_sleeping_replica_whose_leader_is_gone_as_well_wakes_and_learns_it_from_another() {
+    let mut net = sleeping();
+    net.cut = vec![2];
+    change(&mut net, 3, Remove, 2);
+    let to = net.replicas[1].peer.me().id;
+    net.step(0, Input::TransferLeader { to });
+    net.settle();
+    net.cut = vec![0];
+    let [leader, me] = [0, 2].map(|at: usize| net.replicas[at].peer.me());
+    // As the store answers for a replica that it has no more.
+    let region = net.replicas[2].peer.region();
+    let place = (region.id, region.epoch);
+    let told = RaftMessage::extra(place, leader, me, Extra::WakeUp);
+    net.step(2, Input::Message(Box::new(told)));
+    for _ in 0..20 {
+        net.tick(2);
+    }
+    assert_eq!(net.removed.len(), 1);
+    assert!(net.replicas[1].peer.is_leader(), "nobody was disturbed");
 }
 
 #[test]
