@@ -209,6 +209,11 @@ impl Check<'_> {
                 raftstore.raft_log_purge_interval,
             ),
             ("raftstore.snap-gc-timeout", raftstore.snap_gc_timeout),
+            ("raftstore.hibernate-timeout", raftstore.hibernate_timeout),
+            (
+                "raftstore.peer-stale-state-check-interval",
+                raftstore.peer_stale_state_check_interval,
+            ),
         ] {
             let day = ReadableDuration(Duration::from_secs(86_400));
             let fine = span >= ReadableDuration::millis(1) && span <= day;
@@ -420,6 +425,12 @@ mod tests {
         });
         refused("raftstore.raft-base-tick-interval", |c| {
             c.raftstore.raft_base_tick_interval = ReadableDuration::secs(0);
+        });
+        refused("raftstore.hibernate-timeout", |c| {
+            c.raftstore.hibernate_timeout = ReadableDuration::secs(0);
+        });
+        refused("raftstore.peer-stale-state-check-interval", |c| {
+            c.raftstore.peer_stale_state_check_interval = ReadableDuration::secs(0);
         });
         refused("raftstore.store-pool-size", |c| {
             c.raftstore.store_pool_size = 0
