@@ -166,6 +166,9 @@ impl Message for PeerMessage {
             | peer::Input::SnapshotInstalled { .. }
             | peer::Input::KvSynced { .. }
             | peer::Input::Unreachable { .. }
+            | peer::Input::LeaderLost { .. }
+            | peer::Input::Wake
+            | peer::Input::Check { .. }
             | peer::Input::Report
             | peer::Input::Stop => 0,
         }
@@ -190,6 +193,9 @@ impl Message for StoreMessage {
             | store::Input::Reshaped(_)
             | store::Input::Removed(_)
             | store::Input::SnapshotSettled(_)
+            | store::Input::Slept(_)
+            | store::Input::Woke(_)
+            | store::Input::Heard { .. }
             | store::Input::CreateAgain(_) => 0,
         }
     }

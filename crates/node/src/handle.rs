@@ -42,7 +42,7 @@ impl<K: KvEngine> Clone for NodeHandle<K> {
 /// What became of a Raft message that was handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// The Peer will see it.
+    /// The Peer will see it, or the store, whose it is.
     Taken,
     /// Its Region has no replica here.
     Stray,
@@ -56,6 +56,14 @@ pub fn deliver(peers: &PeerRouter, message: RaftMessage) -> Delivery {
     let budget = peers.budget();
     if budget.used_bytes() + message.size_bytes() > budget.limit_bytes() {
         return Delivery::Dropped;
+    }
+    if let Some(extra) = message.between_stores() {
+        let store = message.from.store_id;
+        let heard = StoreMessage(store::Input::Heard { store, extra });
+        return match peers.send_control(heard) {
+            Ok(()) => Delivery::Taken,
+            Err(_) => Delivery::Dropped,
+        };
     }
     let region = message.region_id.get();
     match peers.force_send(region, PeerMessage(Input::Message(Box::new(message)))) {
@@ -385,7 +393,12 @@ mod tests {
     /// A handle to a node with no Region and room for nothing.
     fn overloaded() -> NodeHandle<MemKv> {
         let members = Members::parse("a=h:1").unwrap();
-        let store = StoreFsm(Store::new(StoreId(1), vec![], Default::default(), 1));
+        let store = StoreFsm(Store::new(
+            StoreId(1),
+            vec![],
+            Default::default(),
+            store::StoreOptions::new(1, &Default::default()),
+        ));
         let peers = Builder::new(Config::default(), Box::new(store));
         let peers = peers.budget(ByteBudget::new(0)).build().unwrap();
         NodeHandle::new(Inner {

@@ -31,7 +31,7 @@ use crate::split_check::{SplitChecker, SplitOptions};
 use batch_system::{Builder, ByteBudget, Config, DeadLetter, System, ThreadDriver};
 use engine::{KvEngine, RaftLog};
 use raftstore::peer::{Input, PeerOptions};
-use raftstore::store::{self, Store};
+use raftstore::store::{self, Store, StoreOptions};
 use raftstore::{Effect, RequestError};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -154,7 +154,7 @@ impl<K: KvEngine> Node<K> {
         let dir = parts.snapshots;
         recover_snapshots(&kv, &*dir, &room)?;
         let recovered = recover(&kv, &log, &identity, &options.peer)?;
-        let store = store_of(&identity, &recovered, options.store_report_ticks);
+        let store = store_of(&identity, &recovered, &options);
         let replies = Arc::new(ReplyTable::default());
         let (peers, appliers) = systems(&options, store, &replies)?;
 
@@ -253,11 +253,12 @@ type PeerSystem = System<PeerFsm, StoreFsm>;
 type ApplySystem = System<ApplyFsm, NoControl>;
 
 /// The store with what was found on its disk.
-fn store_of(identity: &Identity, recovered: &Recovered, report_ticks: u64) -> Store {
+fn store_of(identity: &Identity, recovered: &Recovered, options: &NodeOptions) -> Store {
     let regions = recovered.replicas.iter();
     let regions = regions.map(|(peer, _)| peer.region().clone()).collect();
     let tombstones = recovered.tombstones.clone();
-    Store::new(identity.store_id, regions, tombstones, report_ticks)
+    let options = StoreOptions::new(options.store_report_ticks, &options.peer);
+    Store::new(identity.store_id, regions, tombstones, options)
 }
 
 fn handle_of<K: KvEngine>(

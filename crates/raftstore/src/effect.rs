@@ -8,6 +8,7 @@
 use crate::command::Outcome;
 use crate::error::RequestError;
 use crate::message::RaftMessage;
+use crate::op::hibernate::Sleep;
 use crate::op::lease::MonotonicTime;
 use crate::op::snapshot::{GenerateSnapshot, InstallSnapshot, SnapshotKey};
 use crate::peer::RequestContext;
@@ -64,6 +65,10 @@ pub enum Effect {
     DropSnapshot(SnapshotKey),
     /// Tell the store that a snapshot it let in is installed.
     SnapshotSettled(SnapshotKey),
+    /// Tell the store that this replica ticks no more.
+    Slept(Sleep),
+    /// Tell the store that it does again.
+    Woke(RegionId),
     /// The one answer to a request.
     Reply(RequestId, Result<Reply, RequestError>),
     /// Tell the placement driver about the Region. Sent by leaders only.
@@ -259,4 +264,17 @@ pub struct Leadership {
     pub term: u64,
     /// The Region's epoch.
     pub epoch: Epoch,
+}
+
+impl Leadership {
+    /// Before anything was heard.
+    pub(crate) fn unknown(region: &Region) -> Self {
+        Self {
+            region_id: region.id,
+            leader: None,
+            is_self: false,
+            term: 0,
+            epoch: region.epoch,
+        }
+    }
 }

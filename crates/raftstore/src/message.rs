@@ -8,6 +8,7 @@
 //! wire (`server`), which before anything is decoded here bounds the body's size and refuses groups:
 //! rust-protobuf 2 follows nested groups without a limit (RUSTSEC-2024-0437).
 
+use crate::op::hibernate::Extra;
 use crate::op::snapshot::SnapshotMeta;
 use bytes::Bytes;
 use protobuf::Message as _;
@@ -30,6 +31,8 @@ pub struct RaftMessage {
     pub range: Option<KeyRange>,
     /// The receiver is no replica of the Region any more: there is nothing else in the message.
     pub is_tombstone: bool,
+    /// Something beside Raft: there is nothing else in the message.
+    pub extra: Option<Extra>,
     /// Raft's own message.
     pub message: Message,
 }
@@ -101,6 +104,28 @@ impl RaftMessage {
         }
     }
 
+    /// Says something beside Raft.
+    pub(crate) fn extra(
+        (region_id, epoch): (RegionId, Epoch),
+        from: Peer,
+        to: Peer,
+        extra: Extra,
+    ) -> Self {
+        Self {
+            region_id,
+            from,
+            to,
+            epoch,
+            extra: Some(extra),
+            ..Self::default()
+        }
+    }
+
+    /// What it says from store to store, if it does.
+    pub fn between_stores(&self) -> Option<Extra> {
+        self.extra.filter(|extra| extra.is_of_stores())
+    }
+
     /// Whether a store that has no replica of the Region may create one for this message: a
     /// candidate asks for votes, or a leader has not heard of a log there.
     pub(crate) fn may_create(&self) -> bool {
@@ -121,6 +146,9 @@ impl RaftMessage {
         use MessageType::*;
         let message = &self.message;
         let fail = |what| Err(MessageError::Invalid(what));
+        if let Some(extra) = self.extra {
+            return self.check_extra(extra);
+        }
         if self.is_tombstone {
             return match *message == Message::default() {
                 true => Ok(()),
@@ -211,6 +239,27 @@ impl RaftMessage {
 }
 
 impl RaftMessage {
+    fn check_extra(&self, extra: Extra) -> Result<(), MessageError> {
+        let fail = |what| Err(MessageError::Invalid(what));
+        if self.is_tombstone || self.message != Message::default() {
+            return fail("it says something beside Raft, and more");
+        }
+        let ids = [self.region_id.get(), self.from.id.get(), self.to.id.get()];
+        match extra {
+            Extra::StorePing | Extra::StorePong if ids != [0; 3] => {
+                fail("it is from store to store, and names a Region")
+            }
+            Extra::StorePing | Extra::StorePong => Ok(()),
+            _ if ids.contains(&0) => fail("sender or receiver is missing"),
+            Extra::HibernateRequest { index } | Extra::HibernateResponse { index }
+                if index > NUMBER_MAX =>
+            {
+                fail("a sleep at an index beyond any log")
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn check_snapshot(&self) -> Result<(), MessageError> {
         let message = &self.message;
         let fail = |what| Err(MessageError::Invalid(what));
@@ -354,6 +403,34 @@ mod tests {
         for contexts in [&[][..], &[0], &[65], &[24, 24]] {
             assert!(!read_index(MsgReadIndex, 0, contexts), "{contexts:?}");
             assert!(!read_index(MsgReadIndexResp, 7, contexts), "{contexts:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_beside_raft_is_said_alone_and_by_whom_it_is_for() {
+        let place = (RegionId(2), Epoch::default());
+        let of = |extra| RaftMessage::extra(place, peer(1), peer(2), extra);
+        let (asks, wakes) = (Extra::HibernateRequest { index: 7 }, Extra::WakeUp);
+        for right in [of(asks), of(wakes)] {
+            assert_eq!(round_trip(&right).unwrap(), right);
+        }
+        let store = |id| Peer {
+            store_id: StoreId(id),
+            ..Peer::default()
+        };
+        let nowhere = (RegionId::default(), Epoch::default());
+        let ping = RaftMessage::extra(nowhere, store(1), store(2), Extra::StorePing);
+        assert_eq!(round_trip(&ping).unwrap(), ping);
+        let mut more = of(asks);
+        more.message.term = 7;
+        let farewell = RaftMessage {
+            is_tombstone: true,
+            ..of(asks)
+        };
+        let far = of(Extra::HibernateResponse { index: u64::MAX });
+        let nobody = RaftMessage::extra(nowhere, store(1), store(2), wakes);
+        for wrong in [more, farewell, far, nobody, of(Extra::StorePong)] {
+            assert!(round_trip(&wrong).is_err(), "{wrong:?}");
         }
     }
 

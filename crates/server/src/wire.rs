@@ -5,6 +5,9 @@
 //! **Not here.** Headers and errors (`service::pd`).
 
 pub(crate) mod instruction;
+mod raft;
+
+pub(crate) use raft::{extra_from_wire, extra_to_wire};
 
 use bytes::Bytes;
 use placement::{RegionHeartbeat, RegionRoute, Store, StoreState, StoreStats, StoreView, Traffic};

@@ -22,6 +22,8 @@ pub struct Report {
     pub changes: BTreeMap<&'static str, u64>,
     /// Snapshots that were installed.
     pub snapshots: u64,
+    /// How often a follower has said that it sleeps.
+    pub hibernations: u64,
     /// Operations on keys whose order was checked.
     pub operations_checked: u64,
     /// Requests that were answered with success.
@@ -64,7 +66,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "seed {} hash {:016x} events {} simulated {} ms recovered in {} ms snapshots {} checked {} \
+            "seed {} hash {:016x} events {} simulated {} ms recovered in {} ms snapshots {} hibernations {} checked {} \
              acknowledged {} {:?} refused {} unknown {} undecided {} changes {:?} faults {:?}",
             self.seed,
             self.trace_hash,
@@ -72,6 +74,7 @@ impl fmt::Display for Report {
             self.simulated_us / 1000,
             self.recovery_us / 1000,
             self.snapshots,
+            self.hibernations,
             self.operations_checked,
             self.acknowledged,
             self.reads,

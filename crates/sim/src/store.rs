@@ -30,7 +30,7 @@ use raftstore::apply::Applier;
 use raftstore::op::lease;
 use raftstore::peer::PeerOptions;
 use raftstore::state::{RegionRecord, decode_apply_state};
-use raftstore::store::Store;
+use raftstore::store::{Store, StoreOptions};
 use raftstore::{LogGcOptions, MonotonicTime, Peer, RequestContext};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -134,6 +134,8 @@ impl LifeOptions {
                 entry_bytes_max: 4096,
                 report_ticks: 20,
                 stale_check_ticks: 30,
+                hibernate_ticks: rng.between(3, 30),
+                asleep_check_ticks: rng.between(10, 200),
                 log_gc: LogGcOptions {
                     interval_ticks: rng.between(1, 4),
                     threshold: rng.between(2, 20),
@@ -224,7 +226,7 @@ impl Life {
         let identified = identify(&kv, &store.configured)?;
         bootstrap(&kv, &log, &identified)?;
         let recovered = recover(&kv, &log, &identified.identity, &options.peer)?;
-        let state = store_of(identified.identity.store_id, &recovered);
+        let state = store_of(identified.identity.store_id, &recovered, &options.peer);
         let peers = system(&options.pool, StoreFsm(state), MAILBOX_BYTES_MAX, outbox)?;
         let appliers = system(&options.pool, NoControl, usize::MAX, outbox)?;
         let work = Arc::new(SimWork::default());
@@ -380,10 +382,11 @@ impl Life {
     }
 }
 
-fn store_of(id: StoreId, found: &Recovered) -> Store {
+fn store_of(id: StoreId, found: &Recovered, peer: &PeerOptions) -> Store {
     let replicas = found.replicas.iter();
     let regions = replicas.map(|(peer, _)| peer.region().clone()).collect();
-    Store::new(id, regions, found.tombstones.clone(), REPORT_TICKS)
+    let options = StoreOptions::new(REPORT_TICKS, peer);
+    Store::new(id, regions, found.tombstones.clone(), options)
 }
 
 fn register(ports: &Ports, replicas: Vec<(Peer, Applier)>) {

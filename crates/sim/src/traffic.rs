@@ -13,7 +13,7 @@ use bytes::Bytes;
 use node::{Delivery, PeerMessage};
 use raft::eraftpb::Message;
 use raftstore::peer::Input;
-use raftstore::{Outcome, RaftMessage, Reply, RequestContext, RequestError};
+use raftstore::{Extra, Outcome, RaftMessage, Reply, RequestContext, RequestError};
 use types::{PeerId, RegionId, RequestId, StoreId};
 
 /// How long a client waits for an answer.
@@ -22,6 +22,10 @@ const PATIENCE_US: u64 = 400_000;
 const READER_PATIENCE_US: u64 = 20_000;
 /// The longest pause of a client between two requests.
 const THINK_US_MAX: u64 = 12_000;
+/// After so many requests, in parts per million, all clients pause, so that Regions fall asleep.
+const LULL_PPM: u64 = 1_500;
+/// How long they do.
+const LULL_US: (u64, u64) = (100_000, 900_000);
 /// Of those who only read, so many ask for an answer of any replica, in parts per million.
 const OF_ANY_PPM: u64 = 300_000;
 /// The longest way between a client and a store.
@@ -33,6 +37,11 @@ impl World {
     pub(crate) fn send(&mut self, store: usize, message: RaftMessage) {
         let checked = self.raft.sent(&message);
         self.check(checked);
+        match message.extra {
+            Some(Extra::HibernateResponse { .. }) => self.hibernations += 1,
+            None if message.region_id != RegionId::PLACEMENT => self.last_raft_us = self.now_us,
+            _ => {}
+        }
         let target = message.to.store_id.get() as usize - 1;
         let body = Bytes::from(message.encode_body());
         let is_untold =
@@ -42,10 +51,11 @@ impl World {
             false => self.network.arrivals(self.now_us, (store, target)),
         };
         self.note(format_args!(
-            "s{}>s{} r{} {:?} term {} index {} entries {} commit {} reject {} {:016x} x{}",
+            "s{}>s{} r{} {:?} {:?} term {} index {} entries {} commit {} reject {} {:016x} x{}",
             store + 1,
             target + 1,
             message.region_id,
+            message.extra,
             message.message.get_msg_type(),
             message.message.term,
             message.message.index,
@@ -131,6 +141,10 @@ impl World {
         let clients = self.options.clients;
         let closing = client.checked_sub(clients + self.options.readers);
         let only_reads = (clients..clients + self.options.readers).contains(&client);
+        if closing.is_none() && self.pauses() {
+            let at_us = self.lull_until_us + self.rng.below(THINK_US_MAX);
+            return self.at(at_us, Event::Turn { client });
+        }
         let (group, ask) = match closing {
             None if self.is_healed => return,
             None => {
@@ -173,6 +187,14 @@ impl World {
             false => PATIENCE_US,
         };
         self.after(patience_us, Event::Timeout { request });
+    }
+
+    /// Whether clients rest now.
+    fn pauses(&mut self) -> bool {
+        if self.now_us >= self.lull_until_us && self.rng.chance(LULL_PPM) {
+            self.lull_until_us = self.now_us + self.rng.between(LULL_US.0, LULL_US.1);
+        }
+        self.now_us < self.lull_until_us
     }
 
     /// A request has come to a store: for which group of keys, for what, and whether any replica may

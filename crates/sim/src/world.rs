@@ -34,6 +34,9 @@ const STORES: [usize; 2] = [4, 5];
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
+/// One and a half of the longest election timeout.
+const ASLEEP_US: u64 = 300_000;
+
 /// What can happen. Stores are numbered by their position; `life` names the life that it is for.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -132,6 +135,13 @@ pub(crate) struct World {
     pub(crate) is_healed: bool,
     /// That were installed.
     pub(crate) snapshots: u64,
+    /// Followers that have said that they sleep.
+    pub(crate) hibernations: u64,
+    /// Until then clients pause.
+    pub(crate) lull_until_us: u64,
+    /// When a replica has sent one of Raft's messages last; the placement Region's, which never sleep,
+    /// aside.
+    pub(crate) last_raft_us: u64,
     /// Of each group; empty until the faults are over. Their clients come behind the others.
     pub(crate) closing: Vec<Closing>,
     violation: Option<String>,
@@ -185,6 +195,9 @@ impl World {
             reads: Reads::default(),
             is_healed: false,
             snapshots: 0,
+            hibernations: 0,
+            lull_until_us: 0,
+            last_raft_us: 0,
             closing: Vec::new(),
             violation: None,
             plan,
@@ -208,6 +221,11 @@ impl World {
         if !self.run_until(self.now_us + bound_us, Self::is_quiet) {
             let unrest = self.unrest();
             self.violate(format_args!("no rest within {bound_us} us: {unrest}"));
+        }
+        if !self.run_until(self.now_us + bound_us, Self::is_asleep) {
+            self.violate(format_args!(
+                "Regions at which nothing happens do not sleep within {bound_us} us"
+            ));
         }
         self.clients.give_up_all(&mut self.rng);
         let (checked, undecided) = self.check_history();
@@ -329,6 +347,11 @@ impl World {
         self.closing.iter().all(|stage| *stage == Closing::Done)
     }
 
+    /// Whether nothing was said for longer than any replica that is awake is silent, or waits.
+    fn is_asleep(&self) -> bool {
+        self.now_us - self.last_raft_us > ASLEEP_US && self.is_quiet()
+    }
+
     fn is_quiet(&self) -> bool {
         self.unrest().is_empty()
     }
@@ -411,6 +434,7 @@ impl World {
             faults,
             changes: self.operator.changes,
             snapshots: self.snapshots,
+            hibernations: self.hibernations,
             operations_checked,
             acknowledged: self.clients.acknowledged,
             reads: self.reads,

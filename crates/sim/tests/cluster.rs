@@ -96,6 +96,7 @@ fn every_seed_keeps_every_promise_and_faults_do_happen() {
     assert!(reports.iter().all(|report| report.undecided == 0));
     assert!(reports.iter().all(|report| report.operations_checked > 0));
     assert!(reports.iter().any(|report| report.snapshots > 0));
+    assert!(reports.iter().any(|report| report.hibernations > 0));
     let reads = |of: fn(&Reads) -> u64| reports.iter().map(|report| of(&report.reads)).sum::<u64>();
     assert!(reads(|reads| reads.under_lease) > 10 * reports.len() as u64);
     assert!(reads(|reads| reads.lease_over) > 0);

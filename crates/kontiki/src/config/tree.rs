@@ -234,6 +234,13 @@ pub struct Raftstore {
     pub messages_per_tick: usize,
     /// The most bytes that wait for all Peers of the store together.
     pub mailbox_memory_limit: ReadableSize,
+    /// Whether Regions at which nothing happens stop their clocks.
+    pub hibernate_regions: bool,
+    /// How long nothing has to happen before; an election timeout at the least.
+    pub hibernate_timeout: ReadableDuration,
+    /// How often a replica that hibernates, or hears of no leader, looks whether its Region went on
+    /// without it.
+    pub peer_stale_state_check_interval: ReadableDuration,
     /// How often Regions that have grown are looked at.
     pub split_region_check_tick_interval: ReadableDuration,
     /// How often a Region's leader reports to placement.
@@ -279,6 +286,9 @@ impl Default for Raftstore {
             notify_capacity: 40_960,
             messages_per_tick: 4_096,
             mailbox_memory_limit: ReadableSize::mib(256),
+            hibernate_regions: true,
+            hibernate_timeout: ReadableDuration::secs(20),
+            peer_stale_state_check_interval: ReadableDuration::secs(300),
             split_region_check_tick_interval: ReadableDuration::secs(10),
             pd_heartbeat_tick_interval: ReadableDuration::secs(60),
             pd_store_heartbeat_tick_interval: ReadableDuration::secs(10),

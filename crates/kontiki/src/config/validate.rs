@@ -209,6 +209,11 @@ impl Check<'_> {
                 raftstore.raft_log_purge_interval,
             ),
             ("raftstore.snap-gc-timeout", raftstore.snap_gc_timeout),
+            ("raftstore.hibernate-timeout", raftstore.hibernate_timeout),
+            (
+                "raftstore.peer-stale-state-check-interval",
+                raftstore.peer_stale_state_check_interval,
+            ),
         ] {
             let day = ReadableDuration(Duration::from_secs(86_400));
             let fine = span >= ReadableDuration::millis(1) && span <= day;
@@ -406,6 +411,10 @@ mod tests {
         refused("storage.block-cache.capacity", |c| {
             c.storage.block_cache.capacity = ReadableSize(1)
         });
+    }
+
+    #[test]
+    fn each_rule_of_raftstore_refuses_what_breaks_it() {
         refused("raftstore.raft-heartbeat-ticks", |c| {
             c.raftstore.raft_heartbeat_ticks = 0
         });
@@ -420,6 +429,12 @@ mod tests {
         });
         refused("raftstore.raft-base-tick-interval", |c| {
             c.raftstore.raft_base_tick_interval = ReadableDuration::secs(0);
+        });
+        refused("raftstore.hibernate-timeout", |c| {
+            c.raftstore.hibernate_timeout = ReadableDuration::secs(0);
+        });
+        refused("raftstore.peer-stale-state-check-interval", |c| {
+            c.raftstore.peer_stale_state_check_interval = ReadableDuration::secs(0);
         });
         refused("raftstore.store-pool-size", |c| {
             c.raftstore.store_pool_size = 0

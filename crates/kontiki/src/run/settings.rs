@@ -85,6 +85,9 @@ pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
             inflight_appends_max: raftstore.raft_max_inflight_msgs as usize,
             entry_bytes_max: raftstore.raft_entry_max_size.0,
             report_ticks: ticks(raftstore.pd_heartbeat_tick_interval.0, tick),
+            stale_check_ticks: ticks(raftstore.peer_stale_state_check_interval.0, tick),
+            asleep_check_ticks: ticks(raftstore.peer_stale_state_check_interval.0, tick),
+            hibernate_ticks: hibernate_ticks(raftstore, tick),
             log_gc: log_gc_options(raftstore, tick),
             seed,
             ..PeerOptions::default()
@@ -131,6 +134,15 @@ fn log_gc_options(raftstore: &Raftstore, tick: Duration) -> LogGcOptions {
     }
 }
 
+/// Zero: never. In less than an election timeout a follower that lives may not have been heard.
+fn hibernate_ticks(raftstore: &Raftstore, tick: Duration) -> u64 {
+    let least = u64::from(raftstore.raft_election_timeout_ticks);
+    match raftstore.hibernate_regions {
+        true => ticks(raftstore.hibernate_timeout.0, tick).max(least),
+        false => 0,
+    }
+}
+
 /// How many ticks a span is; at least one.
 fn ticks(span: Duration, tick: Duration) -> u64 {
     let ticks = span.as_millis() / tick.as_millis().max(1);
@@ -144,12 +156,24 @@ fn to_usize(bytes: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::units::ReadableDuration;
 
     #[test]
     fn spans_become_whole_ticks_and_never_none() {
         let tick = Duration::from_millis(50);
         assert_eq!(ticks(Duration::from_secs(10), tick), 200);
         assert_eq!(ticks(Duration::from_millis(1), tick), 1);
+    }
+
+    #[test]
+    fn regions_hibernate_after_their_timeout_or_never() {
+        let mut config = Config::default();
+        let ticks = |config: &Config| node_options(config, 1).peer.hibernate_ticks;
+        assert_eq!(ticks(&config), 20);
+        config.raftstore.hibernate_timeout = ReadableDuration::secs(1);
+        assert_eq!(ticks(&config), 10, "an election timeout at the least");
+        config.raftstore.hibernate_regions = false;
+        assert_eq!(ticks(&config), 0);
     }
 
     #[test]

@@ -87,6 +87,8 @@ impl<L: RaftLog> PeerHandler<L> {
                 }
                 Effect::Split(split) => self.tell_store(store::Input::Split(split)),
                 Effect::Reshaped(region) => self.tell_store(store::Input::Reshaped(region)),
+                Effect::Slept(sleep) => self.tell_store(store::Input::Slept(sleep)),
+                Effect::Woke(region) => self.tell_store(store::Input::Woke(region)),
                 Effect::GenerateSnapshot(wish) => self.submit(SnapTask::Generate(wish)),
                 Effect::SendSnapshot(message) => self.submit(SnapTask::Send(message)),
                 Effect::DropSnapshot(key) => {
@@ -212,6 +214,15 @@ impl<L: RaftLog> PeerHandler<L> {
         self.tell_store(store::Input::Leadership(leadership));
     }
 
+    fn tell_peers(&self, regions: impl IntoIterator<Item = RegionId>, input: impl Fn() -> Input) {
+        for region in regions {
+            let _ = self
+                .ports
+                .peers
+                .force_send(region.get(), PeerMessage(input()));
+        }
+    }
+
     fn tell_store(&self, input: store::Input) {
         let _ = self.ports.peers.force_send_control(StoreMessage(input));
     }
@@ -309,11 +320,16 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
         }
         for effect in effects {
             match effect {
-                store::Effect::TickAll => {
-                    self.ports
-                        .peers
-                        .broadcast(|_| Some(PeerMessage(Input::Tick)));
+                store::Effect::TickAwake => self.tell_peers(store.0.awake(), || Input::Tick),
+                store::Effect::LeadersLost { store, regions } => {
+                    tracing::info!(%store, regions = regions.len(), "a silent store: Regions wake");
+                    self.tell_peers(regions, || Input::LeaderLost { store });
                 }
+                store::Effect::Wake(regions) => self.tell_peers(regions, || Input::Wake),
+                store::Effect::Check { regions, down } => {
+                    self.tell_peers(regions, || Input::Check { down: down.clone() });
+                }
+                store::Effect::Send(message) => self.ports.transport.send(*message),
                 store::Effect::Heartbeat(summary) => {
                     self.ports.link.store_heartbeat(StoreStats {
                         store_id: store.0.id(),

@@ -160,7 +160,8 @@ mod tests {
                 ..SnapOptions::default()
             };
             let snapshots = Snapshots::new(kv.clone(), Arc::new(dir.clone()), options);
-            let store = store::Store::new(StoreId(1), vec![], Default::default(), 1);
+            let options = store::StoreOptions::new(1, &Default::default());
+            let store = store::Store::new(StoreId(1), vec![], Default::default(), options);
             let peers = Builder::new(Config::default(), Box::new(StoreFsm(store)));
             Self {
                 kv,

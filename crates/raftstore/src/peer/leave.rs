@@ -19,7 +19,8 @@
 //! **Invariants.** A replica that leaves promises nothing and answers every request.
 
 use super::{Input, Peer};
-use crate::effect::Effect;
+use crate::apply::{Change, RegionChange};
+use crate::effect::{Effect, SplitDone};
 use crate::error::RequestError;
 use crate::message::RaftMessage;
 use crate::state::Tombstone;
@@ -65,6 +66,7 @@ impl Peer {
             }
             Input::Message(message) => self.drop_snapshot(&message, out),
             Input::Stop => self.is_stopped = true,
+            Input::Changed(change) => pass_on(change, out),
             Input::Tick
             | Input::SnapshotGenerated { .. }
             | Input::SnapshotSent { .. }
@@ -72,12 +74,14 @@ impl Peer {
             | Input::KvSynced { .. }
             | Input::Persisted { .. }
             | Input::Applied { .. }
-            | Input::Changed(_)
             | Input::Fetched { .. }
             | Input::Unreachable { .. }
             | Input::TransferLeader { .. }
             | Input::Campaign
             | Input::RenewLease
+            | Input::LeaderLost { .. }
+            | Input::Wake
+            | Input::Check { .. }
             | Input::Report => {}
         }
     }
@@ -128,5 +132,15 @@ impl Peer {
         let (id, epoch) = (self.region.id, self.region.epoch);
         let farewell = RaftMessage::farewell(id, self.me, message.from, epoch);
         out.push(Effect::Send(Box::new(farewell)));
+    }
+}
+
+/// The applier cut the Region before it came to its end: what was cut off has a replica here, on disk.
+fn pass_on(change: RegionChange, out: &mut Vec<Effect>) {
+    if let Change::Split(parts) = change.change {
+        out.push(Effect::Split(SplitDone {
+            parts,
+            was_led_here: false,
+        }));
     }
 }

@@ -22,6 +22,7 @@
 //! **Not here.** What commands do (`apply`); other Regions (`store`); what an operation adds (`op`).
 
 mod change;
+mod hibernate;
 mod lease;
 mod leave;
 mod log_cache;
@@ -41,6 +42,7 @@ use crate::command::Command;
 use crate::effect::{Effect, FetchEntries, Leadership, LeaseView};
 use crate::error::RequestError;
 use crate::message::RaftMessage;
+use crate::op::hibernate::Hibernation;
 use crate::op::lease::{self as lease_rules, Lease, MonotonicTime, Promise};
 use crate::op::log_gc::{Cuts, LogGcOptions};
 use crate::op::snapshot::{Arrived, Installing, Sending, SnapshotMeta};
@@ -55,7 +57,7 @@ use ready::Unpersisted;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use types::{Epoch, LogEntry, PeerId, Region, RegionId, RequestId};
+use types::{Epoch, LogEntry, PeerId, Region, RegionId, RequestId, StoreId};
 
 pub use log_cache::{LogInfo, TermRun};
 #[cfg(test)]
@@ -92,6 +94,11 @@ pub struct PeerOptions {
     pub stale_check_ticks: u64,
     /// Ticks without a message of a follower after which its leader reports it as down.
     pub down_ticks: u64,
+    /// Ticks without anything to do after which a Region hibernates, more than `heartbeat_ticks`; zero:
+    /// never.
+    pub hibernate_ticks: u64,
+    /// Ticks between two checks of a sleeping replica.
+    pub asleep_check_ticks: u64,
     /// How long the log may grow.
     pub log_gc: LogGcOptions,
     /// Decides the election timeouts.
@@ -114,6 +121,8 @@ impl Default for PeerOptions {
             report_ticks: 60,
             stale_check_ticks: 300,
             down_ticks: 600,
+            hibernate_ticks: 20,
+            asleep_check_ticks: 300,
             log_gc: LogGcOptions::default(),
             seed: 0,
         }
@@ -231,6 +240,18 @@ pub enum Input {
     },
     /// The placement driver wants a report now.
     Report,
+    /// The store of its leader is silent.
+    LeaderLost {
+        /// Which one.
+        store: StoreId,
+    },
+    /// It has slept for long enough.
+    Wake,
+    /// If it sleeps: what has happened without it?
+    Check {
+        /// Stores that were silent for so long that what is there counts as down.
+        down: Vec<StoreId>,
+    },
     /// The replica goes away: everybody who waits is answered.
     Stop,
 }
@@ -263,6 +284,7 @@ pub struct Peer {
     pub(crate) early: Option<Box<RaftMessage>>,
     pub(crate) installing: Option<Installing>,
     pub(crate) cuts: Cuts,
+    hibernation: Hibernation,
     pub(crate) log_gc_due_ticks: u64,
     /// As announced last.
     leadership: Leadership,
@@ -317,13 +339,7 @@ impl Peer {
             // Nobody to wait for.
             raw.campaign()?;
         }
-        let leadership = Leadership {
-            region_id: region.id,
-            leader: None,
-            is_self: false,
-            term: 0,
-            epoch: region.epoch,
-        };
+        let leadership = Leadership::unknown(&region);
         Ok(Self {
             region: Arc::new(region),
             me,
@@ -346,6 +362,7 @@ impl Peer {
             installing: None,
             cuts: Cuts::default(),
             log_gc_due_ticks: 0,
+            hibernation: Hibernation::AWAKE,
             leadership,
             votes_asked_term: 0,
             report_due_ticks: 0,
@@ -427,6 +444,7 @@ impl Peer {
         if self.is_leaving {
             return self.step_leaving(input, out);
         }
+        self.stir(&input, out);
         match input {
             Input::Tick => self.tick(out),
             Input::Message(message) => self.receive(message, out),
@@ -457,6 +475,9 @@ impl Peer {
             Input::KvSynced { applied_index } => self.kv_synced(applied_index, out),
             Input::Unreachable { peer } => self.raw.report_unreachable(peer.get()),
             Input::Report => self.report_due_ticks = 0,
+            Input::LeaderLost { store } => self.lost_leader(store, out),
+            Input::Wake => self.wake(out),
+            Input::Check { down } => self.check_asleep(down, out),
             Input::Stop => self.stop(out),
         }
     }
@@ -483,6 +504,9 @@ impl Peer {
     }
 
     fn tick(&mut self, out: &mut Vec<Effect>) {
+        if !self.beats(out) {
+            return;
+        }
         // raft-rs draws its timeout from the thread's generator whenever it changes term or role.
         let draw = [
             self.region.id.get(),

@@ -54,6 +54,11 @@ impl Proposals {
         self.batch.push(command);
     }
 
+    /// Whether nothing is gathered and nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.waiting.is_empty()
+    }
+
     pub(super) fn batch_bytes(&self) -> usize {
         self.batch.size_bytes()
     }

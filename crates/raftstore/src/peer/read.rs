@@ -117,6 +117,12 @@ impl Reads {
         Some((confirmation.age_ticks, &confirmation.context))
     }
 
+    /// Whether nobody waits, and no confirmation is wanted or under way.
+    pub(super) fn is_empty(&self) -> bool {
+        let waits = !self.arrived.is_empty() || !self.confirmed.is_empty();
+        !waits && !self.is_wanted && self.confirming.is_none()
+    }
+
     /// Whether a read waits for nothing but its index.
     pub(super) fn await_applied(&self) -> bool {
         !self.confirmed.is_empty()

@@ -157,6 +157,7 @@ impl Peer {
             epoch: self.known_epoch(),
             range,
             is_tombstone: false,
+            extra: None,
             message,
         };
         match message.message.get_msg_type() {

@@ -36,6 +36,9 @@ impl Peer {
         if self.is_deaf_to(&message) || !self.lets_in(&message, out) {
             return self.drop_snapshot(&message, out);
         }
+        if let Some(extra) = message.extra {
+            return self.hear_extra(message.from, extra, out);
+        }
         let kind = message.message.get_msg_type();
         // A follower's raft-rs would send the question on, in a name that is not its own.
         let is_misdirected = kind == MessageType::MsgReadIndex && !self.is_leader();

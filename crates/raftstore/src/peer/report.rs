@@ -23,11 +23,7 @@ impl Peer {
             return;
         }
         self.report_due_ticks = self.options.report_ticks;
-        let is_down = |id: &PeerId| {
-            let heard = self.heard.get(id).copied().unwrap_or(self.led_since);
-            self.ticks - heard >= self.options.down_ticks
-        };
-        let down_peers = self.others().filter(is_down).collect();
+        let down_peers = self.others().filter(|id| self.is_down(*id)).collect();
         self.reported_pending = self.pending_peers();
         out.push(Effect::Heartbeat(RegionHeartbeat {
             region: Region::clone(&self.region),
@@ -42,6 +38,19 @@ impl Peer {
         if self.is_leader() {
             self.heard.insert(peer, self.ticks);
         }
+    }
+
+    /// While the Region sleeps its store knows who is down.
+    fn is_down(&self, id: PeerId) -> bool {
+        let store = self.region.peer(id).map(|peer| peer.store_id);
+        self.is_unheard(id, self.options.down_ticks)
+            || store.is_some_and(|store| self.hibernation.down().contains(&store))
+    }
+
+    /// Whether this leader has heard nothing of a follower for so many ticks.
+    pub(super) fn is_unheard(&self, peer: PeerId, ticks: u64) -> bool {
+        let heard = self.heard.get(&peer).copied().unwrap_or(self.led_since);
+        self.ticks - heard >= ticks
     }
 
     fn others(&self) -> impl Iterator<Item = PeerId> {

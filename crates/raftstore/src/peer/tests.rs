@@ -1,17 +1,17 @@
 //! A Region of three replicas on a net whose links, disks and clock are in the test's hand.
 
 use super::*;
-use crate::RegionHeartbeat;
 use crate::apply::map::Map;
 use crate::apply::{Applied, Applier};
 use crate::bootstrap::{FIRST_INDEX, first_apply_state, first_hard_state, first_regions};
 use crate::command::Mutation;
-use crate::effect::{Contradiction, LeaseChange, LogWrite, Reply, SplitDone};
+use crate::effect::{Contradiction, LeaseChange, LogWrite, RegionHeartbeat, Reply, SplitDone};
 use crate::op::snapshot::{InstallSnapshot, SnapshotKey};
 use bytes::Bytes;
 use engine::Cf;
 use types::{ApiVersion, StoreId};
 
+mod hibernate;
 mod leases;
 mod membership;
 mod receive;
@@ -59,6 +59,10 @@ struct Net {
     files: BTreeMap<SnapshotKey, File>,
     dropped: Vec<SnapshotKey>,
     refused: Vec<&'static str>,
+    /// Which replica sleeps, as its store was told.
+    slept: BTreeMap<usize, crate::op::hibernate::Reliance>,
+    /// Messages that have left.
+    sent: u64,
 }
 
 /// The source's entries and its data.
@@ -153,6 +157,8 @@ impl Net {
             files: BTreeMap::new(),
             dropped: vec![],
             refused: vec![],
+            slept: BTreeMap::new(),
+            sent: 0,
         }
     }
 
@@ -187,7 +193,18 @@ impl Net {
     fn perform(&mut self, at: usize, effect: Effect) {
         let replica = &mut self.replicas[at];
         match effect {
-            Effect::Send(message) => self.wire.push_back(message),
+            Effect::Send(message) => {
+                self.sent += 1;
+                self.wire.push_back(message);
+            }
+            Effect::Slept(sleep) => {
+                let before = self.slept.insert(at, sleep.reliance);
+                assert!(before.is_none(), "replica {at} falls asleep twice");
+            }
+            Effect::Woke(_) => {
+                let before = self.slept.remove(&at);
+                assert!(before.is_some(), "replica {at} wakes twice");
+            }
             Effect::Persist(write) if replica.holds_disk => replica.held_writes.push(write),
             Effect::Persist(write) => self.persist(at, write),
             Effect::Apply(task) if replica.holds_apply => replica.held_tasks.push(task),
@@ -201,6 +218,8 @@ impl Net {
                 self.step(at, Input::Applied { index });
             }
             Effect::Destroy(tombstone) => {
+                self.release_applier(at);
+                let replica = &mut self.replicas[at];
                 replica.applier.destroy(tombstone, &mut replica.map);
                 self.step(at, Input::Destroyed(tombstone));
             }
@@ -241,6 +260,14 @@ impl Net {
         self.replicas[at].holds_disk = false;
         for write in std::mem::take(&mut self.replicas[at].held_writes) {
             self.persist(at, write);
+        }
+    }
+
+    /// The applier goes on, and comes to the end of what it has.
+    fn release_applier(&mut self, at: usize) {
+        self.replicas[at].holds_apply = false;
+        for task in std::mem::take(&mut self.replicas[at].held_tasks) {
+            self.perform(at, Effect::Apply(task));
         }
     }
 

@@ -13,17 +13,22 @@
 //!
 //! **Not here.** What a replica does (`peer`); making actors of them (`node`).
 
+mod liveness;
 mod ranges;
 #[cfg(test)]
 mod tests;
 
 use crate::effect::{Leadership, SplitDone};
 use crate::message::RaftMessage;
+use crate::op::hibernate::{Extra, Sleep};
 use crate::op::snapshot::{SnapshotKey, SnapshotMeta};
 use crate::state::Tombstone;
+use liveness::Liveness;
 use ranges::{Ranges, overlap};
 use std::collections::BTreeMap;
 use types::{KeyRange, Peer, PeerId, Region, RegionId, StoreId};
+
+pub use liveness::StoreOptions;
 
 /// The most questions that are kept for splits to come, some hundred bytes each. A Region that is cut into
 /// thousands asks as many.
@@ -48,6 +53,17 @@ pub enum Input {
     Snapshot(Box<RaftMessage>),
     /// A snapshot that was let in is installed, or of no use.
     SnapshotSettled(SnapshotKey),
+    /// A replica here ticks no more.
+    Slept(Sleep),
+    /// A replica here that slept is awake.
+    Woke(RegionId),
+    /// Another store has said this, as a store.
+    Heard {
+        /// Which one.
+        store: StoreId,
+        /// One of those that are of stores.
+        extra: Extra,
+    },
     /// A replica could not be made, since the one before it was not out of the way yet.
     CreateAgain(Create),
 }
@@ -55,8 +71,26 @@ pub enum Input {
 /// What a store wants done.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
-    /// Give every replica one tick.
-    TickAll,
+    /// Give every replica that is [awake](Store::awake) one tick.
+    TickAwake,
+    /// Tell these sleeping replicas that the store of their leader is silent.
+    LeadersLost {
+        /// Which one.
+        store: StoreId,
+        /// Theirs.
+        regions: Vec<RegionId>,
+    },
+    /// Wake these replicas.
+    Wake(Vec<RegionId>),
+    /// Have these sleeping replicas check what goes on without them.
+    Check {
+        /// Theirs.
+        regions: Vec<RegionId>,
+        /// Stores that were silent for so long that what is there counts as down.
+        down: Vec<StoreId>,
+    },
+    /// Send to another store; may be lost.
+    Send(Box<RaftMessage>),
     /// Tell the placement driver about the store.
     Heartbeat(StoreSummary),
     /// Make a replica.
@@ -87,6 +121,8 @@ pub struct StoreSummary {
     pub regions: u64,
     /// Replicas that lead.
     pub leaders: u64,
+    /// Replicas that sleep.
+    pub asleep: u64,
     /// Messages for Regions that have no replica here, since the start.
     pub strays: u64,
 }
@@ -106,6 +142,7 @@ pub struct Store {
     strays: u64,
     report_ticks: u64,
     report_due_ticks: u64,
+    liveness: Liveness,
 }
 
 #[derive(Debug, Default)]
@@ -115,12 +152,12 @@ struct Replica {
 
 impl Store {
     /// A store with the replicas and tombstones that were found on disk; reports itself at the first
-    /// tick and then every `report_ticks` (zero: at every one).
+    /// tick, and then as its options say.
     pub fn new(
         id: StoreId,
         regions: Vec<Region>,
         tombstones: BTreeMap<RegionId, PeerId>,
-        report_ticks: u64,
+        options: StoreOptions,
     ) -> Self {
         let mut store = Self {
             id,
@@ -130,8 +167,9 @@ impl Store {
             snapshots: BTreeMap::new(),
             early: BTreeMap::new(),
             strays: 0,
-            report_ticks,
+            report_ticks: options.report_ticks,
             report_due_ticks: 0,
+            liveness: Liveness::new(id, options),
         };
         for region in regions {
             store.insert(region.id, &region.range);
@@ -150,15 +188,21 @@ impl Store {
         StoreSummary {
             regions: self.replicas.len() as u64,
             leaders: replicas.filter(|replica| replica.is_leader).count() as u64,
+            asleep: self.liveness.asleep_count(),
             strays: self.strays,
         }
+    }
+
+    /// The replicas that tick.
+    pub fn awake(&self) -> impl Iterator<Item = RegionId> {
+        self.liveness.awake()
     }
 
     /// Takes in one input.
     pub fn step(&mut self, input: Input, out: &mut Vec<Effect>) {
         match input {
             Input::Tick => {
-                out.push(Effect::TickAll);
+                self.liveness.tick(out);
                 self.report_due_ticks = self.report_due_ticks.saturating_sub(1);
                 if self.report_due_ticks == 0 {
                     // By now others have asked again.
@@ -178,12 +222,24 @@ impl Store {
             Input::Removed(tombstone) => self.removed(tombstone),
             Input::Snapshot(message) => self.snapshot(message, out),
             Input::SnapshotSettled(key) => self.settled(key),
+            Input::Slept(sleep) => {
+                if self.replicas.contains_key(&sleep.region_id) {
+                    self.liveness.slept(sleep);
+                }
+            }
+            Input::Woke(region_id) => {
+                if self.replicas.contains_key(&region_id) {
+                    self.liveness.woke(region_id);
+                }
+            }
+            Input::Heard { store, extra } => self.liveness.heard(store, extra, out),
             Input::CreateAgain(create) => out.push(Effect::Create(create)),
         }
     }
 
     fn insert(&mut self, region_id: RegionId, range: &KeyRange) {
         self.ranges.set(region_id, range);
+        self.liveness.woke(region_id);
         let before = self.replicas.insert(region_id, Replica::default());
         assert!(before.is_none(), "Region {region_id} has one replica");
     }
@@ -194,6 +250,9 @@ impl Store {
         if self.replicas.contains_key(&region_id) || message.is_tombstone {
             // It is about to be registered, or gone already.
             return;
+        }
+        if let Some(Extra::HibernateResponse { .. }) = message.extra {
+            return out.push(answer_sleeper(&message));
         }
         let tombstone = self.tombstones.get(&region_id);
         if tombstone.is_some_and(|removed| message.to.id <= *removed) {
@@ -293,8 +352,16 @@ impl Store {
     fn removed(&mut self, tombstone: Tombstone) {
         let region_id = tombstone.region_id;
         self.replicas.remove(&region_id);
+        self.liveness.forget(region_id);
         self.ranges.remove(region_id);
         self.snapshots.remove(&region_id);
         self.tombstones.insert(region_id, tombstone.peer_id);
     }
+}
+
+/// A follower takes a replica for its leader that is not here any more.
+fn answer_sleeper(message: &RaftMessage) -> Effect {
+    let place = (message.region_id, message.epoch);
+    let answer = RaftMessage::extra(place, message.to, message.from, Extra::WakeUp);
+    Effect::Send(Box::new(answer))
 }

@@ -12,10 +12,11 @@
 
 use crate::backend::Backend;
 use crate::listener::Place;
+use crate::wire;
 use futures::{Stream, StreamExt};
 use proto::raft_serverpb::{Done, RaftMessage as Envelope};
 use proto::walk::{self, Content};
-use raftstore::RaftMessage;
+use raftstore::{Extra, RaftMessage};
 use std::pin::pin;
 use std::sync::Arc;
 use tonic::metadata::MetadataMap;
@@ -111,7 +112,14 @@ impl<B: Backend> RaftReceiver<B> {
                 to.store_id
             ));
         }
-        if envelope.region_id == 0 || from.store_id.get() == 0 || from.store_id == here {
+        let extra = envelope.extra_msg.as_ref().map(wire::extra_from_wire);
+        let extra = match extra.transpose() {
+            Ok(extra) => extra,
+            Err(reason) => return refuse(reason),
+        };
+        let is_of_stores = extra.is_some_and(Extra::is_of_stores);
+        let is_homeless = envelope.region_id == 0 && !is_of_stores;
+        if is_homeless || from.store_id.get() == 0 || from.store_id == here {
             return refuse("no Region, or a sender that can't be one");
         }
         if let Err(reason) = check(&envelope.message) {
@@ -131,6 +139,7 @@ impl<B: Backend> RaftReceiver<B> {
             epoch: envelope.region_epoch.map(Into::into).unwrap_or_default(),
             range: Some(range),
             is_tombstone: envelope.is_tombstone,
+            extra,
             ..RaftMessage::default()
         };
         opened
@@ -182,6 +191,7 @@ fn check_metadata(field: u32, content: Content<'_>) -> Result<(), &'static str> 
 mod tests {
     use super::*;
     use crate::fake::FakeNode;
+    use crate::transport::seal;
     use bytes::Bytes;
     use proto::metapb;
     use raft::eraftpb::{Entry, Message, MessageType};
@@ -212,6 +222,50 @@ mod tests {
             epoch,
             message,
             ..RaftMessage::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_said_beside_raft_arrives_and_what_is_not_known_is_refused() {
+        let node = FakeNode::v1();
+        let receiver = RaftReceiver::new(node.clone());
+        let beside = |extra| RaftMessage {
+            message: Message::default(),
+            extra: Some(extra),
+            ..message()
+        };
+        let stores = |extra| {
+            let of = |store| Peer {
+                store_id: StoreId(store),
+                ..Peer::default()
+            };
+            RaftMessage {
+                from: of(2),
+                to: of(1),
+                extra: Some(extra),
+                ..RaftMessage::default()
+            }
+        };
+        let said = vec![
+            beside(Extra::HibernateRequest { index: 7 }),
+            beside(Extra::HibernateResponse { index: 8 }),
+            beside(Extra::WakeUp),
+            stores(Extra::StorePing),
+            stores(Extra::StorePong),
+        ];
+        let batch = said.iter().map(seal).collect();
+        let received = receiver.receive(futures::stream::iter([Ok(batch)])).await;
+        received.unwrap();
+        assert_eq!(node.delivered(), said);
+        let mut unknown = seal(&said[0]);
+        unknown.extra_msg.as_mut().unwrap().r#type = 99;
+        let homeless = Envelope {
+            region_id: 0,
+            ..seal(&said[0])
+        };
+        for wrong in [unknown, homeless] {
+            let batch = futures::stream::iter([Ok(vec![wrong])]);
+            assert!(receiver.receive(batch).await.is_err());
         }
     }
 

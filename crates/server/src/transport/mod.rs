@@ -26,6 +26,7 @@ use node::{Identity, Transport};
 use parking_lot::{Mutex, RwLock};
 use proto::tikvpb::tikv_client::TikvClient;
 use queue::Queue;
+pub(crate) use queue::seal;
 use raftstore::RaftMessage;
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -12,6 +12,7 @@
 //! **Invariants.** `bytes` is the sum over both lanes. A shut queue is empty.
 
 use super::TransportOptions;
+use crate::wire;
 use futures::stream::{self, Stream};
 use parking_lot::Mutex;
 use proto::raft_serverpb::RaftMessage as Envelope;
@@ -159,7 +160,7 @@ impl Queue {
     }
 }
 
-pub(super) fn seal(message: &RaftMessage) -> Envelope {
+pub(crate) fn seal(message: &RaftMessage) -> Envelope {
     let range = message.range.clone().unwrap_or_default();
     Envelope {
         region_id: message.region_id.get(),
@@ -170,6 +171,7 @@ pub(super) fn seal(message: &RaftMessage) -> Envelope {
         is_tombstone: message.is_tombstone,
         start_key: range.start.into(),
         end_key: range.end.into(),
+        extra_msg: message.extra.map(wire::extra_to_wire),
     }
 }
 

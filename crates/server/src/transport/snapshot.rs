@@ -33,7 +33,7 @@ pub(super) async fn send(shared: Arc<Shared>, snapshot: OutgoingSnapshot) {
         ticket,
     } = snapshot;
     let (region, store) = (message.region_id, message.to.store_id);
-    let envelope = super::queue::seal(&message);
+    let envelope = super::seal(&message);
     let (to_stream, frames_read) = mpsc::channel(FRAMES_AHEAD);
     let reader = tokio::task::spawn_blocking(move || read(frames, &to_stream));
     let first = SnapshotChunk {

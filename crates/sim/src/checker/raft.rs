@@ -49,8 +49,8 @@ impl RaftChecker {
 
     /// A replica has sent a message.
     pub(crate) fn sent(&mut self, message: &RaftMessage) -> Result<(), String> {
-        if message.is_tombstone {
-            // A farewell carries none of Raft's messages.
+        if message.is_tombstone || message.extra.is_some() {
+            // Neither carries one of Raft's messages.
             return Ok(());
         }
         self.keeps_its_term(message)?;

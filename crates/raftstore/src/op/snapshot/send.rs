@@ -34,6 +34,11 @@ impl Sending {
         self.sent.values().map(|sent| sent.index).min()
     }
 
+    /// Whether a follower waits for one.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.asked.is_empty() || !self.sent.is_empty()
+    }
+
     /// One tick has passed.
     pub(crate) fn tick(&mut self, patience_ticks: u64) {
         for sent in self.sent.values_mut() {

@@ -240,6 +240,7 @@ fn readers_hear_that_a_lease_has_ended_before_the_answer_leaves_that_ended_it() 
         epoch: net.replicas[0].peer.region().epoch,
         range: None,
         is_tombstone: false,
+        extra: None,
         message,
     };
     let order = order(&mut net, 0, Input::Message(Box::new(message)));

@@ -112,6 +112,7 @@ fn a_replica_that_missed_its_removal_learns_it_at_its_next_campaign() {
 fn a_learner_that_missed_its_removal_asks_once_it_hears_of_no_leader() {
     let options = PeerOptions {
         stale_check_ticks: 30,
+        hibernate_ticks: 0,
         ..PeerOptions::default()
     };
     let mut net = Net::new(&options);

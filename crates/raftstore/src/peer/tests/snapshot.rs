@@ -94,13 +94,6 @@ impl Net {
         self.cut = vec![];
     }
 
-    fn release_applier(&mut self, at: usize) {
-        self.replicas[at].holds_apply = false;
-        for task in std::mem::take(&mut self.replicas[at].held_tasks) {
-            self.perform(at, Effect::Apply(task));
-        }
-    }
-
     fn add_learner(&mut self, request: u64) -> types::Peer {
         let learner = types::Peer {
             id: PeerId(77),

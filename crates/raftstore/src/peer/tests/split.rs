@@ -77,6 +77,30 @@ fn what_was_asked_in_the_old_shape_is_refused_with_the_new_one() {
 }
 
 #[test]
+fn a_replica_that_leaves_behind_a_split_still_tells_its_store_of_what_was_cut_off() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.replicas[2].holds_apply = true;
+    split(&mut net, 1, "m");
+    net.settle();
+    tick_twice(&mut net);
+    assert!(net.splits.iter().all(|(at, _)| *at != 2));
+    let (leader, me) = (net.replicas[0].peer.me(), net.replicas[2].peer.me());
+    let epoch = Epoch {
+        conf_ver: 2,
+        version: 2,
+    };
+    let region = net.replicas[0].peer.region().id;
+    let farewell = RaftMessage::farewell(region, leader, me, epoch);
+    net.step(2, Input::Message(Box::new(farewell)));
+    assert_eq!(net.removed.len(), 1);
+    let told = net.splits.iter().find(|(at, _)| *at == 2);
+    let (_, split) = told.expect("it was told");
+    assert_eq!(split.parts.len(), 2);
+    assert!(!split.was_led_here);
+}
+
+#[test]
 fn a_read_behind_a_split_sees_the_new_shape() {
     let mut net = Net::new(&PeerOptions::default());
     net.elect(0);
