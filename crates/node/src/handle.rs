@@ -14,15 +14,17 @@ use crate::ports::PlacementLink;
 use crate::replies::ReplyTable;
 use crate::room::DiskRoom;
 use crate::snap::{IncomingSnapshot, SnapshotRefused, Snapshots};
-use crate::snapshot::RegionSnapshot;
+use crate::snapshot::{Meter, RegionSnapshot};
+use crate::traffic::{Counts, Traffic};
 use batch_system::SendError;
 use bytes::Bytes;
 use engine::{Cf, KvEngine};
+use raftstore::op::measure::Size;
 use raftstore::peer::Input;
 use raftstore::store;
 use raftstore::{Command, Outcome, RaftMessage, Reply, RequestContext, RequestError};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use types::{PeerId, Region, RegionId, RequestId, Space};
 
@@ -84,6 +86,7 @@ pub(crate) struct Inner<K: KvEngine> {
     pub(crate) leaders: Leaders,
     pub(crate) delegates: ReadDelegates,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) traffic: Traffic,
     pub(crate) room: DiskRoom,
     pub(crate) snapshots: Snapshots<K>,
     pub(crate) placement: PlacementHandle,
@@ -157,17 +160,20 @@ impl<K: KvEngine> NodeHandle<K> {
     /// The Region can't be read here now.
     pub async fn read(&self, context: RequestContext) -> Result<RegionSnapshot<K>, RequestError> {
         let look = |_: &Arc<Region>| self.inner.engine.snapshot();
+        let meter = |leads| Meter::new(self.inner.traffic.clone(), context.region_id, leads);
         if let Some((region, snapshot)) = self.look_under_lease(&context, look) {
-            return Ok(RegionSnapshot::new(region, snapshot));
+            return Ok(RegionSnapshot::new(region, snapshot, Some(meter(true))));
         }
         let _permit = self.admit_read(context.region_id)?;
+        let meter = meter(!context.replica_read);
         let (region, snapshot) = self
             .confirm_and_look(context, PeerRouter::send, look)
             .await?;
-        Ok(RegionSnapshot::new(region, snapshot))
+        Ok(RegionSnapshot::new(region, snapshot, Some(meter)))
     }
 
-    /// As [`Self::read`], past the bounds for clients: see [`Self::write_past_bounds`].
+    /// As [`Self::read`], past the bounds for clients, and not counted as traffic: see
+    /// [`Self::write_past_bounds`].
     pub(crate) async fn read_past_bounds(
         &self,
         context: RequestContext,
@@ -180,7 +186,7 @@ impl<K: KvEngine> NodeHandle<K> {
                     .await?
             }
         };
-        Ok(RegionSnapshot::new(region, snapshot))
+        Ok(RegionSnapshot::new(region, snapshot, None))
     }
 
     /// The value of one key, as [`Self::read`] would see it.
@@ -193,20 +199,51 @@ impl<K: KvEngine> NodeHandle<K> {
         cf: Cf,
         key: &[u8],
     ) -> Result<engine::Result<Option<Bytes>>, RequestError> {
+        let region_id = context.region_id;
         // A look at one key needs no snapshot.
         let look = |region: &Arc<Region>| match region.range.contains(key) {
-            true => Ok(self.inner.engine.get(cf, &Space::of(region.id).key(key))),
+            true => Ok(self.look_at(region, cf, key)),
             false => Err(RequestError::KeyNotInRegion {
                 key: key.to_vec(),
                 region: Box::new(Region::clone(region)),
             }),
         };
-        if let Some((_, found)) = self.look_under_lease(&context, look) {
-            return found;
+        if let Some((_, looked)) = self.look_under_lease(&context, look) {
+            let (found, counts) = looked?;
+            self.inner.traffic.count(region_id, &counts, true);
+            return Ok(found);
         }
-        let _permit = self.admit_read(context.region_id)?;
+        let _permit = self.admit_read(region_id)?;
+        let leads = !context.replica_read;
         let looked = self.confirm_and_look(context, PeerRouter::send, look);
-        looked.await?.1
+        let (found, counts) = looked.await?.1?;
+        self.inner.traffic.count(region_id, &counts, leads);
+        Ok(found)
+    }
+
+    /// The value of a key of the Region, and what it took to look.
+    fn look_at(
+        &self,
+        region: &Region,
+        cf: Cf,
+        key: &[u8],
+    ) -> (engine::Result<Option<Bytes>>, Counts) {
+        let begun = Instant::now();
+        let found = self.inner.engine.get(cf, &Space::of(region.id).key(key));
+        let value_bytes = match &found {
+            Ok(Some(value)) => value.len(),
+            Ok(None) | Err(_) => 0,
+        };
+        let counts = Counts {
+            read: Size {
+                bytes: (key.len() + value_bytes) as u64,
+                keys: 1,
+            },
+            reads: 1,
+            busy: begun.elapsed(),
+            ..Counts::default()
+        };
+        (found, counts)
     }
 
     /// What a look at the engine sees, if a lease says that it counts.
@@ -400,6 +437,7 @@ mod tests {
             leaders: Leaders::default(),
             delegates: ReadDelegates::default(),
             clock: Arc::new(SystemClock),
+            traffic: Traffic::default(),
             room: DiskRoom::new(Duration::ZERO),
             snapshots: Snapshots::new(
                 Disk::new().open_kv("kv").unwrap(),

@@ -37,6 +37,7 @@ pub mod snap;
 mod snapshot;
 mod split_check;
 mod threads;
+mod traffic;
 
 pub use clock::{Clock, SystemClock};
 pub use error::StartError;
@@ -59,3 +60,4 @@ pub use recover::{Recovered, bootstrap, recover};
 pub use room::DiskRoom;
 pub use snapshot::{RegionIter, RegionSnapshot};
 pub use split_check::SplitOptions;
+pub use traffic::Traffic;

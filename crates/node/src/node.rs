@@ -28,6 +28,7 @@ use crate::replies::ReplyTable;
 use crate::room::DiskRoom;
 use crate::snap::{SnapOptions, SnapSenders, SnapshotDir, Snapshots, recover_snapshots};
 use crate::split_check::{SplitChecker, SplitOptions};
+use crate::traffic::Traffic;
 use batch_system::{Builder, ByteBudget, Config, DeadLetter, System, ThreadDriver};
 use engine::{KvEngine, RaftLog};
 use raftstore::peer::{Input, PeerOptions};
@@ -173,6 +174,7 @@ impl<K: KvEngine> Node<K> {
             clock: Arc::new(SystemClock),
             growth: Growth::default(),
             growth_step: options.split.step,
+            traffic: Traffic::default(),
             room,
             snaps: Arc::new(channel.0.clone()),
             syncs: KvSyncs::default(),
@@ -279,6 +281,7 @@ fn handle_of<K: KvEngine>(
         leaders: ports.leaders.clone(),
         delegates: ports.delegates.clone(),
         clock: Arc::clone(&ports.clock),
+        traffic: ports.traffic.clone(),
         room: ports.room.clone(),
         snapshots,
         placement,

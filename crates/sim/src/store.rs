@@ -24,7 +24,7 @@ use node::snap::{MemDir, SnapOptions, SnapTask, Snapshots, recover_snapshots};
 use node::{
     ApplyFsm, ApplyHandler, Configured, DiskRoom, Growth, KvSyncs, Leaders, Memory, NoControl,
     PeerFsm, PeerHandler, PeerRouter, Ports, ReadDelegates, Recovered, SplitOptions, StartError,
-    StoreFsm, actors, bootstrap, identify, recover,
+    StoreFsm, Traffic, actors, bootstrap, identify, recover,
 };
 use raftstore::apply::Applier;
 use raftstore::op::lease;
@@ -444,6 +444,7 @@ fn ports(
         room,
         growth: Growth::default(),
         growth_step: SplitOptions::default().step,
+        traffic: Traffic::default(),
         snaps: Arc::clone(work) as _,
         syncs: KvSyncs::default(),
         peer_options: options.peer.clone(),

@@ -207,6 +207,9 @@ impl<L: RaftLog> PeerHandler<L> {
             here = leadership.is_self,
             "leadership changed"
         );
+        if !leadership.is_self {
+            self.ports.traffic.forget(leadership.region_id);
+        }
         self.ports.observer.leadership(&leadership);
         self.ports.leaders.set(leadership.clone());
         self.tell_store(store::Input::Leadership(leadership));
@@ -261,14 +264,16 @@ impl<L: RaftLog> PeerHandler<L> {
             );
             self.ports.leaders.remove(tombstone.region_id);
             self.ports.growth.forget(tombstone.region_id);
+            self.ports.traffic.forget(tombstone.region_id);
             self.tell_store(store::Input::Removed(tombstone));
         }
     }
 
     fn report(&self, heartbeat: raftstore::RegionHeartbeat) {
         // The placement Region is not routed to: its leader is the placement leader itself.
-        if heartbeat.region.id != RegionId::PLACEMENT {
-            let size = self.ports.growth.size_of(heartbeat.region.id);
+        let id = heartbeat.region.id;
+        if id != RegionId::PLACEMENT {
+            let size = self.ports.growth.size_of(id);
             // Zero stands for "unknown".
             let bytes = size.map_or(0, |size| size.bytes.max(1));
             let size = size.unwrap_or_default();
@@ -280,7 +285,7 @@ impl<L: RaftLog> PeerHandler<L> {
                 pending_peers: heartbeat.pending_peers,
                 approximate_size_bytes: bytes,
                 approximate_keys: size.keys,
-                ..RegionHeartbeat::default()
+                traffic: self.ports.traffic.take_region(id, heartbeat.measured),
             });
         }
     }
@@ -318,6 +323,7 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
                     self.ports.link.store_heartbeat(StoreStats {
                         store_id: store.0.id(),
                         region_count: summary.regions,
+                        traffic: self.ports.traffic.take_store(self.ports.clock.now()),
                         ..StoreStats::default()
                     });
                 }
