@@ -22,7 +22,7 @@ use engine::{Cf, KvEngine};
 use raftstore::op::measure::Size;
 use raftstore::peer::Input;
 use raftstore::store;
-use raftstore::{Command, Outcome, RaftMessage, Reply, RequestContext, RequestError};
+use raftstore::{Command, Mutation, Outcome, RaftMessage, Reply, RequestContext, RequestError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -122,7 +122,13 @@ impl<K: KvEngine> NodeHandle<K> {
     ) -> Result<Outcome, RequestError> {
         let region = context.region_id;
         let _permit = self.admit_write(region, command.size_bytes()).await?;
-        self.propose(context, command, PeerRouter::send).await
+        let traffic = &self.inner.traffic;
+        let drawn = traffic.is_watching().then(|| keys_of(&command)).flatten();
+        let outcome = self.propose(context, command, PeerRouter::send).await?;
+        if let Some((first, last)) = drawn {
+            traffic.offer(region, (&first, &last));
+        }
+        Ok(outcome)
     }
 
     /// As [`Self::write`], past the bounds that keep clients' requests from piling up: for the
@@ -199,7 +205,7 @@ impl<K: KvEngine> NodeHandle<K> {
         cf: Cf,
         key: &[u8],
     ) -> Result<engine::Result<Option<Bytes>>, RequestError> {
-        let region_id = context.region_id;
+        let (region_id, keys) = (context.region_id, Some((key, key)));
         // A look at one key needs no snapshot.
         let look = |region: &Arc<Region>| match region.range.contains(key) {
             true => Ok(self.look_at(region, cf, key)),
@@ -210,14 +216,17 @@ impl<K: KvEngine> NodeHandle<K> {
         };
         if let Some((_, looked)) = self.look_under_lease(&context, look) {
             let (found, counts) = looked?;
-            self.inner.traffic.count(region_id, &counts, true);
+            self.inner.traffic.count_led(region_id, &counts, keys);
             return Ok(found);
         }
         let _permit = self.admit_read(region_id)?;
         let leads = !context.replica_read;
         let looked = self.confirm_and_look(context, PeerRouter::send, look);
         let (found, counts) = looked.await?.1?;
-        self.inner.traffic.count(region_id, &counts, leads);
+        match leads {
+            true => self.inner.traffic.count_led(region_id, &counts, keys),
+            false => self.inner.traffic.count(region_id, &counts),
+        }
         Ok(found)
     }
 
@@ -382,6 +391,19 @@ impl<K: KvEngine> NodeHandle<K> {
             Err(SendError::Stopped(_)) => Err(RequestError::Stopping),
         }
     }
+}
+
+/// The first and the last key of what stands for a command: of many keys, the middle one.
+fn keys_of(command: &Command) -> Option<(Bytes, Bytes)> {
+    let mutation = match command {
+        Command::Write(mutations) => mutations.get(mutations.len() / 2)?,
+        Command::CompareAndSwap { key, .. } => return Some((key.clone(), key.clone())),
+        Command::Admin(_) => return None,
+    };
+    Some(match mutation {
+        Mutation::Put { key, .. } | Mutation::Delete { key, .. } => (key.clone(), key.clone()),
+        Mutation::DeleteRange { start, end, .. } => (start.clone(), end.clone()),
+    })
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod handler;
 mod ident;
 mod identity;
 mod leaders;
+mod load_check;
 mod local_read;
 mod log_gc;
 mod manage;

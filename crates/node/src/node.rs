@@ -18,6 +18,7 @@ use crate::handler::{ApplyHandler, PeerHandler};
 use crate::ident::Identified;
 use crate::identity::Identity;
 use crate::leaders::Leaders;
+use crate::load_check::LoadChecker;
 use crate::local_read::ReadDelegates;
 use crate::log_gc::KvSyncs;
 use crate::memory::Memory;
@@ -31,6 +32,7 @@ use crate::split_check::{SplitChecker, SplitOptions};
 use crate::traffic::Traffic;
 use batch_system::{Builder, ByteBudget, Config, DeadLetter, System, ThreadDriver};
 use engine::{KvEngine, RaftLog};
+use raftstore::op::load_split::LoadLimits;
 use raftstore::peer::{Input, PeerOptions};
 use raftstore::store::{self, Store};
 use raftstore::{Effect, RequestError};
@@ -70,6 +72,8 @@ pub struct NodeOptions {
     pub store_report_ticks: u64,
     /// When Regions are cut because of their size.
     pub split: SplitOptions,
+    /// When Regions are cut because of what they are asked for.
+    pub load: LoadLimits,
     /// Bounds on snapshots.
     pub snap: SnapOptions,
     /// How often the key-value engine is synced for the sake of Raft logs that are to be cut.
@@ -93,6 +97,7 @@ impl Default for NodeOptions {
             disk_full_pause: Duration::from_secs(1),
             store_report_ticks: 10,
             split: SplitOptions::default(),
+            load: LoadLimits::default(),
             snap: SnapOptions::default(),
             log_gc_sync_interval: Duration::from_secs(3),
             log_purge_interval: Duration::from_secs(10),
@@ -130,6 +135,7 @@ pub struct Node<K: KvEngine> {
     replies: Arc<ReplyTable>,
     ticker: Ticker,
     split_checker: SplitChecker,
+    load_checker: LoadChecker,
     background: Background<K>,
     /// The placement host; nothing else.
     host: JoinSet<()>,
@@ -189,8 +195,10 @@ impl<K: KvEngine> Node<K> {
         let growth = ports.growth.clone();
         let (peers, appliers) = spawn((peers, appliers), (kv.clone(), log.clone()), ports)?;
         let ticker = Ticker::start(peers.router(), options.peer.tick)?;
-        let (runtime, split) = (parts.runtime.clone(), options.split);
-        let split_checker = SplitChecker::start(handle.clone(), growth, split, runtime)?;
+        let runtime = || parts.runtime.clone();
+        let split = options.split;
+        let split_checker = SplitChecker::start(handle.clone(), growth.clone(), split, runtime())?;
+        let load_checker = LoadChecker::start(handle.clone(), growth, options.load, runtime())?;
         // Last: a start that has failed leaves no task behind.
         let mut host = JoinSet::new();
         let placement_host = Host::new(handle.clone(), parts.placement, &inbox);
@@ -202,6 +210,7 @@ impl<K: KvEngine> Node<K> {
             replies,
             ticker,
             split_checker,
+            load_checker,
             background,
             host,
             sync: Box::new(move || kv.sync().and_then(|()| log.sync())),
@@ -233,6 +242,7 @@ impl<K: KvEngine> Node<K> {
     fn stop_threads(self) -> engine::Result<()> {
         self.ticker.stop();
         self.split_checker.stop();
+        self.load_checker.stop();
         self.handle.stop_writing_to_a_full_disk();
         let mut effects = Vec::new();
         for (_, mut fsm) in self.peers.shutdown().normals {

@@ -3,7 +3,7 @@
 //! **Invariants.** What lies outside of the Region's range is not seen through this view. What is seen is
 //! counted as traffic: keys at once, rows when their iterator is let go.
 
-use crate::traffic::{Counts, Traffic};
+use crate::traffic::{Counts, Keys, Traffic};
 use bytes::Bytes;
 use engine::{Cf, KvEngine, KvIterator, KvSnapshot, Result};
 use raftstore::op::measure::Size;
@@ -39,14 +39,17 @@ impl Meter {
         }
     }
 
-    fn count(&self, read: Size, begun: Instant) {
+    fn count(&self, read: Size, begun: Instant, keys: Keys<'_>) {
         let counts = Counts {
             read,
             reads: u64::from(!self.is_counted.swap(true, Ordering::Relaxed)),
             busy: begun.elapsed(),
             ..Counts::default()
         };
-        self.traffic.count(self.region, &counts, self.leads);
+        match self.leads {
+            true => self.traffic.count_led(self.region, &counts, Some(keys)),
+            false => self.traffic.count(self.region, &counts),
+        }
     }
 }
 
@@ -79,7 +82,7 @@ impl<K: KvEngine> RegionSnapshot<K> {
         if let Some(meter) = &self.meter {
             let bytes = key.len() + found.as_ref().map_or(0, Bytes::len);
             let bytes = bytes as u64;
-            meter.count(Size { bytes, keys: 1 }, begun);
+            meter.count(Size { bytes, keys: 1 }, begun, (key, key));
         }
         Ok(found)
     }
@@ -104,6 +107,8 @@ impl<K: KvEngine> RegionSnapshot<K> {
             meter: self.meter.as_ref(),
             begun: Instant::now(),
             seen: Size::default(),
+            bounds: (lower, upper),
+            is_reverse: false,
         })
     }
 }
@@ -116,6 +121,9 @@ pub struct RegionIter<'a, K: KvEngine> {
     begun: Instant,
     /// What it has stood on.
     seen: Size,
+    /// As the engine has them.
+    bounds: (Vec<u8>, Vec<u8>),
+    is_reverse: bool,
 }
 
 impl<K: KvEngine> RegionIter<'_, K> {
@@ -130,9 +138,19 @@ impl<K: KvEngine> RegionIter<'_, K> {
 
 impl<K: KvEngine> Drop for RegionIter<'_, K> {
     fn drop(&mut self) {
-        if let Some(meter) = self.meter {
-            meter.count(self.seen, self.begun);
-        }
+        let Some(meter) = self.meter else {
+            return;
+        };
+        // What lies beyond the row that it stands on was not asked for.
+        let (lower, upper) = (&self.bounds.0[..], &self.bounds.1[..]);
+        let (first, last) = match self.inner.valid() {
+            false => (lower, upper),
+            true if self.is_reverse => (self.inner.key(), upper),
+            true => (lower, self.inner.key()),
+        };
+        // The end of the space is no key of it.
+        let key = |key| self.space.strip(key).unwrap_or_default();
+        meter.count(self.seen, self.begun, (key(first), key(last)));
     }
 }
 
@@ -153,6 +171,7 @@ impl<K: KvEngine> KvIterator for RegionIter<'_, K> {
     }
 
     fn seek_to_last(&mut self) -> Result<bool> {
+        self.is_reverse = true;
         let stands = self.inner.seek_to_last()?;
         Ok(self.stands(stands))
     }
@@ -163,6 +182,7 @@ impl<K: KvEngine> KvIterator for RegionIter<'_, K> {
     }
 
     fn prev(&mut self) -> Result<bool> {
+        self.is_reverse = true;
         let stands = self.inner.prev()?;
         Ok(self.stands(stands))
     }

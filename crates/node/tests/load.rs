@@ -158,12 +158,11 @@ impl One {
     }
 
     async fn put(&self, key: &[u8], value: &[u8]) {
-        let mutation = Mutation::Put {
-            cf: Cf::Default,
-            key: Bytes::copy_from_slice(key),
-            value: Bytes::copy_from_slice(value),
-        };
-        let command = Command::Write(vec![mutation]);
+        self.write(vec![put(key, value)]).await;
+    }
+
+    async fn write(&self, mutations: Vec<Mutation>) {
+        let command = Command::Write(mutations);
         until(|| async {
             let written = self.handle().write(context(), command.clone()).await;
             written.is_ok().then_some(())
@@ -205,6 +204,14 @@ impl One {
             Response::Hot(heat) => heat,
             other => panic!("{other:?}"),
         }
+    }
+}
+
+fn put(key: &[u8], value: &[u8]) -> Mutation {
+    Mutation::Put {
+        cf: Cf::Default,
+        key: Bytes::copy_from_slice(key),
+        value: Bytes::copy_from_slice(value),
     }
 }
 
@@ -281,5 +288,29 @@ async fn a_region_that_is_read_and_written_much_is_hot_to_placement() {
         assert!(hot.leads && hot.rate_bytes >= 1_000);
     }
     assert!(heat.traffic.read_requests > 0);
+    one.node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_is_asked_for_too_much_is_cut_where_its_requests_are_halved() {
+    let one = One::start(|options| {
+        options.load.qps = 10;
+        options.load.patience = Duration::from_secs(2);
+    });
+    one.write((0..=255u8).map(|key| put(&[key], b"value")).collect())
+        .await;
+    // All that is asked for lies far behind the middle.
+    let parts = until(|| async {
+        for key in 200..220u8 {
+            match one.get(&[key]).await {
+                Err(RequestError::EpochNotMatch { current }) => return Some(current),
+                read => assert!(read.unwrap().is_some()),
+            }
+        }
+        None
+    })
+    .await;
+    let cut = &parts.last().unwrap().range.start;
+    assert!((203..=217).contains(&cut[0]), "{parts:?}");
     one.node.stop().await.unwrap();
 }

@@ -30,6 +30,8 @@ pub struct Config {
     pub raftstore: Raftstore,
     /// How large Regions get.
     pub coprocessor: Coprocessor,
+    /// How busy Regions get.
+    pub split: Split,
 }
 
 /// What is logged, and where to.
@@ -319,6 +321,31 @@ impl Default for Coprocessor {
             region_split_keys: 2_560_000,
             region_max_keys: 0,
             batch_split_limit: 10,
+        }
+    }
+}
+
+/// How busy Regions get: one that is over any of these for long enough is split where its requests are halved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Split {
+    /// Requests in a second.
+    pub qps_threshold: u64,
+    /// Bytes that are read and written in a second.
+    pub byte_threshold: ReadableSize,
+    /// Time that threads spend on its reads in a second; "250ms" is a quarter of a core.
+    pub region_cpu_threshold: ReadableDuration,
+    /// For how long.
+    pub detect_duration: ReadableDuration,
+}
+
+impl Default for Split {
+    fn default() -> Self {
+        Self {
+            qps_threshold: 3_000,
+            byte_threshold: ReadableSize::mib(30),
+            region_cpu_threshold: ReadableDuration::millis(250),
+            detect_duration: ReadableDuration::secs(10),
         }
     }
 }

@@ -66,18 +66,25 @@ impl<K: KvEngine> ApplyHandler<K> {
     fn apply(&mut self, applier: &mut Applier, task: ApplyTask) {
         let region = task.region_id;
         self.taken_bytes += task.size_bytes();
-        let mut counts = Counts::default();
-        counts.writes = task.entries.iter().map(|e| e.requests.len() as u64).sum();
+        let requests = task.entries.iter().map(|entry| entry.requests.len() as u64);
+        let writes = requests.sum();
         self.round.written = Size::default();
         let result = applier.apply(task.entries, &mut self.round, &mut self.out);
         if let Err(error) = result {
             tracing::error!(%region, %error, "can't be applied: the store stops");
             panic!("Region {region} can't be applied: {error:?}");
         }
-        counts.written = self.round.written;
-        if counts != Counts::default() {
-            // Who waits for a write has asked the leader.
-            self.ports.traffic.count(region, &counts, counts.writes > 0);
+        let counts = Counts {
+            written: self.round.written,
+            writes,
+            ..Counts::default()
+        };
+        let traffic = &self.ports.traffic;
+        // Who waits for a write has asked the leader, where its keys were offered.
+        if counts.writes > 0 {
+            traffic.count_led(region, &counts, None);
+        } else if counts != Counts::default() {
+            traffic.count(region, &counts);
         }
     }
 

@@ -3,6 +3,7 @@
 
 pub mod conf_change;
 pub mod lease;
+pub mod load_split;
 pub mod log_gc;
 pub mod measure;
 pub mod snapshot;
