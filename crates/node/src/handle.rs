@@ -13,6 +13,7 @@ use crate::placement_host::PlacementHandle;
 use crate::ports::PlacementLink;
 use crate::replies::ReplyTable;
 use crate::room::DiskRoom;
+use crate::slowness::Slowness;
 use crate::snap::{IncomingSnapshot, SnapshotRefused, Snapshots};
 use crate::snapshot::{Meter, RegionSnapshot};
 use crate::traffic::{Counts, Traffic};
@@ -87,6 +88,7 @@ pub(crate) struct Inner<K: KvEngine> {
     pub(crate) delegates: ReadDelegates,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) traffic: Traffic,
+    pub(crate) slowness: Slowness,
     pub(crate) room: DiskRoom,
     pub(crate) snapshots: Snapshots<K>,
     pub(crate) placement: PlacementHandle,
@@ -460,6 +462,7 @@ mod tests {
             delegates: ReadDelegates::default(),
             clock: Arc::new(SystemClock),
             traffic: Traffic::default(),
+            slowness: Slowness::new(Default::default()),
             room: DiskRoom::new(Duration::ZERO),
             snapshots: Snapshots::new(
                 Disk::new().open_kv("kv").unwrap(),

@@ -1,5 +1,5 @@
-//! The thread that looks after Regions which are asked for too much: each second it has those cut that
-//! have been for long enough.
+//! The thread that looks, each second, at what this store is asked for and how slow it is: it has Regions cut
+//! that were asked for too much for long enough, and tells the placement driver if the store turns slow.
 //!
 //! **Why a thread of its own.** A size is found by passing over a Region, which may take seconds: neither
 //! kind of split waits for the other.
@@ -63,7 +63,12 @@ fn run<K: KvEngine>(
     while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
         let length = looked.elapsed();
         looked = Instant::now();
-        let exceeding = handle.inner.traffic.look(&limits, length);
+        let inner = &*handle.inner;
+        if let Some(stats) = inner.slowness.look(inner.clock.now()) {
+            tracing::warn!(score = stats.slow_score, "writing the Raft log takes long");
+            inner.link.store_heartbeat(stats);
+        }
+        let exceeding = inner.traffic.look(&limits, length);
         for (region, key) in splits.look(length, exceeding) {
             look_after(handle, growth, region, key, runtime);
         }

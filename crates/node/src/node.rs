@@ -27,6 +27,7 @@ use crate::ports::{PlacementLink, Ports, Replies, Transport};
 use crate::recover::{Recovered, bootstrap, recover};
 use crate::replies::ReplyTable;
 use crate::room::DiskRoom;
+use crate::slowness::Slowness;
 use crate::snap::{SnapOptions, SnapSenders, SnapshotDir, Snapshots, recover_snapshots};
 use crate::split_check::{SplitChecker, SplitOptions};
 use crate::traffic::Traffic;
@@ -34,7 +35,7 @@ use batch_system::{Builder, ByteBudget, Config, DeadLetter, System, ThreadDriver
 use engine::{KvEngine, RaftLog};
 use raftstore::op::load_split::LoadLimits;
 use raftstore::peer::{Input, PeerOptions};
-use raftstore::store::{self, Store};
+use raftstore::store::{self, SlowScoreOptions, Store};
 use raftstore::{Effect, RequestError};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -74,6 +75,8 @@ pub struct NodeOptions {
     pub split: SplitOptions,
     /// When Regions are cut because of what they are asked for.
     pub load: LoadLimits,
+    /// When the disk counts as slow.
+    pub slow: SlowScoreOptions,
     /// Bounds on snapshots.
     pub snap: SnapOptions,
     /// How often the key-value engine is synced for the sake of Raft logs that are to be cut.
@@ -98,6 +101,7 @@ impl Default for NodeOptions {
             store_report_ticks: 10,
             split: SplitOptions::default(),
             load: LoadLimits::default(),
+            slow: SlowScoreOptions::default(),
             snap: SnapOptions::default(),
             log_gc_sync_interval: Duration::from_secs(3),
             log_purge_interval: Duration::from_secs(10),
@@ -181,6 +185,7 @@ impl<K: KvEngine> Node<K> {
             growth: Growth::default(),
             growth_step: options.split.step,
             traffic: Traffic::default(),
+            slowness: Slowness::new(options.slow),
             room,
             snaps: Arc::new(channel.0.clone()),
             syncs: KvSyncs::default(),
@@ -292,6 +297,7 @@ fn handle_of<K: KvEngine>(
         delegates: ports.delegates.clone(),
         clock: Arc::clone(&ports.clock),
         traffic: ports.traffic.clone(),
+        slowness: ports.slowness.clone(),
         room: ports.room.clone(),
         snapshots,
         placement,

@@ -258,6 +258,11 @@ async fn reports_tell_what_was_read_and_written_once_and_exactly() {
         let reports = one.link.store_reports.lock().unwrap();
         let told = reports.iter().find(|stats| is_told(stats))?.traffic;
         assert_eq!(told.interval_s, 1);
+        assert!(
+            reports
+                .iter()
+                .all(|stats| (1..=100).contains(&stats.slow_score))
+        );
         Some(())
     })
     .await;

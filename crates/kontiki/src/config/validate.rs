@@ -202,6 +202,10 @@ impl Check<'_> {
                 raftstore.split_region_check_tick_interval,
             ),
             (
+                "raftstore.slow-log-write-timeout",
+                raftstore.slow_log_write_timeout,
+            ),
+            (
                 "raftstore.raft-log-gc-tick-interval",
                 raftstore.raft_log_gc_tick_interval,
             ),

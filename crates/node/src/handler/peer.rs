@@ -291,7 +291,12 @@ impl<L: RaftLog> PeerHandler<L> {
     }
 
     fn write_log(&mut self) -> Insisted {
-        let write = || self.log.write(&mut self.batch, Durability::Synced);
+        let (clock, slowness) = (&*self.ports.clock, &self.ports.slowness);
+        let write = || {
+            slowness.timed(clock, || {
+                self.log.write(&mut self.batch, Durability::Synced)
+            })
+        };
         self.ports
             .room
             .insist("the Raft log", write)
@@ -320,12 +325,14 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
                         .broadcast(|_| Some(PeerMessage(Input::Tick)));
                 }
                 store::Effect::Heartbeat(summary) => {
-                    self.ports.link.store_heartbeat(StoreStats {
+                    let stats = StoreStats {
                         store_id: store.0.id(),
                         region_count: summary.regions,
                         traffic: self.ports.traffic.take_store(self.ports.clock.now()),
                         ..StoreStats::default()
-                    });
+                    };
+                    let stats = self.ports.slowness.complete(stats);
+                    self.ports.link.store_heartbeat(stats);
                 }
                 store::Effect::Create(create) => self.create(create),
                 store::Effect::LetIn(message) => self.let_in(message),

@@ -14,6 +14,7 @@
 //! **Not here.** What a replica does (`peer`); making actors of them (`node`).
 
 mod ranges;
+mod slow_score;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,8 @@ use crate::state::Tombstone;
 use ranges::{Ranges, overlap};
 use std::collections::BTreeMap;
 use types::{KeyRange, Peer, PeerId, Region, RegionId, StoreId};
+
+pub use slow_score::{SlowScore, SlowScoreOptions};
 
 /// The most questions that are kept for splits to come, some hundred bytes each. A Region that is cut into
 /// thousands asks as many.
