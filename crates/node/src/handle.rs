@@ -13,16 +13,19 @@ use crate::placement_host::PlacementHandle;
 use crate::ports::PlacementLink;
 use crate::replies::ReplyTable;
 use crate::room::DiskRoom;
+use crate::slowness::Slowness;
 use crate::snap::{IncomingSnapshot, SnapshotRefused, Snapshots};
-use crate::snapshot::RegionSnapshot;
+use crate::snapshot::{Meter, RegionSnapshot};
+use crate::traffic::{Counts, Traffic};
 use batch_system::SendError;
 use bytes::Bytes;
 use engine::{Cf, KvEngine};
+use raftstore::op::measure::Size;
 use raftstore::peer::Input;
 use raftstore::store;
-use raftstore::{Command, Outcome, RaftMessage, Reply, RequestContext, RequestError};
+use raftstore::{Command, Mutation, Outcome, RaftMessage, Reply, RequestContext, RequestError};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use types::{PeerId, Region, RegionId, RequestId, Space};
 
@@ -92,6 +95,8 @@ pub(crate) struct Inner<K: KvEngine> {
     pub(crate) leaders: Leaders,
     pub(crate) delegates: ReadDelegates,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) traffic: Traffic,
+    pub(crate) slowness: Slowness,
     pub(crate) room: DiskRoom,
     pub(crate) snapshots: Snapshots<K>,
     pub(crate) placement: PlacementHandle,
@@ -127,7 +132,13 @@ impl<K: KvEngine> NodeHandle<K> {
     ) -> Result<Outcome, RequestError> {
         let region = context.region_id;
         let _permit = self.admit_write(region, command.size_bytes()).await?;
-        self.propose(context, command, PeerRouter::send).await
+        let traffic = &self.inner.traffic;
+        let drawn = traffic.is_watching().then(|| keys_of(&command)).flatten();
+        let outcome = self.propose(context, command, PeerRouter::send).await?;
+        if let Some((first, last)) = drawn {
+            traffic.offer(region, (&first, &last));
+        }
+        Ok(outcome)
     }
 
     /// As [`Self::write`], past the bounds that keep clients' requests from piling up: for the
@@ -165,17 +176,20 @@ impl<K: KvEngine> NodeHandle<K> {
     /// The Region can't be read here now.
     pub async fn read(&self, context: RequestContext) -> Result<RegionSnapshot<K>, RequestError> {
         let look = |_: &Arc<Region>| self.inner.engine.snapshot();
+        let meter = |leads| Meter::new(self.inner.traffic.clone(), context.region_id, leads);
         if let Some((region, snapshot)) = self.look_under_lease(&context, look) {
-            return Ok(RegionSnapshot::new(region, snapshot));
+            return Ok(RegionSnapshot::new(region, snapshot, Some(meter(true))));
         }
         let _permit = self.admit_read(context.region_id)?;
+        let meter = meter(!context.replica_read);
         let (region, snapshot) = self
             .confirm_and_look(context, PeerRouter::send, look)
             .await?;
-        Ok(RegionSnapshot::new(region, snapshot))
+        Ok(RegionSnapshot::new(region, snapshot, Some(meter)))
     }
 
-    /// As [`Self::read`], past the bounds for clients: see [`Self::write_past_bounds`].
+    /// As [`Self::read`], past the bounds for clients, and not counted as traffic: see
+    /// [`Self::write_past_bounds`].
     pub(crate) async fn read_past_bounds(
         &self,
         context: RequestContext,
@@ -188,7 +202,7 @@ impl<K: KvEngine> NodeHandle<K> {
                     .await?
             }
         };
-        Ok(RegionSnapshot::new(region, snapshot))
+        Ok(RegionSnapshot::new(region, snapshot, None))
     }
 
     /// The value of one key, as [`Self::read`] would see it.
@@ -201,20 +215,54 @@ impl<K: KvEngine> NodeHandle<K> {
         cf: Cf,
         key: &[u8],
     ) -> Result<engine::Result<Option<Bytes>>, RequestError> {
+        let (region_id, keys) = (context.region_id, Some((key, key)));
         // A look at one key needs no snapshot.
         let look = |region: &Arc<Region>| match region.range.contains(key) {
-            true => Ok(self.inner.engine.get(cf, &Space::of(region.id).key(key))),
+            true => Ok(self.look_at(region, cf, key)),
             false => Err(RequestError::KeyNotInRegion {
                 key: key.to_vec(),
                 region: Box::new(Region::clone(region)),
             }),
         };
-        if let Some((_, found)) = self.look_under_lease(&context, look) {
-            return found;
+        if let Some((_, looked)) = self.look_under_lease(&context, look) {
+            let (found, counts) = looked?;
+            self.inner.traffic.count_led(region_id, &counts, keys);
+            return Ok(found);
         }
-        let _permit = self.admit_read(context.region_id)?;
+        let _permit = self.admit_read(region_id)?;
+        let leads = !context.replica_read;
         let looked = self.confirm_and_look(context, PeerRouter::send, look);
-        looked.await?.1
+        let (found, counts) = looked.await?.1?;
+        match leads {
+            true => self.inner.traffic.count_led(region_id, &counts, keys),
+            false => self.inner.traffic.count(region_id, &counts),
+        }
+        Ok(found)
+    }
+
+    /// The value of a key of the Region, and what it took to look.
+    fn look_at(
+        &self,
+        region: &Region,
+        cf: Cf,
+        key: &[u8],
+    ) -> (engine::Result<Option<Bytes>>, Counts) {
+        let begun = Instant::now();
+        let found = self.inner.engine.get(cf, &Space::of(region.id).key(key));
+        let value_bytes = match &found {
+            Ok(Some(value)) => value.len(),
+            Ok(None) | Err(_) => 0,
+        };
+        let counts = Counts {
+            read: Size {
+                bytes: (key.len() + value_bytes) as u64,
+                keys: 1,
+            },
+            reads: 1,
+            busy: begun.elapsed(),
+            ..Counts::default()
+        };
+        (found, counts)
     }
 
     /// What a look at the engine sees, if a lease says that it counts.
@@ -355,6 +403,19 @@ impl<K: KvEngine> NodeHandle<K> {
     }
 }
 
+/// The first and the last key of what stands for a command: of many keys, the middle one.
+fn keys_of(command: &Command) -> Option<(Bytes, Bytes)> {
+    let mutation = match command {
+        Command::Write(mutations) => mutations.get(mutations.len() / 2)?,
+        Command::CompareAndSwap { key, .. } => return Some((key.clone(), key.clone())),
+        Command::Admin(_) => return None,
+    };
+    Some(match mutation {
+        Mutation::Put { key, .. } | Mutation::Delete { key, .. } => (key.clone(), key.clone()),
+        Mutation::DeleteRange { start, end, .. } => (start.clone(), end.clone()),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,6 +474,8 @@ mod tests {
             leaders: Leaders::default(),
             delegates: ReadDelegates::default(),
             clock: Arc::new(SystemClock),
+            traffic: Traffic::default(),
+            slowness: Slowness::new(Default::default()),
             room: DiskRoom::new(Duration::ZERO),
             snapshots: Snapshots::new(
                 Disk::new().open_kv("kv").unwrap(),

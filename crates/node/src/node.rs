@@ -18,6 +18,7 @@ use crate::handler::{ApplyHandler, PeerHandler};
 use crate::ident::Identified;
 use crate::identity::Identity;
 use crate::leaders::Leaders;
+use crate::load_check::LoadChecker;
 use crate::local_read::ReadDelegates;
 use crate::log_gc::KvSyncs;
 use crate::memory::Memory;
@@ -26,12 +27,15 @@ use crate::ports::{PlacementLink, Ports, Replies, Transport};
 use crate::recover::{Recovered, bootstrap, recover};
 use crate::replies::ReplyTable;
 use crate::room::DiskRoom;
+use crate::slowness::Slowness;
 use crate::snap::{SnapOptions, SnapSenders, SnapshotDir, Snapshots, recover_snapshots};
 use crate::split_check::{SplitChecker, SplitOptions};
+use crate::traffic::Traffic;
 use batch_system::{Builder, ByteBudget, Config, DeadLetter, System, ThreadDriver};
 use engine::{KvEngine, RaftLog};
+use raftstore::op::load_split::LoadLimits;
 use raftstore::peer::{Input, PeerOptions};
-use raftstore::store::{self, Store, StoreOptions};
+use raftstore::store::{self, SlowScoreOptions, Store, StoreOptions};
 use raftstore::{Effect, RequestError};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -69,6 +73,10 @@ pub struct NodeOptions {
     pub store_report_ticks: u64,
     /// When Regions are cut because of their size.
     pub split: SplitOptions,
+    /// When Regions are cut because of what they are asked for.
+    pub load: LoadLimits,
+    /// When the disk counts as slow.
+    pub slow: SlowScoreOptions,
     /// Bounds on snapshots.
     pub snap: SnapOptions,
     /// How often the key-value engine is synced for the sake of Raft logs that are to be cut.
@@ -92,6 +100,8 @@ impl Default for NodeOptions {
             disk_full_pause: Duration::from_secs(1),
             store_report_ticks: 10,
             split: SplitOptions::default(),
+            load: LoadLimits::default(),
+            slow: SlowScoreOptions::default(),
             snap: SnapOptions::default(),
             log_gc_sync_interval: Duration::from_secs(3),
             log_purge_interval: Duration::from_secs(10),
@@ -129,6 +139,7 @@ pub struct Node<K: KvEngine> {
     replies: Arc<ReplyTable>,
     ticker: Ticker,
     split_checker: SplitChecker,
+    load_checker: LoadChecker,
     background: Background<K>,
     /// The placement host; nothing else.
     host: JoinSet<()>,
@@ -173,6 +184,8 @@ impl<K: KvEngine> Node<K> {
             clock: Arc::new(SystemClock),
             growth: Growth::default(),
             growth_step: options.split.step,
+            traffic: Traffic::default(),
+            slowness: Slowness::new(options.slow),
             room,
             snaps: Arc::new(channel.0.clone()),
             syncs: KvSyncs::default(),
@@ -187,8 +200,10 @@ impl<K: KvEngine> Node<K> {
         let growth = ports.growth.clone();
         let (peers, appliers) = spawn((peers, appliers), (kv.clone(), log.clone()), ports)?;
         let ticker = Ticker::start(peers.router(), options.peer.tick)?;
-        let (runtime, split) = (parts.runtime.clone(), options.split);
-        let split_checker = SplitChecker::start(handle.clone(), growth, split, runtime)?;
+        let runtime = || parts.runtime.clone();
+        let split = options.split;
+        let split_checker = SplitChecker::start(handle.clone(), growth.clone(), split, runtime())?;
+        let load_checker = LoadChecker::start(handle.clone(), growth, options.load, runtime())?;
         // Last: a start that has failed leaves no task behind.
         let mut host = JoinSet::new();
         let placement_host = Host::new(handle.clone(), parts.placement, &inbox);
@@ -200,6 +215,7 @@ impl<K: KvEngine> Node<K> {
             replies,
             ticker,
             split_checker,
+            load_checker,
             background,
             host,
             sync: Box::new(move || kv.sync().and_then(|()| log.sync())),
@@ -231,6 +247,7 @@ impl<K: KvEngine> Node<K> {
     fn stop_threads(self) -> engine::Result<()> {
         self.ticker.stop();
         self.split_checker.stop();
+        self.load_checker.stop();
         self.handle.stop_writing_to_a_full_disk();
         let mut effects = Vec::new();
         for (_, mut fsm) in self.peers.shutdown().normals {
@@ -280,6 +297,8 @@ fn handle_of<K: KvEngine>(
         leaders: ports.leaders.clone(),
         delegates: ports.delegates.clone(),
         clock: Arc::clone(&ports.clock),
+        traffic: ports.traffic.clone(),
+        slowness: ports.slowness.clone(),
         room: ports.room.clone(),
         snapshots,
         placement,

@@ -12,7 +12,9 @@ use crate::local_read::ReadDelegates;
 use crate::log_gc::KvSyncs;
 use crate::memory::Memory;
 use crate::room::DiskRoom;
+use crate::slowness::Slowness;
 use crate::snap::{OutgoingSnapshot, SnapWork};
+use crate::traffic::Traffic;
 use futures::future::BoxFuture;
 use placement::{RegionHeartbeat, SplitIds, StoreStats};
 use raftstore::op::measure::Size;
@@ -91,6 +93,10 @@ pub struct Ports {
     pub growth: Growth,
     /// How much of it they tell at once.
     pub growth_step: Size,
+    /// What is read and written.
+    pub traffic: Traffic,
+    /// How slow the Raft log is.
+    pub slowness: Slowness,
     /// For Peers that are made later.
     pub peer_options: PeerOptions,
     /// Where work on snapshots goes.

@@ -101,7 +101,7 @@ fn look_after<K: KvEngine>(
     match measure(handle.engine(), growth, limits, &region) {
         Ok(Some(cuts)) => {
             let (handle, growth) = (handle.clone(), growth.clone());
-            runtime.spawn(async move { cut(&handle, &growth, &region, cuts).await });
+            runtime.spawn(async move { cut(&handle, &growth, &region, cuts, "size").await });
         }
         Ok(None) => {}
         Err(error) => tracing::warn!(region = %region_id, %error, "can't measure a Region"),
@@ -176,11 +176,13 @@ pub(crate) fn middle<K: KvEngine>(engine: &K, region: &Region) -> engine::Result
     Ok(pass_over(engine, &half, space, (&start, &end))?.cuts.pop())
 }
 
-async fn cut<K: KvEngine>(
+/// Has a Region cut, because of its `reason`.
+pub(crate) async fn cut<K: KvEngine>(
     handle: &NodeHandle<K>,
     growth: &Growth,
     region: &Region,
     cuts: Vec<Vec<u8>>,
+    reason: &'static str,
 ) {
     let context = RequestContext {
         region_id: region.id,
@@ -193,10 +195,12 @@ async fn cut<K: KvEngine>(
             growth.forget(region.id);
             // What is left may still be too large, if there were many cuts.
             growth.size_of(region.id);
-            tracing::info!(region = %region.id, parts = parts.len(), "split a Region by its size");
+            tracing::info!(region = %region.id, parts = parts.len(), reason, "split a Region");
         }
         Err(error) => {
-            tracing::info!(region = %region.id, cuts = count, %error, "a split came to nothing");
+            tracing::info!(
+                region = %region.id, cuts = count, reason, %error, "a split came to nothing"
+            );
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::schedule::scatter;
 use crate::schedulers::SchedulerName;
 use crate::scheduling::{self, Known, Scheduling};
 use crate::state::{Change, Durable};
-use crate::{service, settings, split, stores};
+use crate::{heat, service, settings, split, stores};
 use std::sync::Arc;
 use types::{Region, RegionId, StoreId};
 
@@ -97,6 +97,8 @@ pub enum Control {
         /// For how long, in milliseconds; zero to let it go on.
         pause_ms: u64,
     },
+    /// How busy stores are, and their busiest Regions. Answered by [`Response::Hot`].
+    ListHot,
     /// The settings in effect. Answered by [`Response::Settings`].
     GetSettings,
     /// Sets settings, all of them or none. Answered by [`Response::Done`].
@@ -185,6 +187,7 @@ impl Desk<'_> {
                 self.scheduling.pause(name, self.known.now, pause_ms);
                 Response::Done
             }
+            Control::ListHot => Response::Hot(heat::list(self.known.state, self.known.observed)),
             Control::GetSettings => Response::Settings(self.scheduling.settings.list()),
             Control::SetSettings(wanted) => {
                 let overrides = settings::plan_set(&self.staged.overrides, &wanted)?;

@@ -17,6 +17,12 @@ pub struct Traffic {
     pub read_bytes: u64,
     /// Keys read.
     pub read_keys: u64,
+    /// Requests that read.
+    pub read_requests: u64,
+    /// Requests that wrote.
+    pub write_requests: u64,
+    /// The part of one core that reading took, in percent. Stores don't tell theirs.
+    pub cpu_percent: u64,
 }
 
 /// A leader's report of its Region.

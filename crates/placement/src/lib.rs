@@ -37,6 +37,7 @@ mod control;
 mod error;
 mod health;
 mod heartbeat;
+mod heat;
 mod ids;
 mod instruct;
 mod keyspaces;
@@ -73,6 +74,7 @@ pub use config::{Bootstrap, Config};
 pub use control::Control;
 pub use error::{Error, PersistFailed};
 pub use heartbeat::{RegionHeartbeat, StoreStats, Traffic};
+pub use heat::{RegionHeat, StoreHeat};
 pub use instruct::{Instruction, PeerChange, PeerChangeKind, RegionInstruction};
 pub use keyspaces::Keyspace;
 pub use message::{

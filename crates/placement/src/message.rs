@@ -7,6 +7,7 @@
 use crate::control::Control;
 use crate::error::{Error, PersistFailed};
 use crate::heartbeat::{RegionHeartbeat, StoreStats};
+use crate::heat::StoreHeat;
 use crate::instruct::RegionInstruction;
 use crate::keyspaces::Keyspace;
 use crate::operators::OperatorRecord;
@@ -233,6 +234,8 @@ pub enum Response {
     Operator(Box<OperatorRecord>),
     /// Operators: those at work by Region, or those that have ended, the last one first.
     Operators(Vec<OperatorRecord>),
+    /// Stores by id, and how busy each is.
+    Hot(Vec<StoreHeat>),
     /// Schedulers, in the order in which they run.
     Schedulers(Vec<SchedulerView>),
     /// Settings by name, with the values in effect.

@@ -213,6 +213,9 @@ pub struct RegionHeartbeat {
     pub down_peers: Vec<PeerId>,
     /// Peers whose log is behind what the leader's still has: they need a snapshot.
     pub pending_peers: Vec<PeerId>,
+    /// How long the leader has not told what was read and written, in whole seconds. Zero: too short a
+    /// time to say anything about it, and the next report speaks of it too.
+    pub measured: Duration,
 }
 
 /// What a Peer tells readers on other threads about its lease.

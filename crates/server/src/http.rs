@@ -11,8 +11,10 @@
 //!
 //! **Who answers.** What only the placement leader knows is answered elsewhere with a redirect to it.
 //!
-//! **Not here.** Single stores and Regions, and what changes something: `scheduling`, `regions`, `stores`.
+//! **Not here.** Single stores and Regions, and what changes something: `scheduling`, `regions`, `stores`. What
+//! is busy: `hotspot`.
 
+mod hotspot;
 mod regions;
 mod scheduling;
 mod stores;
@@ -63,6 +65,7 @@ pub(crate) fn router<B: Backend>(backend: B, members: Members) -> Router {
         .merge(scheduling::router())
         .merge(regions::router())
         .merge(stores::router())
+        .merge(hotspot::router())
         .with_state(Http { backend, members })
 }
 

@@ -141,6 +141,7 @@ pub(crate) fn stats_to_wire(stats: &StoreStats) -> pdpb::StoreStats {
         bytes_read: stats.traffic.read_bytes,
         keys_read: stats.traffic.read_keys,
         interval: interval_to_wire(&stats.traffic),
+        query_stats: Some(queries(&stats.traffic)),
     }
 }
 
@@ -159,12 +160,22 @@ pub(crate) fn stats_from_wire(stats: &pdpb::StoreStats) -> StoreStats {
         is_busy: stats.is_busy,
         slow_score: stats.slow_score,
         traffic: Traffic {
+            read_requests: stats.query_stats.map_or(0, |queries| queries.get),
+            write_requests: stats.query_stats.map_or(0, |queries| queries.put),
+            cpu_percent: 0,
             interval_s: interval_from_wire(stats.interval.as_ref()),
             written_bytes: stats.bytes_written,
             written_keys: stats.keys_written,
             read_bytes: stats.bytes_read,
             read_keys: stats.keys_read,
         },
+    }
+}
+
+fn queries(traffic: &Traffic) -> pdpb::QueryStats {
+    pdpb::QueryStats {
+        get: traffic.read_requests,
+        put: traffic.write_requests,
     }
 }
 
@@ -212,6 +223,9 @@ pub(crate) fn heartbeat_from_wire(
         approximate_size_bytes: request.approximate_size,
         approximate_keys: request.approximate_keys,
         traffic: Traffic {
+            read_requests: request.query_stats.map_or(0, |queries| queries.get),
+            write_requests: request.query_stats.map_or(0, |queries| queries.put),
+            cpu_percent: request.cpu_usage,
             interval_s: interval_from_wire(request.interval.as_ref()),
             written_bytes: request.bytes_written,
             written_keys: request.keys_written,
@@ -252,6 +266,8 @@ pub(crate) fn heartbeat_to_wire(
         approximate_size: heartbeat.approximate_size_bytes,
         interval: interval_to_wire(&heartbeat.traffic),
         approximate_keys: heartbeat.approximate_keys,
+        query_stats: Some(queries(&heartbeat.traffic)),
+        cpu_usage: heartbeat.traffic.cpu_percent,
     }
 }
 
@@ -289,6 +305,9 @@ mod tests {
             written_keys: 2,
             read_bytes: 3,
             read_keys: 4,
+            read_requests: 5,
+            write_requests: 6,
+            cpu_percent: 0,
         }
     }
 
@@ -318,7 +337,10 @@ mod tests {
             pending_peers: vec![PeerId(6)],
             approximate_size_bytes: 7,
             approximate_keys: 8,
-            traffic: traffic(),
+            traffic: Traffic {
+                cpu_percent: 7,
+                ..traffic()
+            },
         };
         let header = pdpb::RequestHeader {
             cluster_id: 1,

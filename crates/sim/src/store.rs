@@ -23,14 +23,14 @@ use engine::{Cf, KvEngine, KvIterator, KvSnapshot, RaftLog};
 use node::snap::{MemDir, SnapOptions, SnapTask, Snapshots, recover_snapshots};
 use node::{
     ApplyFsm, ApplyHandler, Configured, DiskRoom, Growth, KvSyncs, Leaders, Memory, NoControl,
-    PeerFsm, PeerHandler, PeerRouter, Ports, ReadDelegates, Recovered, SplitOptions, StartError,
-    StoreFsm, actors, bootstrap, identify, recover,
+    PeerFsm, PeerHandler, PeerRouter, Ports, ReadDelegates, Recovered, Slowness, SplitOptions,
+    StartError, StoreFsm, Traffic, actors, bootstrap, identify, recover,
 };
 use raftstore::apply::Applier;
 use raftstore::op::lease;
 use raftstore::peer::PeerOptions;
 use raftstore::state::{RegionRecord, decode_apply_state};
-use raftstore::store::{Store, StoreOptions};
+use raftstore::store::{SlowScoreOptions, Store, StoreOptions};
 use raftstore::{LogGcOptions, MonotonicTime, Peer, RequestContext};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -447,6 +447,8 @@ fn ports(
         room,
         growth: Growth::default(),
         growth_step: SplitOptions::default().step,
+        traffic: Traffic::default(),
+        slowness: Slowness::new(SlowScoreOptions::default()),
         snaps: Arc::clone(work) as _,
         syncs: KvSyncs::default(),
         peer_options: options.peer.clone(),

@@ -30,6 +30,8 @@ pub struct Config {
     pub raftstore: Raftstore,
     /// How large Regions get.
     pub coprocessor: Coprocessor,
+    /// How busy Regions get.
+    pub split: Split,
 }
 
 /// What is logged, and where to.
@@ -247,6 +249,8 @@ pub struct Raftstore {
     pub pd_heartbeat_tick_interval: ReadableDuration,
     /// How often a store reports to placement.
     pub pd_store_heartbeat_tick_interval: ReadableDuration,
+    /// A store of which every tenth write of the Raft log takes longer becomes a slow one.
+    pub slow_log_write_timeout: ReadableDuration,
     /// How often a leader looks whether its log can be cut.
     pub raft_log_gc_tick_interval: ReadableDuration,
     /// The least entries that are worth a cut.
@@ -292,6 +296,7 @@ impl Default for Raftstore {
             split_region_check_tick_interval: ReadableDuration::secs(10),
             pd_heartbeat_tick_interval: ReadableDuration::secs(60),
             pd_store_heartbeat_tick_interval: ReadableDuration::secs(10),
+            slow_log_write_timeout: ReadableDuration::millis(500),
             raft_log_gc_tick_interval: ReadableDuration::secs(3),
             raft_log_gc_threshold: 50,
             raft_log_gc_count_limit: 196_608,
@@ -329,6 +334,31 @@ impl Default for Coprocessor {
             region_split_keys: 2_560_000,
             region_max_keys: 0,
             batch_split_limit: 10,
+        }
+    }
+}
+
+/// How busy Regions get: one that is over any of these for long enough is split where its requests are halved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Split {
+    /// Requests in a second.
+    pub qps_threshold: u64,
+    /// Bytes that are read and written in a second.
+    pub byte_threshold: ReadableSize,
+    /// Time that threads spend on its reads in a second; "250ms" is a quarter of a core.
+    pub region_cpu_threshold: ReadableDuration,
+    /// For how long.
+    pub detect_duration: ReadableDuration,
+}
+
+impl Default for Split {
+    fn default() -> Self {
+        Self {
+            qps_threshold: 3_000,
+            byte_threshold: ReadableSize::mib(30),
+            region_cpu_threshold: ReadableDuration::millis(250),
+            detect_duration: ReadableDuration::secs(10),
         }
     }
 }

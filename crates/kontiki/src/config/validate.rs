@@ -8,7 +8,7 @@
 //! **Not here.** What only the machine can say: whether a port is free, a folder writable.
 
 use super::layers::{Problem, Source, Sources};
-use super::tree::{Config, Coprocessor, Raftstore};
+use super::tree::{Config, Coprocessor, Raftstore, Split};
 use super::units::{ReadableDuration, ReadableSize};
 use node::{Members, MembersError, is_address, is_member_name};
 use std::time::Duration;
@@ -34,6 +34,7 @@ pub(super) fn check(config: &Config, sources: &Sources, problems: &mut Vec<Probl
     check.intervals(&config.raftstore);
     check.raftstore(&config.raftstore);
     check.coprocessor(&config.coprocessor);
+    check.split(&config.split);
 }
 
 struct Check<'a> {
@@ -201,6 +202,10 @@ impl Check<'_> {
                 raftstore.split_region_check_tick_interval,
             ),
             (
+                "raftstore.slow-log-write-timeout",
+                raftstore.slow_log_write_timeout,
+            ),
+            (
                 "raftstore.raft-log-gc-tick-interval",
                 raftstore.raft_log_gc_tick_interval,
             ),
@@ -243,6 +248,23 @@ impl Check<'_> {
         self.require(cuts, "coprocessor.batch-split-limit", || {
             "must be between 1 and 256".to_owned()
         });
+    }
+
+    fn split(&mut self, items: &Split) {
+        self.require(items.qps_threshold > 0, "split.qps-threshold", || {
+            "must be 1 or more".to_owned()
+        });
+        self.require(items.byte_threshold.0 > 0, "split.byte-threshold", || {
+            "must be 1B or more".to_owned()
+        });
+        for (key, span) in [
+            ("split.region-cpu-threshold", items.region_cpu_threshold),
+            ("split.detect-duration", items.detect_duration),
+        ] {
+            let hour = ReadableDuration(Duration::from_secs(3_600));
+            let fine = span >= ReadableDuration::millis(1) && span <= hour;
+            self.require(fine, key, || "must be between 1ms and 1h".to_owned());
+        }
     }
 
     fn raftstore(&mut self, raftstore: &Raftstore) {

@@ -10,8 +10,10 @@ use engine_rocks::RocksOptions;
 use node::snap::SnapOptions;
 use node::{Configured, NodeOptions, SplitOptions};
 use raftstore::LogGcOptions;
+use raftstore::op::load_split::LoadLimits;
 use raftstore::op::measure::SplitLimits;
 use raftstore::peer::PeerOptions;
+use raftstore::store::SlowScoreOptions;
 use server::{Limits, NodeStatus};
 use std::time::Duration;
 use types::ApiVersion;
@@ -105,6 +107,16 @@ pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
             ..SnapOptions::default()
         },
         split: split_options(config),
+        load: LoadLimits {
+            qps: config.split.qps_threshold,
+            bytes: config.split.byte_threshold.0,
+            cpu: config.split.region_cpu_threshold.0,
+            patience: config.split.detect_duration.0,
+        },
+        slow: SlowScoreOptions {
+            timeout: raftstore.slow_log_write_timeout.0,
+            ..SlowScoreOptions::default()
+        },
         log_gc_sync_interval: raftstore.raft_log_gc_tick_interval.0,
         log_purge_interval: raftstore.raft_log_purge_interval.0,
         ..NodeOptions::default()

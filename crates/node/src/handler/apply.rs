@@ -14,10 +14,12 @@ use crate::fsm::{AppliedMark, ApplyFsm, ApplyMessage, NoControl, NoMessage, Peer
 use crate::ports::Ports;
 use crate::room::{DiskRoom, Insisted};
 use crate::snap::SnapTask;
+use crate::traffic::Counts;
 use batch_system::{Batch, Handler, Inbox, RoundInfo};
 use bytes::Bytes;
 use engine::{Cf, Durability, KvBatch, KvEngine};
 use raftstore::apply::{Applied, Applier, ApplyStore, Change, RegionChange};
+use raftstore::op::measure::Size;
 use raftstore::peer::Input;
 use raftstore::state::Tombstone;
 use raftstore::{ApplyTask, InstallSnapshot, RequestError};
@@ -48,6 +50,7 @@ impl<K: KvEngine> ApplyHandler<K> {
                 engine,
                 room: ports.room.clone(),
                 unwritten: None,
+                written: Size::default(),
             },
             out: Applied::default(),
             destroyed: Vec::new(),
@@ -63,10 +66,25 @@ impl<K: KvEngine> ApplyHandler<K> {
     fn apply(&mut self, applier: &mut Applier, task: ApplyTask) {
         let region = task.region_id;
         self.taken_bytes += task.size_bytes();
+        let requests = task.entries.iter().map(|entry| entry.requests.len() as u64);
+        let writes = requests.sum();
+        self.round.written = Size::default();
         let result = applier.apply(task.entries, &mut self.round, &mut self.out);
         if let Err(error) = result {
             tracing::error!(%region, %error, "can't be applied: the store stops");
             panic!("Region {region} can't be applied: {error:?}");
+        }
+        let counts = Counts {
+            written: self.round.written,
+            writes,
+            ..Counts::default()
+        };
+        let traffic = &self.ports.traffic;
+        // Who waits for a write has asked the leader, where its keys were offered.
+        if counts.writes > 0 {
+            traffic.count_led(region, &counts, None);
+        } else if counts != Counts::default() {
+            traffic.count(region, &counts);
         }
     }
 
@@ -169,6 +187,8 @@ struct Round<K: KvEngine> {
     batch: K::Batch,
     room: DiskRoom,
     unwritten: Option<Unwritten>,
+    /// By commands, since it was set to nothing last.
+    written: Size,
 }
 
 /// What the batch holds and the engine does not.
@@ -200,6 +220,13 @@ impl Unwritten {
 }
 
 impl<K: KvEngine> Round<K> {
+    fn count(&mut self, cf: Cf, bytes: usize) {
+        if cf != Cf::Raft {
+            let bytes = bytes as u64;
+            self.written.add(Size { bytes, keys: 1 });
+        }
+    }
+
     fn write(&mut self, durability: Durability) -> engine::Result<Insisted> {
         if self.batch.is_empty() {
             return Ok(Insisted::Written);
@@ -228,6 +255,7 @@ impl<K: KvEngine> ApplyStore for Round<K> {
     }
 
     fn put(&mut self, cf: Cf, key: &[u8], value: &[u8]) {
+        self.count(cf, key.len() + value.len());
         self.batch.put(cf, key, value);
         if let Some(unwritten) = &mut self.unwritten {
             let value = Bytes::copy_from_slice(value);
@@ -236,6 +264,7 @@ impl<K: KvEngine> ApplyStore for Round<K> {
     }
 
     fn delete(&mut self, cf: Cf, key: &[u8]) {
+        self.count(cf, key.len());
         self.batch.delete(cf, key);
         if let Some(unwritten) = &mut self.unwritten {
             unwritten.keys.insert((cf, key.to_vec()), None);
@@ -243,6 +272,7 @@ impl<K: KvEngine> ApplyStore for Round<K> {
     }
 
     fn delete_range(&mut self, cf: Cf, start: &[u8], end: &[u8]) {
+        self.count(cf, start.len() + end.len());
         self.batch.delete_range(cf, start, end);
         if let Some(unwritten) = &mut self.unwritten {
             unwritten.delete_range(cf, start, end);
@@ -264,6 +294,7 @@ mod tests {
             engine: engine.clone(),
             room: DiskRoom::new(Duration::ZERO),
             unwritten: None,
+            written: Size::default(),
         };
         round.put(Cf::Default, b"a", b"before");
         round.begin_reads().unwrap();

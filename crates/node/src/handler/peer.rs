@@ -209,6 +209,9 @@ impl<L: RaftLog> PeerHandler<L> {
             here = leadership.is_self,
             "leadership changed"
         );
+        if !leadership.is_self {
+            self.ports.traffic.forget(leadership.region_id);
+        }
         self.ports.observer.leadership(&leadership);
         self.ports.leaders.set(leadership.clone());
         self.tell_store(store::Input::Leadership(leadership));
@@ -272,14 +275,16 @@ impl<L: RaftLog> PeerHandler<L> {
             );
             self.ports.leaders.remove(tombstone.region_id);
             self.ports.growth.forget(tombstone.region_id);
+            self.ports.traffic.forget(tombstone.region_id);
             self.tell_store(store::Input::Removed(tombstone));
         }
     }
 
     fn report(&self, heartbeat: raftstore::RegionHeartbeat) {
         // The placement Region is not routed to: its leader is the placement leader itself.
-        if heartbeat.region.id != RegionId::PLACEMENT {
-            let size = self.ports.growth.size_of(heartbeat.region.id);
+        let id = heartbeat.region.id;
+        if id != RegionId::PLACEMENT {
+            let size = self.ports.growth.size_of(id);
             // Zero stands for "unknown".
             let bytes = size.map_or(0, |size| size.bytes.max(1));
             let size = size.unwrap_or_default();
@@ -291,13 +296,18 @@ impl<L: RaftLog> PeerHandler<L> {
                 pending_peers: heartbeat.pending_peers,
                 approximate_size_bytes: bytes,
                 approximate_keys: size.keys,
-                ..RegionHeartbeat::default()
+                traffic: self.ports.traffic.take_region(id, heartbeat.measured),
             });
         }
     }
 
     fn write_log(&mut self) -> Insisted {
-        let write = || self.log.write(&mut self.batch, Durability::Synced);
+        let (clock, slowness) = (&*self.ports.clock, &self.ports.slowness);
+        let write = || {
+            slowness.timed(clock, || {
+                self.log.write(&mut self.batch, Durability::Synced)
+            })
+        };
         self.ports
             .room
             .insist("the Raft log", write)
@@ -331,11 +341,14 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
                 }
                 store::Effect::Send(message) => self.ports.transport.send(*message),
                 store::Effect::Heartbeat(summary) => {
-                    self.ports.link.store_heartbeat(StoreStats {
+                    let stats = StoreStats {
                         store_id: store.0.id(),
                         region_count: summary.regions,
+                        traffic: self.ports.traffic.take_store(self.ports.clock.now()),
                         ..StoreStats::default()
-                    });
+                    };
+                    let stats = self.ports.slowness.complete(stats);
+                    self.ports.link.store_heartbeat(stats);
                 }
                 store::Effect::Create(create) => self.create(create),
                 store::Effect::LetIn(message) => self.let_in(message),

@@ -175,6 +175,24 @@ fn a_slow_store_leads_nothing_until_it_has_been_fast_for_a_while() {
 }
 
 #[test]
+fn a_store_that_says_at_once_that_it_is_slow_loses_its_leaders_within_seconds() {
+    let plan = Plan {
+        regions: 30,
+        places: |at| (0..3).map(|nth| (at + nth) % 3 + 1).collect(),
+        ..Plan::default()
+    };
+    let mut fleet = Fleet::new(&plan);
+    // Schedulers have come to rest.
+    fleet.run(60_000);
+    fleet.stores.get_mut(&StoreId(2)).unwrap().stats.slow_score = 81;
+    fleet.store_heartbeat(StoreId(2)).unwrap();
+    // The score took four seconds to get there.
+    fleet.run(6_000);
+    assert!(fleet.view(StoreId(2)).unwrap().is_slow);
+    assert_eq!(fleet.leaders()[&StoreId(2)], 0);
+}
+
+#[test]
 fn when_most_stores_are_slow_leaders_stay() {
     let plan = Plan {
         regions: 30,

@@ -4,6 +4,7 @@
 pub mod conf_change;
 pub mod hibernate;
 pub mod lease;
+pub mod load_split;
 pub mod log_gc;
 pub mod measure;
 pub mod snapshot;

@@ -303,6 +303,8 @@ pub struct Peer {
     heard: BTreeMap<PeerId, u64>,
     /// Who needed a snapshot at the last report.
     reported_pending: Vec<PeerId>,
+    /// Since when it leads, or has told how much was read and written.
+    measured_since: MonotonicTime,
     /// What it knows of its membership beside its Region; see `leave`.
     standing: Standing,
     /// It was removed, and waits for its applier; see `leave`.
@@ -373,6 +375,7 @@ impl Peer {
             led_since: 0,
             heard: BTreeMap::new(),
             reported_pending: Vec::new(),
+            measured_since: MonotonicTime::default(),
             standing: Standing::default(),
             is_leaving: false,
             is_stopped: false,
@@ -749,6 +752,7 @@ impl Peer {
             self.report_due_ticks = 0;
             self.heard.clear();
             self.led_since = self.ticks;
+            self.measured_since = self.now;
             // raft-rs has forgotten the confirmations of earlier terms.
             let error = self.not_leader();
             self.reads.fail(&error, out);

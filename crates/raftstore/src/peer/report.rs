@@ -1,10 +1,11 @@
 //! What a leader tells the placement driver, and when: now and then, and at once where the driver waits
 //! for something, such as a new shape, or a learner that has caught up.
 //!
-//! **Not here.** How large the Region is, which the node knows.
+//! **Not here.** How large the Region is, and how much is read and written, which the node knows.
 
 use super::Peer;
 use crate::effect::{Effect, RegionHeartbeat};
+use std::time::Duration;
 use types::{PeerId, Region};
 
 impl Peer {
@@ -31,7 +32,16 @@ impl Peer {
             term: self.term(),
             down_peers,
             pending_peers: self.reported_pending.clone(),
+            measured: self.measured(),
         }));
+    }
+
+    /// The time that a report speaks of. What is left of a second is the next one's.
+    fn measured(&mut self) -> Duration {
+        let passed = self.measured_since.until(self.now);
+        let measured = Duration::from_secs(passed.as_secs());
+        self.measured_since = self.measured_since.after(measured);
+        measured
     }
 
     pub(super) fn heard_from(&mut self, peer: PeerId) {

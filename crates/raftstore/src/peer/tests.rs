@@ -730,6 +730,25 @@ fn a_leader_reports_at_its_election_at_its_interval_and_when_asked() {
 }
 
 #[test]
+fn reports_say_how_long_they_speak_of_and_no_time_is_left_out() {
+    let options = PeerOptions {
+        tick: Duration::from_millis(300),
+        report_ticks: 5,
+        ..PeerOptions::default()
+    };
+    let mut net = Net::new(&options);
+    net.elect(0);
+    for _ in 0..12 {
+        net.tick(0);
+    }
+    // At its election and the tick after that, then after 1.8 s and after 3.3 s.
+    let measured = net.reports.iter().map(|report| report.measured.as_secs());
+    assert_eq!(measured.collect::<Vec<_>>(), [0, 0, 1, 2]);
+    net.step(0, Input::Report);
+    assert_eq!(net.reports[4].measured, Duration::ZERO);
+}
+
+#[test]
 fn a_stopped_replica_answers_everybody() {
     let mut net = Net::new(&PeerOptions::default());
     net.elect(0);

@@ -15,6 +15,7 @@
 
 mod liveness;
 mod ranges;
+mod slow_score;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 use types::{KeyRange, Peer, PeerId, Region, RegionId, StoreId};
 
 pub use liveness::StoreOptions;
+pub use slow_score::{SlowScore, SlowScoreOptions};
 
 /// The most questions that are kept for splits to come, some hundred bytes each. A Region that is cut into
 /// thousands asks as many.

@@ -5,11 +5,13 @@ use super::{Server, key};
 use crate::backend::Backend;
 use crate::fake::FakeNode;
 use crate::limits::Limits;
-use placement::{Control, OperatorRequest, RegionHeartbeat, Request, Response};
+use placement::{
+    Control, OperatorRequest, RegionHeartbeat, Request, Response, Store, StoreStats, Traffic,
+};
 use proto::pdpb::*;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use types::{PeerId, RegionId};
+use types::{PeerId, RegionId, StoreId};
 
 /// The fake's Region is led, as far as the placement driver knows.
 pub(super) async fn report(node: &FakeNode) {
@@ -148,6 +150,56 @@ async fn schedulers_and_operators_are_steered_over_http() {
     let nonsense = json!({ "name": "move-everything" });
     let (status, _) = call(&server, "POST", "/pd/api/v1/operators", nonsense).await;
     assert_eq!(status, 400);
+}
+
+#[tokio::test]
+async fn what_is_busy_is_shown_over_http() {
+    let node = FakeNode::v1();
+    let server = Server::start(node.clone(), Limits::default()).await;
+    let traffic = Traffic {
+        interval_s: 10,
+        read_bytes: 100 << 20,
+        written_bytes: 20 << 20,
+        read_requests: 50,
+        ..Traffic::default()
+    };
+    for _ in 0..3 {
+        let heartbeat = RegionHeartbeat {
+            region: node.region(),
+            leader: PeerId(11),
+            term: 6,
+            traffic,
+            ..Default::default()
+        };
+        let request = Request::RegionHeartbeat(Box::new(heartbeat));
+        assert_eq!(node.place(request).await, Ok(Response::Done));
+    }
+    let store = Store {
+        id: StoreId(1),
+        address: "127.0.0.1:1001".to_owned(),
+        ..Default::default()
+    };
+    let registered = node.place(Request::PutStore(store)).await;
+    assert_eq!(registered, Ok(Response::Done));
+    let stats = StoreStats {
+        store_id: StoreId(1),
+        traffic,
+        ..Default::default()
+    };
+    let told = node.place(Request::StoreHeartbeat(stats)).await;
+    assert_eq!(told, Ok(Response::Done));
+    let at = |path: &str| format!("/pd/api/v1/hotspot{path}");
+    let (_, stores) = call(&server, "GET", &at("/stores"), Value::Null).await;
+    assert_eq!(stores["bytes-read-rate"], json!({ "1": 10 << 20 }));
+    assert_eq!(stores["query-read-rate"]["1"], 5);
+    // Three times half the way from nothing to what was reported.
+    for (path, rate) in [("/regions/read", 35 << 18), ("/regions/write", 7 << 18)] {
+        let (_, hot) = call(&server, "GET", &at(path), Value::Null).await;
+        let led = &hot["as_leader"]["1"];
+        assert_eq!(led["statistics"][0]["region_id"], 2);
+        assert_eq!(led["total_flow_bytes"], rate);
+        assert_eq!(hot["as_peer"]["1"], *led, "it has one replica");
+    }
 }
 
 #[tokio::test]
