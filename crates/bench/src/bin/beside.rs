@@ -132,7 +132,7 @@ impl Setup {
         for _ in 0..self.turns {
             for (side, regions) in [1, regions].into_iter().enumerate() {
                 let cluster = self.start()?;
-                let own = e2e::own_client(&cluster, Config::default()).await?;
+                let own = e2e::own_client(&cluster, patient()).await?;
                 let spec = self.spec(Mix::PUT, self.keys);
                 cut(&own, &spec, regions).await?;
                 tokio::time::sleep(SETTLE).await;
@@ -148,7 +148,7 @@ impl Setup {
 
     async fn scan(&self, mebibytes: u64) -> Result<()> {
         let cluster = self.start()?;
-        let own = e2e::own_client(&cluster, Config::default()).await?;
+        let own = e2e::own_client(&cluster, patient()).await?;
         let pair_bytes = self.value_size as u64 + Spec::default().key_size_bytes as u64;
         let spec = self.spec(Mix::GET, (mebibytes << 20) / pair_bytes);
         load(&own, &spec).await?;
@@ -238,4 +238,13 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// On a machine that is busy with many Regions an answer may take longer than users would wait.
+fn patient() -> Config {
+    Config {
+        attempt_timeout: Duration::from_secs(60),
+        deadline: Duration::from_secs(120),
+        ..Config::default()
+    }
 }

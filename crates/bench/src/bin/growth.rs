@@ -84,7 +84,7 @@ impl Growth {
             ..Options::default()
         };
         let mut cluster = Cluster::start_program(&program, self.nodes, options)?;
-        let mut client = e2e::own_client(&cluster, Config::default()).await?;
+        let mut client = e2e::own_client(&cluster, patient()).await?;
         tokio::time::sleep(Duration::from_secs(self.settle)).await;
         let empty = self.sample(&mut cluster)?;
         println!(
@@ -137,7 +137,7 @@ impl Growth {
 
     /// Returns once Regions at the beginning, in the middle and at the end of the key space take writes.
     async fn serving(&self, cluster: &Cluster, cuts: usize) -> Result<Client> {
-        let client = e2e::own_client(cluster, Config::default()).await?;
+        let client = e2e::own_client(cluster, patient()).await?;
         let deadline = Instant::now() + SERVES_WITHIN;
         for number in [0, cuts / 2, cuts] {
             while let Err(error) = client.put(&key(number), "served".into()).await {
@@ -169,4 +169,13 @@ async fn grow(client: &Client, cuts: &mut usize, wanted: usize) -> Result<()> {
         *cuts = upto;
     }
     Ok(())
+}
+
+/// On a machine that is busy with many Regions an answer may take longer than users would wait.
+fn patient() -> Config {
+    Config {
+        attempt_timeout: Duration::from_secs(60),
+        deadline: Duration::from_secs(120),
+        ..Config::default()
+    }
 }
