@@ -5,7 +5,9 @@
 //! Region's leader refuses them with its new shape, and then they ask again.
 //!
 //! **Invariants.** What is here answers for keys that no known Region has, and for nothing else. It goes as
-//! soon as known Regions cover it. It is not persisted: a gap lasts until the next report.
+//! soon as known Regions cover it. It is not persisted: a gap lasts until the next report. A report costs a
+//! look at the first missing key of each remnant, and of nested ones only the outer stays: a Region that is
+//! cut into a hundred thousand leaves one.
 //!
 //! **Not here.** Scans: they show what is known.
 
@@ -17,7 +19,14 @@ use types::Region;
 
 /// Old shapes, by their first keys and versions: a part may be cut again while another one is missing.
 #[derive(Debug, Default)]
-pub(crate) struct Remnants(BTreeMap<(Vec<u8>, u64), Arc<Region>>);
+pub(crate) struct Remnants(BTreeMap<(Vec<u8>, u64), Remnant>);
+
+#[derive(Debug)]
+struct Remnant {
+    old: Arc<Region>,
+    /// Newer Regions have all of its range before this key.
+    missing: Vec<u8>,
+}
 
 impl Remnants {
     /// A report of `region` makes these changes of the `staged` routes. What the `visible` ones, which
@@ -29,7 +38,7 @@ impl Remnants {
         region: &Region,
         changes: &[Change],
     ) {
-        self.0.retain(|_, old| !is_replaced(visible, old));
+        self.0.retain(|_, remnant| !remnant.is_replaced(visible));
         let replaced = changes.iter().filter_map(|change| match change {
             Change::RemoveRegion(id) => staged.by_id(*id),
             Change::Region(new) => staged.by_id(new.id),
@@ -37,36 +46,44 @@ impl Remnants {
         });
         for old in replaced {
             let (start, end) = (&old.range.start, &old.range.end);
-            if !region.range.contains_range(start, end) {
-                let place = (start.clone(), old.epoch.version);
-                self.0.insert(place, old.clone());
+            let is_answered = |remnant: &Remnant| {
+                remnant.missing <= *start && remnant.old.range.contains_range(start, end)
+            };
+            if region.range.contains_range(start, end) || self.0.values().any(is_answered) {
+                continue;
             }
+            let remnant = Remnant {
+                old: old.clone(),
+                missing: start.clone(),
+            };
+            self.0.insert((start.clone(), old.epoch.version), remnant);
         }
     }
 
     /// The Region that had a key which no known Region has.
     pub(crate) fn by_key(&self, key: &[u8]) -> Option<&Arc<Region>> {
         let begun = self.0.range(..=(key.to_vec(), u64::MAX)).rev();
-        begun
-            .map(|(_, old)| old)
-            .find(|old| old.range.contains(key))
+        let mut olds = begun.map(|(_, remnant)| &remnant.old);
+        olds.find(|old| old.range.contains(key))
     }
 }
 
-/// Whether newer Regions have all of its range.
-fn is_replaced(routes: &Routes, old: &Region) -> bool {
-    let mut reached = old.range.start.as_slice();
-    for region in routes.scan(&old.range) {
-        let has_gap = region.range.start.as_slice() > reached;
-        if has_gap || region.epoch.version <= old.epoch.version {
-            return false;
+impl Remnant {
+    /// Whether newer Regions have all of its range. Goes on where it stopped before.
+    fn is_replaced(&mut self, routes: &Routes) -> bool {
+        let end = &self.old.range.end;
+        while let Some(region) = routes.by_key(&self.missing) {
+            if region.epoch.version <= self.old.epoch.version {
+                return false;
+            }
+            let reached = &region.range.end;
+            if reached.is_empty() || (!end.is_empty() && reached >= end) {
+                return true;
+            }
+            self.missing.clone_from(reached);
         }
-        if region.range.end.is_empty() {
-            return true;
-        }
-        reached = region.range.end.as_slice();
+        false
     }
-    !old.range.end.is_empty() && reached >= old.range.end.as_slice()
 }
 
 #[cfg(test)]
@@ -198,6 +215,25 @@ mod tests {
         world.reports(&region(11, "c", "d", 4));
         world.reports(&region(10, "", "c", 4));
         assert!(world.remnants.0.is_empty(), "nothing is missing any more");
+    }
+
+    #[test]
+    fn a_region_that_is_cut_again_and_again_leaves_one_old_shape_however_late_its_last_part_reports()
+     {
+        let mut world = World::new(region(2, "", "", 1));
+        let place = |cut: u64| match cut {
+            0 => String::new(),
+            cut => format!("{cut:03}"),
+        };
+        for cut in 1..=100 {
+            let (start, end) = (place(cut - 1), place(cut));
+            world.reports(&region(10 + cut, &start, &end, 1 + cut));
+            assert_eq!(world.answers("z"), Some((2, cut)));
+            // A whole that is reported only after a part of it.
+            world.reports(&region(2, &end, "", 1 + cut));
+            assert_eq!(world.answers("z"), Some((2, 1 + cut)));
+            assert!(world.remnants.0.len() <= 1);
+        }
     }
 
     #[test]
