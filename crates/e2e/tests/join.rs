@@ -175,13 +175,15 @@ async fn nodes_that_join_under_load_get_their_share_and_are_found_wherever_they_
     cluster.move_node(1).unwrap();
     cluster.start_node(1).unwrap();
     assert_eq!(store_at(&own, &cluster.endpoints()[1]).await, 2);
+    let official = official_client(&cluster, Config::default()).await.unwrap();
     let load = Load::start(&official, "b");
     until_whole(&cluster).await;
     keys.extend(load.stop().await);
     check(&official, &keys).await;
     for endpoint in cluster.endpoints() {
         let url = format!("http://{}", cluster.endpoints()[1]);
-        let one = Client::connect(&[endpoint], client::Config::default());
+        let endpoints = [endpoint];
+        let one = Client::connect(&endpoints, client::Config::default());
         let one = one.await.unwrap();
         until(
             "every node knows where the member is that moved",

@@ -113,7 +113,7 @@ impl AddressBook {
     }
 
     /// These are the members of placement now.
-    pub(crate) fn set_members(&self, members: Members) {
+    pub fn set_members(&self, members: Members) {
         let mut learned = self.0.learned.lock();
         learned.stores.extend(members.iter().map(at));
         learned.members = members;

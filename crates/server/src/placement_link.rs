@@ -41,7 +41,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::{Instant, interval_at};
 use tonic::Streaming;
 use tonic::transport::Channel;
 use types::{PeerId, Region, RegionId, StoreId};
@@ -81,13 +80,15 @@ struct Shared {
     book: AddressBook,
     /// What the node was told to remember last.
     remembered: Mutex<Option<Members>>,
-    /// The last attempt to report to whom the node takes for the leader has failed.
+    /// The last attempt to report to whom the node took for the leader has failed.
     doubts: AtomicBool,
     /// What the store registers as.
     store: Store,
     pending: Mutex<Pending>,
     /// A store's heartbeat is there.
     store_report: Notify,
+    /// There is another leader to learn from.
+    opened: Notify,
     /// To the leader that is reported to.
     client: Mutex<Option<PdClient<Channel>>>,
 }
@@ -110,6 +111,7 @@ impl PdLink {
             store,
             pending: Mutex::default(),
             store_report: Notify::new(),
+            opened: Notify::new(),
             client: Mutex::default(),
         };
         Self {
@@ -117,31 +119,9 @@ impl PdLink {
         }
     }
 
-    /// Sends reports for as long as it is polled.
+    /// Sends reports, and learns of members and stores, for as long as it is polled.
     pub async fn run(self, node: LinkNode) {
-        let mut backoff = Backoff::new();
-        let mut said = String::new();
-        loop {
-            let opened = self.shared.open(&node).await;
-            self.shared.doubts.store(opened.is_err(), Ordering::Relaxed);
-            let ended = match opened {
-                Ok(session) => {
-                    backoff.reset();
-                    said.clear();
-                    self.shared.report(session, &node).await
-                }
-                Err(reason) => Err(reason),
-            };
-            *self.shared.client.lock() = None;
-            (node.tell_leader)(None);
-            if let Err(reason) = ended {
-                if said != reason {
-                    tracing::warn!(%reason, "no reports to the placement driver");
-                    said = reason;
-                }
-                tokio::time::sleep(backoff.next()).await;
-            }
-        }
+        tokio::join!(self.shared.send_reports(&node), self.shared.learn(&node));
     }
 
     /// Where a store is, as placement knows it. An error says why there is no answer.
@@ -185,8 +165,50 @@ impl Shared {
         }
     }
 
-    /// Connects to the placement leader: to whom the node takes for it, unless that has failed, otherwise
-    /// to whom the first member names that knows one which can be reached.
+    /// Reports to one leader after the other.
+    async fn send_reports(self: &Arc<Self>, node: &LinkNode) {
+        let mut backoff = Backoff::new();
+        let mut said = String::new();
+        loop {
+            let opened = self.open(node).await;
+            let is_new_doubt = opened.is_err() && !self.doubts.load(Ordering::Relaxed);
+            self.doubts.store(is_new_doubt, Ordering::Relaxed);
+            let ended = match opened {
+                Ok(session) => {
+                    backoff.reset();
+                    said.clear();
+                    self.report(session, node).await
+                }
+                Err(reason) => Err(reason),
+            };
+            *self.client.lock() = None;
+            (node.tell_leader)(None);
+            if let Err(reason) = ended {
+                if said != reason {
+                    tracing::warn!(%reason, "no reports to the placement driver");
+                    said = reason;
+                }
+                tokio::time::sleep(backoff.next()).await;
+            }
+        }
+    }
+
+    /// Asks each leader who the members are and where the stores are, now and then.
+    async fn learn(&self, node: &LinkNode) {
+        loop {
+            // It is as good to be woken in vain.
+            let _ = tokio::time::timeout(REFRESH, self.opened.notified()).await;
+            let client = self.client.lock().clone();
+            if let Some(client) = client
+                && let Err(reason) = self.refresh(client, node).await
+            {
+                tracing::debug!(%reason, "nothing learned of members and stores");
+            }
+        }
+    }
+
+    /// Connects to the placement leader: to whom the node takes for it, or, if that has just failed, to
+    /// whom the first member names that knows one which can be reached.
     async fn reach_leader(&self, node: &LinkNode) -> Result<(StoreId, PdClient<Channel>), String> {
         let known = (node.leader)();
         if let Some(leader) = known
@@ -228,7 +250,7 @@ impl Shared {
         let reports = Arc::clone(self).region_reports();
         let answers = in_time("opening the stream", client.region_heartbeat(reports)).await?;
         *self.client.lock() = Some(client.clone());
-        self.refresh(client.clone(), node).await?;
+        self.opened.notify_one();
         tracing::info!(%leader, "reporting to the placement leader");
         (node.report_all)();
         Ok(Session {
@@ -288,7 +310,6 @@ impl Shared {
             mut answers,
         } = session;
         let mut check = tokio::time::interval(LEADER_CHECK);
-        let mut refresh = interval_at(Instant::now() + REFRESH, REFRESH);
         loop {
             tokio::select! {
                 answer = answers.message() => match answer {
@@ -302,7 +323,6 @@ impl Shared {
                         return Ok(());
                     }
                 }
-                _ = refresh.tick() => self.refresh(client.clone(), node).await?,
             }
         }
     }
