@@ -198,6 +198,63 @@ async fn nodes_that_join_under_load_get_their_share_and_are_found_wherever_they_
     }
 }
 
+/// The first members of placement, as one node has them.
+async fn members(cluster: &Cluster, node: usize) -> Vec<u64> {
+    let endpoints = [cluster.endpoints()[node].clone()];
+    let client = Client::connect(&endpoints, client::Config::default()).await;
+    let members = client.unwrap().members().await.unwrap().members;
+    members.iter().map(|member| member.id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_member_that_is_drained_gives_its_place_in_placement_away_and_is_not_missed() {
+    let mut cluster = Cluster::start(3, options()).unwrap();
+    let own = own_client(&cluster, client::Config::default())
+        .await
+        .unwrap();
+    let hurry = r#"{"low-space-percent": 99, "store-limit-add-peer": 600,
+        "store-limit-remove-peer": 600}"#;
+    pd_post(&cluster, "/pd/api/v1/config", hurry).expect("somebody leads placement");
+    let fourth = cluster.join_node().unwrap();
+    let joined = store_at(&own, &cluster.endpoints()[fourth]).await;
+    until("a fourth store that may be given replicas", async || {
+        cluster.ctl(&["store", "drain", "1"]).is_ok()
+    })
+    .await;
+    until("three members of placement without the first", async || {
+        let mut now = members(&cluster, fourth).await;
+        now.sort_unstable();
+        now == [2, 3, joined]
+    })
+    .await;
+    until("a store that has left", async || {
+        let stores = own.stores().await.unwrap_or_default();
+        stores
+            .iter()
+            .all(|store| store.id.get() != 1 || store.state == "Tombstone")
+    })
+    .await;
+    cluster.stop_node(0, ENDS_WITHIN).unwrap();
+    // Whoever starts again now must not need the one that has left, and two of three are a majority.
+    cluster.stop_node(1, ENDS_WITHIN).unwrap();
+    let remaining = own_client(&cluster, client::Config::default())
+        .await
+        .unwrap();
+    remaining.put(b"k", "v".into()).await.unwrap();
+    cluster.start_node(1).unwrap();
+    cluster.stop_node(2, ENDS_WITHIN).unwrap();
+    let remaining = own_client(&cluster, client::Config::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        remaining.get(b"k").await.unwrap().as_deref(),
+        Some(&b"v"[..])
+    );
+    let mut now = members(&cluster, 1).await;
+    now.sort_unstable();
+    assert_eq!(now, [2, 3, joined]);
+}
+
 /// Runs a server that is expected to give up, and returns what it said.
 fn refused(args: &[OsString]) -> String {
     let dir = tempfile::tempdir().unwrap();

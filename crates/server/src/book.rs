@@ -61,6 +61,20 @@ impl AddressBook {
         Members::told(moved.collect()).expect("only addresses have changed, to good ones")
     }
 
+    /// These stores as placement's members. `None` if one's address is not known.
+    pub(crate) fn members_on(&self, stores: &[StoreId]) -> Option<Members> {
+        let before = self.0.learned.lock().members.clone();
+        let member = |store: &StoreId| {
+            let name = before.on(*store).map(|member| member.name.clone());
+            Some(Member {
+                name: name.unwrap_or_else(|| format!("store-{store}")),
+                address: self.address(*store)?,
+                store_id: *store,
+            })
+        };
+        Members::told(stores.iter().map(member).collect::<Option<_>>()?)
+    }
+
     /// Where a store was last.
     pub fn address(&self, store: StoreId) -> Option<String> {
         if store == self.0.here {
@@ -162,6 +176,17 @@ mod tests {
         book.hear(StoreId(9), "g:9");
         assert_eq!(book.address(StoreId(1)).as_deref(), Some("g:1"));
         assert_eq!(book.address(StoreId(9)), None);
+    }
+
+    #[test]
+    fn members_keep_their_names_and_those_that_are_new_get_one() {
+        let book = book("a=h:1,b=h:2", &[]);
+        book.learn(StoreId(9), "h:9");
+        let now = book.members_on(&[StoreId(1), StoreId(9)]).unwrap();
+        let names: Vec<&str> = now.iter().map(|member| member.name.as_str()).collect();
+        assert_eq!(names, ["a", "store-9"]);
+        assert_eq!(book.members_on(&[StoreId(1), StoreId(7)]), None);
+        assert_eq!(book.members_on(&[]), None);
     }
 
     #[test]

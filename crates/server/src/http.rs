@@ -19,7 +19,7 @@ mod regions;
 mod scheduling;
 mod stores;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, members};
 use crate::book::AddressBook;
 use crate::service::pd::scan;
 use axum::Router;
@@ -137,7 +137,7 @@ async fn health<B: Backend>(
     uri: Uri,
 ) -> Result<Json<Value>, Response> {
     let views = http.store_views(&uri).await?;
-    let members = http.book.members();
+    let members = members(&http.backend, &http.book).await;
     let list = members.iter().map(|member| {
         let view = views.iter().find(|view| view.store.id == member.store_id);
         let healthy = view.is_some_and(|view| view.liveness == Liveness::Connected);
@@ -162,7 +162,7 @@ async fn list_members<B: Backend>(State(http): State<Http<B>>) -> Json<Value> {
             "binary_version": crate::VERSION,
         })
     };
-    let members = http.book.members();
+    let members = members(&http.backend, &http.book).await;
     let leader = http.backend.placement_leader();
     let leader = leader.and_then(|leader| members.on(leader)).map(describe);
     Json(json!({

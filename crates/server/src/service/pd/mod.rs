@@ -21,7 +21,7 @@ mod scheduling;
 
 pub(crate) use regions::scan;
 
-use crate::backend::{Backend, Placed};
+use crate::backend::{Backend, Placed, members};
 use crate::book::AddressBook;
 use crate::stop::Stop;
 use futures::future::{BoxFuture, Either, FutureExt, ready};
@@ -189,8 +189,8 @@ impl<B: Backend> PdService<B> {
         }
     }
 
-    fn members_response(&self) -> pdpb::GetMembersResponse {
-        let members = self.inner.book.members();
+    async fn members_response(&self) -> pdpb::GetMembersResponse {
+        let members = members(&self.inner.backend, &self.inner.book).await;
         let leads: Option<StoreId> = self.inner.backend.placement_leader();
         let leader = leads.and_then(|store| members.on(store));
         pdpb::GetMembersResponse {

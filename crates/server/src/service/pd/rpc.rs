@@ -36,7 +36,7 @@ impl<B: Backend> Pd for PdService<B> {
     }
 
     async fn get_members(&self, _: Request<GetMembersRequest>) -> Reply<GetMembersResponse> {
-        let mut response = Response::new(self.members_response());
+        let mut response = Response::new(self.members_response().await);
         let api_version = self.inner.identity.api_version.number();
         let header = response.metadata_mut();
         header.insert(API_VERSION_HEADER, api_version.into());
