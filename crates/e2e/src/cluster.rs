@@ -1,7 +1,8 @@
 //! A cluster of `kontiki server` processes in a temporary folder.
 //!
-//! **Invariants.** Every node keeps its name, address and data directory over restarts; the list of
-//! members is the same for all. All nodes end with the [`Cluster`].
+//! **Invariants.** Every node keeps its name and data directory over restarts, and its address unless it is
+//! moved. The first nodes get the list of first members, later ones join. All nodes end with the
+//! [`Cluster`].
 //!
 //! **Not here.** Clients, and whether the cluster serves (`connect`).
 
@@ -87,6 +88,10 @@ pub struct Cluster {
     program: PathBuf,
     options: Options,
     ports: Vec<u16>,
+    /// So many nodes are first members.
+    founders: usize,
+    /// What later nodes are told to join.
+    join: Option<String>,
     /// Before the folder: a node that goes down in a panic still shows its output from there.
     nodes: Vec<Option<Process>>,
     dir: TempDir,
@@ -113,6 +118,8 @@ impl Cluster {
             dir,
             options,
             ports: free_ports(nodes)?,
+            founders: nodes,
+            join: None,
             nodes: (0..nodes).map(|_| None).collect(),
         };
         for node in 0..nodes {
@@ -133,6 +140,29 @@ impl Cluster {
         let args = self.args(node, &config);
         let log = self.dir.path().join(format!("n{}.log", node + 1));
         self.nodes[node] = Some(Process::spawn(&name(node), &self.program, &args, &log)?);
+        Ok(())
+    }
+
+    /// Starts one more node, which joins by way of the first members, and returns which it is.
+    pub fn join_node(&mut self) -> Result<usize> {
+        let first = &self.endpoints()[..self.founders];
+        self.join.get_or_insert(first.join(","));
+        self.ports.extend(free_ports(1)?);
+        self.nodes.push(None);
+        let node = self.nodes.len() - 1;
+        self.start_node(node)?;
+        Ok(node)
+    }
+
+    /// What later nodes are told to join by from their next start on; nothing: they get no such flag.
+    pub fn set_join(&mut self, nodes: Option<&str>) {
+        self.join = nodes.map(str::to_owned);
+    }
+
+    /// Gives a node that does not run another port.
+    pub fn move_node(&mut self, node: usize) -> Result<()> {
+        assert!(self.nodes[node].is_none(), "node {node} runs");
+        self.ports[node] = free_ports(1)?[0];
         Ok(())
     }
 
@@ -237,16 +267,19 @@ impl Cluster {
     /// The command line of a node, with another data directory or address where a test wants one.
     pub fn args(&self, node: usize, config: &Path) -> Vec<OsString> {
         let endpoints = self.endpoints();
-        let members: Vec<String> = endpoints
-            .iter()
-            .enumerate()
+        let members = endpoints[..self.founders].iter().enumerate();
+        let members: Vec<String> = members
             .map(|(node, endpoint)| format!("{}={endpoint}", name(node)))
             .collect();
         let mut args: Vec<OsString> = vec!["server".into()];
         args.extend(["--name".into(), name(node).into()]);
         args.extend(["--addr".into(), endpoints[node].clone().into()]);
         args.extend(["--data-dir".into(), self.data_dir(node).into()]);
-        args.extend(["--initial-cluster".into(), members.join(",").into()]);
+        if node < self.founders {
+            args.extend(["--initial-cluster".into(), members.join(",").into()]);
+        } else if let Some(nodes) = &self.join {
+            args.extend(["--join".into(), nodes.into()]);
+        }
         args.extend(["--config".into(), config.into()]);
         args
     }

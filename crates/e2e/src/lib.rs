@@ -12,6 +12,7 @@
 mod cluster;
 mod connect;
 mod error;
+mod pd_http;
 mod ports;
 mod process;
 
@@ -22,5 +23,6 @@ pub use connect::{
     SERVES_WITHIN, leader_context, leader_of, official_client, own_client, store_client,
 };
 pub use error::{Error, Result};
+pub use pd_http::{pd_get, pd_post};
 pub use ports::free_ports;
 pub use process::{Process, own_cpu_time};

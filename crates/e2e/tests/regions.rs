@@ -1,10 +1,8 @@
 //! Regions that split and move while the official client is at work, which must not notice.
 
 use client::{Client, RegionInfo};
-use e2e::{Cluster, Options, official_client, own_client};
+use e2e::{Cluster, Options, official_client, own_client, pd_post};
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 use tikv_client::{Config, RawClient};
 use tokio::task::JoinSet;
@@ -141,25 +139,8 @@ async fn regions_that_grow_are_split_and_the_official_client_does_not_notice() {
 
 /// Sets what placement goes by, at whichever node leads it.
 fn set(cluster: &Cluster, settings: &str) {
-    let is_set = cluster.endpoints().iter().any(|endpoint| {
-        let answer = post(endpoint, "/pd/api/v1/config", settings).unwrap_or_default();
-        answer.starts_with("HTTP/1.1 200")
-    });
+    let is_set = pd_post(cluster, "/pd/api/v1/config", settings).is_some();
     assert!(is_set, "nobody takes {settings}");
-}
-
-fn post(endpoint: &str, path: &str, body: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(endpoint)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(
-        stream,
-        "POST {path} HTTP/1.1\r\nHost: {endpoint}\r\nContent-Type: application/json\r\n\
-         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 #[tokio::test(flavor = "multi_thread")]

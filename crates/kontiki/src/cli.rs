@@ -41,7 +41,7 @@ pub struct ServerArgs {
     /// The configuration file (TOML); etc/kontiki.toml in the sources shows every item.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// This node's name in --initial-cluster.
+    /// This node's name, as in --initial-cluster.
     #[arg(long)]
     name: Option<String>,
     /// The address to listen on.
@@ -59,6 +59,9 @@ pub struct ServerArgs {
     /// The first members, the same on each: n1=host:port,n2=host:port. Without it the node is alone.
     #[arg(long, value_name = "MEMBERS")]
     initial_cluster: Option<String>,
+    /// Nodes of a running cluster that this one joins: host:port,host:port. It gets its share of the data.
+    #[arg(long, value_name = "NODES")]
+    join: Option<String>,
     /// Tells apart clusters that the same members found; the same on each.
     #[arg(long, value_name = "TOKEN")]
     initial_cluster_token: Option<String>,
@@ -91,6 +94,7 @@ impl ServerArgs {
                 "cluster.initial-cluster",
                 self.initial_cluster.clone(),
             ),
+            ("--join", "cluster.join", self.join.clone()),
             (
                 "--initial-cluster-token",
                 "cluster.token",
@@ -165,6 +169,8 @@ mod tests {
             "d",
             "--initial-cluster",
             "n1=h:1,n2=127.0.0.1:2",
+            "--join",
+            "h:1,h:2",
             "--initial-cluster-token",
             "t",
             "--status-addr",
@@ -179,7 +185,8 @@ mod tests {
         assert_eq!(config.server.addr, "127.0.0.1:1");
         assert_eq!(config.server.advertise_addr, "127.0.0.1:2");
         assert_eq!(config.storage.data_dir, PathBuf::from("d"));
-        assert_eq!(config.members().unwrap().len(), 2);
+        assert_eq!(config.listed_members().unwrap().unwrap().len(), 2);
+        assert_eq!(config.join_nodes(), ["h:1", "h:2"]);
         assert_eq!(config.cluster.token, "t");
         assert_eq!(config.server.status_addr, "127.0.0.1:3");
         assert_eq!(config.log.level, LogLevel::Debug);

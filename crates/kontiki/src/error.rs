@@ -37,6 +37,9 @@ pub enum Error {
     /// The store's directory is new, but the store is not.
     #[error("the node does not start")]
     Newcomer(#[from] server::NewcomerError),
+    /// The node must not join the cluster that it was told to.
+    #[error("the node does not start")]
+    Join(#[from] server::JoinError),
     /// The process was asked to stop before the start had ended.
     #[error("asked to stop")]
     Interrupted,

@@ -39,7 +39,7 @@ pub enum StartError {
     #[error(
         "the data directory belongs to cluster {cluster} with the first members {known}, but the \
          list of first members has {names}, too: point this node to its own directory, or set the \
-         list back; members can't be added yet"
+         list back; further stores join with --join"
     )]
     UnknownMembers {
         /// Those that only the list has.
@@ -57,6 +57,23 @@ pub enum StartError {
     UnlistedMembers {
         /// Those that only the directory has.
         names: String,
+        /// The directory's cluster.
+        cluster: ClusterId,
+    },
+    /// A new directory can't begin in two ways.
+    #[error(
+        "the data directory is new, and this node is told both to found a cluster (initial-cluster) \
+         and to join one (join): drop one of the two"
+    )]
+    FoundOrJoin,
+    /// The directory's store joined its cluster later.
+    #[error(
+        "the data directory belongs to store {store}, which joined cluster {cluster} and is none of its \
+         first members: start it with --join or without either, or point this node to its own directory"
+    )]
+    JoinedDirectory {
+        /// The directory's store.
+        store: StoreId,
         /// The directory's cluster.
         cluster: ClusterId,
     },

@@ -6,9 +6,10 @@
 
 use crate::clock::Clock;
 use crate::fsm::{PeerMessage, PeerRouter, StoreMessage};
-use crate::identity::Identity;
+use crate::identity::{Identity, Members};
 use crate::leaders::Leaders;
 use crate::local_read::ReadDelegates;
+use crate::owner::remember_members;
 use crate::placement_host::PlacementHandle;
 use crate::ports::PlacementLink;
 use crate::replies::ReplyTable;
@@ -348,6 +349,14 @@ impl<K: KvEngine> NodeHandle<K> {
             .broadcast(|_| Some(PeerMessage(Input::Report)));
     }
 
+    /// Remembers where placement's members are, for the next start. Waits for the disk.
+    ///
+    /// # Errors
+    /// The engine's; what was remembered before stays.
+    pub fn remember_members(&self, members: &Members) -> engine::Result<()> {
+        remember_members(&self.inner.engine, members)
+    }
+
     /// The store stops: nobody waits for room on the disk any more.
     pub(crate) fn stop_writing_to_a_full_disk(&self) {
         self.inner.room.stop();
@@ -421,7 +430,6 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::fsm::StoreFsm;
-    use crate::identity::Members;
     use crate::placement_host;
     use crate::snap::{MemDir, SnapOptions};
     use batch_system::{Builder, ByteBudget, Config};

@@ -2,11 +2,13 @@
 //!
 //! **Why the directory decides.** A store's promises are in its directory; whoever opens it has to be
 //! that store. So once it is bootstrapped, the cluster, the store and the first members come from here.
-//! From the configuration come the addresses, by name: a member may move to another one.
+//! From the configuration come the addresses, by name: a member may move to another one. A store that
+//! joined later knows no first members.
 //!
 //! **Invariants.** Reading changes nothing, so that a directory of somebody else stays as it was.
 //!
-//! **Not here.** Writing the record: it is the last act of bootstrap (`recover`).
+//! **Not here.** Writing the record: it is the last act of bootstrap (`recover`). Directories of stores
+//! that join or have joined, and starts without a list: `owner`.
 
 use crate::error::StartError;
 use crate::identity::{Identity, Member, Members};
@@ -29,12 +31,24 @@ pub struct Configured {
     pub token: String,
 }
 
+/// How a store came to its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It is one of the first members.
+    Founded,
+    /// It joined when the cluster was there.
+    Joined,
+}
+
 /// Who a node is, found out from its directory and its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identified {
     /// The node itself.
     pub identity: Identity,
-    /// The cluster's first members, where they are today.
+    /// How it came to its cluster.
+    pub origin: Origin,
+    /// Of a first member: all first members, where they are today. Otherwise placement's members, where
+    /// they were when this node last knew.
     pub members: Members,
     /// Whether the directory has never been bootstrapped.
     pub is_new: bool,
@@ -45,22 +59,17 @@ pub struct Identified {
 /// # Errors
 /// The directory belongs to somebody else than the configuration says.
 pub fn identify<K: KvEngine>(kv: &K, configured: &Configured) -> Result<Identified, StartError> {
-    let found = kv
-        .get(Cf::Raft, keys::STORE_IDENT_KEY)
-        .map_err(StartError::engine("reading the store's ident"))?;
-    let Some(record) = found else {
+    let Some(ident) = Ident::read(kv)? else {
         let members = configured.members.clone();
         let identity =
             members.identify(&configured.name, configured.api_version, &configured.token)?;
         return Ok(Identified {
             identity,
+            origin: Origin::Founded,
             members,
             is_new: true,
         });
     };
-    let ident = Ident::decode(&record).ok_or_else(|| StartError::Damaged {
-        what: "the store's ident can't be read".to_owned(),
-    })?;
     ident.identify(configured)
 }
 
@@ -70,11 +79,11 @@ pub fn identify<K: KvEngine>(kv: &K, configured: &Configured) -> Result<Identifi
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ident {
-    cluster_id: ClusterId,
-    store_id: StoreId,
+    pub(crate) cluster_id: ClusterId,
+    pub(crate) store_id: StoreId,
     api_version: ApiVersion,
-    /// The names of the first members, by store id.
-    members: Vec<(StoreId, String)>,
+    /// The names of the first members, by store id; none if the store joined later.
+    pub(crate) members: Vec<(StoreId, String)>,
 }
 
 impl Ident {
@@ -87,8 +96,40 @@ impl Ident {
             cluster_id: identity.cluster_id,
             store_id: identity.store_id,
             api_version: identity.api_version,
-            members: members.iter().map(name).collect(),
+            members: match identified.origin {
+                Origin::Founded => members.iter().map(name).collect(),
+                Origin::Joined => Vec::new(),
+            },
         }
+    }
+
+    /// The record of a directory; there is none in a new one.
+    pub(crate) fn read<K: KvEngine>(kv: &K) -> Result<Option<Self>, StartError> {
+        let found = kv
+            .get(Cf::Raft, keys::STORE_IDENT_KEY)
+            .map_err(StartError::engine("reading the store's ident"))?;
+        let unreadable = || StartError::Damaged {
+            what: "the store's ident can't be read".to_owned(),
+        };
+        let decode = |record| Self::decode(&record).ok_or_else(unreadable);
+        found.map(decode).transpose()
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        match self.members.is_empty() {
+            true => Origin::Joined,
+            false => Origin::Founded,
+        }
+    }
+
+    pub(crate) fn check_api_version(&self, configured: ApiVersion) -> Result<(), StartError> {
+        if self.api_version == configured {
+            return Ok(());
+        }
+        Err(StartError::ForeignApiVersion {
+            expected: configured.number(),
+            found: self.api_version.number(),
+        })
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -132,10 +173,11 @@ impl Ident {
     }
 
     fn identify(self, configured: &Configured) -> Result<Identified, StartError> {
-        if self.api_version != configured.api_version {
-            return Err(StartError::ForeignApiVersion {
-                expected: configured.api_version.number(),
-                found: self.api_version.number(),
+        self.check_api_version(configured.api_version)?;
+        if self.origin() == Origin::Joined {
+            return Err(StartError::JoinedDirectory {
+                store: self.store_id,
+                cluster: self.cluster_id,
             });
         }
         let own = self.members.iter().find(|(id, _)| *id == self.store_id);
@@ -161,6 +203,7 @@ impl Ident {
         };
         Ok(Identified {
             identity,
+            origin: Origin::Founded,
             members,
             is_new: false,
         })
@@ -194,7 +237,7 @@ impl Ident {
             })
         };
         let members = self.members.iter().filter_map(member).collect();
-        Ok(Members::remembered(members))
+        Ok(Members::told(members).expect("the list was checked, and ids are given once"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who this node is: the list of the cluster's first members, and what follows from it.
+//! Who this node is, and who placement's members are: at first those of a list, and what follows from it.
 //!
 //! **Founding.** The list, the API version and a token give every first member the same cluster id and
 //! the same store ids, in whatever order the list is written. Nodes that were told different things get
@@ -20,18 +20,19 @@ use types::{ApiVersion, ClusterId, StoreId};
 /// The longest name of a member, in bytes: its length is one byte in a directory's ident.
 const NAME_BYTES_MAX: usize = 255;
 
-/// A first member of a cluster.
+/// A member of placement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its name in the list.
+    /// Its name, as in the list of first members.
     pub name: String,
     /// `host:port`, as other nodes and clients dial it.
     pub address: String,
-    /// Its position among the names in their order, from one.
+    /// Of a first member: its position among the names in their order, from one.
     pub store_id: StoreId,
 }
 
-/// The first members of a cluster, in the order of their store ids; never none.
+/// The members of placement, in the order of their store ids; never none. At first they are the first
+/// members of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members(Vec<Member>);
 
@@ -135,15 +136,24 @@ impl Members {
         Ok(Self(members.collect()))
     }
 
-    /// The members that a directory's ident remembers, at the addresses of today.
-    pub(crate) fn remembered(mut members: Vec<Member>) -> Self {
+    /// The members that somebody tells of, or a directory remembers. `None` if those can't be members:
+    /// there is none of them, a store is twice there, or a name or an address can't be one.
+    pub fn told(mut members: Vec<Member>) -> Option<Self> {
         members.sort_unstable_by_key(|member| member.store_id);
-        Self(members)
+        let differ = |pair: &[Member]| pair[0].store_id != pair[1].store_id;
+        let is_fine = |member: &Member| is_member_name(&member.name) && is_address(&member.address);
+        let are_members = members.windows(2).all(differ) && members.iter().all(is_fine);
+        (!members.is_empty() && are_members).then_some(Self(members))
     }
 
     /// The members, by store id.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
         self.0.iter()
+    }
+
+    /// The member that is this store.
+    pub fn on(&self, store: StoreId) -> Option<&Member> {
+        self.iter().find(|member| member.store_id == store)
     }
 
     /// The member with this name.
@@ -208,7 +218,7 @@ pub struct Identity {
     pub store_id: StoreId,
     /// How clients' keys are laid out, fixed at bootstrap.
     pub api_version: ApiVersion,
-    /// Its name in the list of members.
+    /// Its name; a first member's is that in the list.
     pub name: String,
     /// `host:port`, as other nodes and clients dial it.
     pub address: String,
@@ -285,6 +295,25 @@ mod tests {
             let refused = Members::alone(name, "h:1");
             assert_eq!(refused, Err(MembersError::Name(name.to_owned())));
         }
+    }
+
+    #[test]
+    fn members_that_somebody_tells_of_are_ordered_and_those_that_make_no_sense_are_none() {
+        let member = |id, address: &str| Member {
+            name: format!("n{id}"),
+            address: address.to_owned(),
+            store_id: StoreId(id),
+        };
+        let told = Members::told(vec![member(7, "h:7"), member(2, "h:2")]).unwrap();
+        assert_eq!(told.iter().next(), Some(&member(2, "h:2")));
+        assert_eq!(told.on(StoreId(7)), Some(&member(7, "h:7")));
+        assert_eq!(told.on(StoreId(1)), None);
+        assert_eq!(Members::told(vec![]), None);
+        assert_eq!(
+            Members::told(vec![member(7, "h:7"), member(7, "h:8")]),
+            None
+        );
+        assert_eq!(Members::told(vec![member(7, "h")]), None);
     }
 
     #[test]

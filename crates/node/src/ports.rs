@@ -21,7 +21,7 @@ use raftstore::op::measure::Size;
 use raftstore::peer::PeerOptions;
 use raftstore::{Leadership, RaftMessage, Reply, RequestError};
 use std::sync::Arc;
-use types::{Region, RequestId};
+use types::{Region, RegionId, RequestId};
 
 /// Carries Raft messages to other stores. It may lose them; it never blocks. When its bounded buffer
 /// is full, or a store can't be reached, it drops them and says so through
@@ -62,6 +62,8 @@ pub trait Replies: Send + Sync + 'static {
 pub trait LeadershipObserver: Send + Sync + 'static {
     /// A replica on this store learned of a change.
     fn leadership(&self, leadership: &Leadership);
+    /// The replica of a Region on this store is gone, and with it what it knew of its leader.
+    fn removed(&self, region: RegionId);
 }
 
 /// All ports of one node, and what its two batch systems share.

@@ -12,8 +12,9 @@
 //! **Not here.** Damage inside a file: the engines find it when they open.
 
 use crate::error::StartError;
-use crate::ident::{Ident, Identified};
+use crate::ident::{Ident, Identified, Origin};
 use crate::identity::Identity;
+use crate::owner::put_members;
 use bytes::Bytes;
 use engine::{Cf, Durability, KvBatch, KvEngine, KvIterator, KvSnapshot, RaftLog, RaftLogBatch};
 use raftstore::apply::Applier;
@@ -32,8 +33,8 @@ pub struct Recovered {
     pub tombstones: BTreeMap<RegionId, PeerId>,
 }
 
-/// Makes a new directory this store's, with its share of the cluster's first Regions; does nothing
-/// to one that is this store's already.
+/// Makes a new directory this store's, with its share of the cluster's first Regions if it is a first
+/// member; does nothing to one that is this store's already.
 ///
 /// # Errors
 /// There are Raft logs without the data that they belong to.
@@ -49,13 +50,19 @@ pub fn bootstrap<K: KvEngine, L: RaftLog>(
         identity, members, ..
     } = identified;
     refuse_orphaned_log(log)?;
-    let here = |region: &Region| region.peer_on(identity.store_id).is_some();
-    let regions: Vec<_> = first_regions(members.len(), identity.api_version)
-        .into_iter()
-        .filter(here)
-        .collect();
     let mut logs = log.batch();
     let mut batch = kv.batch();
+    let here = |region: &Region| region.peer_on(identity.store_id).is_some();
+    let regions: Vec<_> = match identified.origin {
+        Origin::Founded => first_regions(members.len(), identity.api_version)
+            .into_iter()
+            .filter(here)
+            .collect(),
+        Origin::Joined => {
+            put_members(&mut batch, members);
+            Vec::new()
+        }
+    };
     for region in &regions {
         logs.put_hard_state(region.id, &first_hard_state());
         logs.put_apply_state(region.id, &first_apply_state());

@@ -106,8 +106,13 @@ impl<'a> Cluster<'a> {
         signed(leaders) + self.operators.influence(id).leaders
     }
 
-    /// A Region that is as it should be, and that nobody is at work on.
+    /// A Region of the clients' that is as it should be, and that nobody is at work on. The placement
+    /// Region is repaired, but moved for no other reason: its next leader would have to hear all reports
+    /// again.
     pub(crate) fn idle(&self, id: RegionId) -> Option<&'a RegionSeen> {
+        if id == RegionId::PLACEMENT {
+            return None;
+        }
         let seen = self.health.observed.region(id)?;
         let region = &seen.region;
         let replicas = self.health.settings.max_replicas;

@@ -20,8 +20,8 @@ pub struct Bootstrap {
     pub cluster_id: ClusterId,
     /// The first stores, none of them registered.
     pub stores: Vec<Store>,
-    /// The first Regions of the client key space. The placement Region may be among them; it is not
-    /// routed to.
+    /// The first Regions of the client key space. The placement Region may be among them: then it reports
+    /// like them, and its replicas are looked after. It is not routed to.
     pub regions: Vec<Region>,
 }
 

@@ -22,6 +22,7 @@ use crate::tso::Tso;
 use crate::view::View;
 use crate::{Error, PersistFailed, keyspaces, safepoint, service, stores};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use types::{KeyRange, RegionId, RequestId};
 
 /// A request that has no answer yet. It can't be copied: whoever answers consumes it.
@@ -219,7 +220,8 @@ impl Leader {
             ids: &mut self.ids,
         };
         if self.scheduling.tick(&mut known) {
-            let buried = service::plan_bury(self.ledger.staged());
+            let members = self.observed.placement_stores(step.config);
+            let buried = service::plan_bury(self.ledger.staged(), members.as_deref());
             if !buried.is_empty() {
                 self.ledger.submit(buried, None);
             }
@@ -336,6 +338,7 @@ impl Leader {
             }
             Request::Control(control) => return self.control(*control, step),
             Request::StoreHeartbeat(stats) => return self.store_heartbeat(step.now, stats),
+            Request::GetMembers => view.members(),
             Request::GetStore { store_id } => view.store(store_id)?,
             Request::GetAllStores => view.stores(),
             Request::GetRegion { key } => view.region(|routes| {
@@ -373,11 +376,9 @@ impl Leader {
         heartbeat: &RegionHeartbeat,
         step: &Step<'_>,
     ) -> Result<Planned> {
-        let now = step.now;
         let id = heartbeat.region.id;
-        // The placement Region is not in the clients' key space, so it is not routed to.
         if id == RegionId::PLACEMENT {
-            return Ok(Planned::Answer(Response::Done));
+            return self.own_heartbeat(heartbeat, step);
         }
         let staged = self.ledger.staged();
         let changes = staged.routes.plan(&heartbeat.region)?;
@@ -392,20 +393,39 @@ impl Leader {
         if let Some(region) = new.or_else(|| staged.routes.by_id(id)) {
             let settings = &self.scheduling.settings;
             self.observed
-                .record_region(now, settings, heartbeat, region.clone());
+                .record_region(step.now, settings, heartbeat, region.clone());
         }
+        Ok(Planned::Change(changes, self.heard(id, step)))
+    }
+
+    /// The placement Region itself reports. It is not in the clients' key space, so it is not routed to,
+    /// and its shape is not persisted: whoever leads it knows it.
+    fn own_heartbeat(&mut self, heartbeat: &RegionHeartbeat, step: &Step<'_>) -> Result<Planned> {
+        self.observed
+            .check_region(self.ledger.staged(), heartbeat)?;
+        let before = self.observed.region(heartbeat.region.id);
+        let same = before.filter(|before| *before.region == heartbeat.region);
+        let shape = same.map(|same| same.region.clone());
+        let shape = shape.unwrap_or_else(|| Arc::new(heartbeat.region.clone()));
+        let settings = &self.scheduling.settings;
+        self.observed
+            .record_region(step.now, settings, heartbeat, shape);
+        Ok(Planned::Answer(self.heard(heartbeat.region.id, step)))
+    }
+
+    /// A Region has reported: the answer.
+    fn heard(&mut self, id: RegionId, step: &Step<'_>) -> Response {
         let mut known = Known {
-            now,
+            now: step.now,
             config: step.config,
             state: self.ledger.visible(),
             observed: &self.observed,
             ids: &mut self.ids,
         };
-        let response = match self.scheduling.heard(&mut known, id) {
+        match self.scheduling.heard(&mut known, id) {
             Some(instruction) => Response::Instruction(Box::new(instruction)),
             None => Response::Done,
-        };
-        Ok(Planned::Change(changes, response))
+        }
     }
 
     fn store_heartbeat(&mut self, now: Now, stats: StoreStats) -> Result<Planned> {

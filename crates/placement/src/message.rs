@@ -140,6 +140,8 @@ pub enum Request {
     },
     /// Registers a store or changes its description. Answered by [`Response::Done`].
     PutStore(Store),
+    /// Which stores vote in the placement Region. Answered by [`Response::Members`].
+    GetMembers,
     /// One store. Answered by [`Response::Store`].
     GetStore {
         /// Which.
@@ -212,6 +214,8 @@ pub enum Response {
         /// How many.
         count: u32,
     },
+    /// Stores, by id; none if the placement Region has not reported to this leader yet.
+    Members(Vec<StoreId>),
     /// One store.
     Store(Box<StoreView>),
     /// Stores, by id.
@@ -310,6 +314,7 @@ impl Request {
             Request::Control(control) => control.heap_bytes(),
             Request::AllocId
             | Request::Tso { .. }
+            | Request::GetMembers
             | Request::GetStore { .. }
             | Request::GetAllStores
             | Request::StoreHeartbeat(_)

@@ -8,11 +8,12 @@
 //! One that says the same as the last changes none.
 //!
 //! **Invariants.** A Region's known term never goes back while this node leads. Everything known is
-//! about a Region or store that is persisted, but for reports whose write is under way. `loads` is
-//! the sum of `regions`.
+//! about a Region or store that is persisted, but for reports whose write is under way, and for the
+//! placement Region, whose shape nobody else keeps. `loads` is the sum of `regions`.
 //!
 //! **Not here.** The shapes of Regions that were promised to others: `routes`.
 
+use crate::config::Config;
 use crate::error::Result;
 use crate::heartbeat::{RegionHeartbeat, StoreStats, Traffic};
 use crate::load::{Part, StoreLoad, Weight};
@@ -246,7 +247,9 @@ impl Observed {
     /// Forgets reports of Regions that did not come to be; returns which.
     pub(crate) fn keep_regions_of(&mut self, state: &Durable) -> Vec<RegionId> {
         let ids = self.regions.keys().copied();
-        let gone: Vec<RegionId> = ids.filter(|id| state.routes.by_id(*id).is_none()).collect();
+        let is_gone =
+            |id: &RegionId| *id != RegionId::PLACEMENT && state.routes.by_id(*id).is_none();
+        let gone: Vec<RegionId> = ids.filter(is_gone).collect();
         for id in &gone {
             self.forget_region(*id);
         }
@@ -277,6 +280,17 @@ impl Observed {
     /// The last report of a Region.
     pub(crate) fn region(&self, id: RegionId) -> Option<&RegionSeen> {
         self.regions.get(&id)
+    }
+
+    /// The stores with a replica of the placement Region; none as long as that is not known. A driver whose
+    /// own state is kept elsewhere has none.
+    pub(crate) fn placement_stores(&self, config: &Config) -> Option<Vec<StoreId>> {
+        let first = &config.bootstrap.regions;
+        match self.regions.get(&RegionId::PLACEMENT) {
+            Some(seen) => Some(seen.region.peers.iter().map(|peer| peer.store_id).collect()),
+            None if first.iter().any(|region| region.id == RegionId::PLACEMENT) => None,
+            None => Some(Vec::new()),
+        }
     }
 
     /// What a store carries, if any Region on it has reported.

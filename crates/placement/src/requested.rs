@@ -96,6 +96,9 @@ pub(crate) fn operators(
         }
         OperatorRequest::Split { region_id, keys } => {
             let seen = find(cluster, region_id)?;
+            if region_id == RegionId::PLACEMENT {
+                return Err(refused(region_id, "the placement region is never split"));
+            }
             let range = &seen.region.range;
             let is_inside = |key: &Vec<u8>| range.contains(key) && *key != range.start;
             if !keys.iter().all(is_inside) {

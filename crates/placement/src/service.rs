@@ -1,12 +1,13 @@
 //! Taking stores out of service: draining, coming back, and leaving for good.
 //!
-//! **The way out.** A store that is drained stays, and serves, while its replicas are replaced one by one.
-//! When no Region has a replica on it, it becomes a tombstone, and whoever comes under its id is refused.
+//! **The way out.** A store that is drained stays, and serves, while its replicas are replaced one by one,
+//! that of the placement Region as well. When no Region has a replica on it, it becomes a tombstone, and whoever comes under its id is refused.
 //! Tombstones stay in the list until somebody has them removed.
 //!
 //! **Invariants.** No store is drained if too few would be left for the replicas of a Region, or for the
 //! placement driver's own majority. No store with a replica becomes a tombstone; as long as the Regions
-//! that are known leave a part of the key space out, none does.
+//! that are known leave a part of the key space out, or the placement Region's own are not known, none
+//! does.
 //!
 //! **Not here.** Moving replicas: `check::replica`.
 
@@ -46,7 +47,8 @@ pub(crate) fn plan_drain(
             "too few stores would be left: {left} for {replicas} replicas of each region"
         ));
     }
-    let members: Vec<StoreId> = placement_members(config).collect();
+    let members = health.observed.placement_stores(config);
+    let members = members.unwrap_or_else(|| first_members(config));
     let left = members.iter().filter(|store| stays(**store)).count();
     if members.contains(&id) && left * 2 <= members.len() {
         return refused(format!(
@@ -57,11 +59,12 @@ pub(crate) fn plan_drain(
     Ok(Some(with_state(store, StoreState::Offline)))
 }
 
-fn placement_members(config: &Config) -> impl Iterator<Item = StoreId> {
+/// The placement Region's first stores: the best guess until it has reported.
+fn first_members(config: &Config) -> Vec<StoreId> {
     let mut regions = config.bootstrap.regions.iter();
     let own = regions.find(|region| region.id == RegionId::PLACEMENT);
     let peers = own.into_iter().flat_map(|region| &region.peers);
-    peers.map(|peer| peer.store_id)
+    peers.map(|peer| peer.store_id).collect()
 }
 
 /// What taking a store back into service changes.
@@ -74,10 +77,15 @@ pub(crate) fn plan_cancel_drain(state: &Durable, id: StoreId) -> Result<Option<C
     }
 }
 
-/// The drained stores that leave now.
-pub(crate) fn plan_bury(state: &Durable) -> Vec<Change> {
+/// The drained stores that leave now. `members` are those with a replica of the placement Region, if they
+/// are known.
+pub(crate) fn plan_bury(state: &Durable, members: Option<&[StoreId]>) -> Vec<Change> {
+    let Some(members) = members else {
+        return Vec::new();
+    };
     let is_empty = |store: &&Arc<Store>| {
-        store.state == StoreState::Offline && state.routes.peers_on(store.id) == 0
+        let is_offline = store.state == StoreState::Offline;
+        is_offline && state.routes.peers_on(store.id) == 0 && !members.contains(&store.id)
     };
     let empty: Vec<&Arc<Store>> = state.stores.iter().filter(is_empty).collect();
     if empty.is_empty() || state.routes.has_gap() {

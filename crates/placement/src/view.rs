@@ -4,6 +4,7 @@
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::health::voters;
 use crate::leader::Step;
 use crate::message::{Now, Response};
 use crate::observed::Observed;
@@ -12,7 +13,7 @@ use crate::settings::Settings;
 use crate::state::Durable;
 use crate::{Store, StoreView};
 use std::sync::Arc;
-use types::{KeyRange, Region, StoreId};
+use types::{KeyRange, Region, RegionId, StoreId};
 
 /// What a leader knows at one moment.
 pub(crate) struct View<'a> {
@@ -42,6 +43,14 @@ impl<'a> View<'a> {
     pub(crate) fn store(&self, id: StoreId) -> Result<Response> {
         let store = self.state.stores.get(id)?;
         Ok(Response::Store(Box::new(self.store_view(store))))
+    }
+
+    pub(crate) fn members(&self) -> Response {
+        let own = self.observed.region(RegionId::PLACEMENT);
+        let voters = own.into_iter().flat_map(|seen| voters(&seen.region));
+        let mut stores: Vec<StoreId> = voters.map(|peer| peer.store_id).collect();
+        stores.sort_unstable();
+        Response::Members(stores)
     }
 
     pub(crate) fn stores(&self) -> Response {

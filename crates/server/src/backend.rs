@@ -7,6 +7,7 @@
 //!
 //! **Not here.** Anything of gRPC.
 
+use crate::book::AddressBook;
 use crate::error::Failure;
 use bytes::Bytes;
 use engine::{Cf, KvEngine, KvIterator};
@@ -15,7 +16,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use node::snap::{IncomingSnapshot, SnapshotRefused};
-use node::{Identity, NodeHandle, RegionSnapshot};
+use node::{Identity, Members, NodeHandle, RegionSnapshot};
 use placement::RegionInstruction;
 use raftstore::{Command, Outcome, RaftMessage, RequestContext, RequestError};
 use std::future::Future;
@@ -90,6 +91,19 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
 
     /// Ready when this node does not lead the placement driver, or not any more as it does now.
     fn placement_lost(&self) -> BoxFuture<'static, ()>;
+}
+
+/// Placement's members: as its leader says, if that is here, otherwise as this node was told last.
+pub(crate) async fn members<B: Backend>(backend: &B, book: &AddressBook) -> Members {
+    if backend.placement_leader() == Some(backend.identity().store_id) {
+        let answer = backend.place(placement::Request::GetMembers).await;
+        if let Ok(placement::Response::Members(stores)) = answer
+            && let Some(members) = book.members_on(&stores)
+        {
+            return members;
+        }
+    }
+    book.members()
 }
 
 /// Takes the frames of a snapshot; waits for the disk. To let it go means to give it up.

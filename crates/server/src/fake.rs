@@ -6,6 +6,7 @@
 //! **What it does not do.** Lose leadership by itself, or take time.
 
 use crate::backend::{Backend, Direction, Placed, ReadView, SnapshotSink, Visit};
+use crate::book::AddressBook;
 use crate::error::Failure;
 use bytes::Bytes;
 use futures::future::{BoxFuture, ready};
@@ -138,6 +139,11 @@ impl FakeNode {
 
     pub(crate) fn members(&self) -> Members {
         self.inner.members.clone()
+    }
+
+    /// What this node knows of addresses at its start.
+    pub(crate) fn book(&self) -> AddressBook {
+        AddressBook::new(&self.inner.identity, self.members(), Vec::new())
     }
 
     pub(crate) fn region(&self) -> Region {

@@ -19,36 +19,37 @@ mod regions;
 mod scheduling;
 mod stores;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, members};
+use crate::book::AddressBook;
 use crate::service::pd::scan;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use node::{Member, Members};
+use node::Member;
 use placement::{Liveness, RegionRoute, Request as Ask, Response as Answer, StoreState, StoreView};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
-use types::{Peer, PeerRole, StoreId};
+use types::{Peer, PeerRole};
 
 struct Http<B> {
     backend: B,
-    members: Members,
+    book: AddressBook,
 }
 
 impl<B: Clone> Clone for Http<B> {
     fn clone(&self) -> Self {
         Self {
             backend: self.backend.clone(),
-            members: self.members.clone(),
+            book: self.book.clone(),
         }
     }
 }
 
 /// The routes over `backend`.
-pub(crate) fn router<B: Backend>(backend: B, members: Members) -> Router {
+pub(crate) fn router<B: Backend>(backend: B, book: AddressBook) -> Router {
     Router::new()
         .route(
             "/health",
@@ -66,7 +67,7 @@ pub(crate) fn router<B: Backend>(backend: B, members: Members) -> Router {
         .merge(regions::router())
         .merge(stores::router())
         .merge(hotspot::router())
-        .with_state(Http { backend, members })
+        .with_state(Http { backend, book })
 }
 
 impl<B: Backend> Http<B> {
@@ -78,11 +79,11 @@ impl<B: Backend> Http<B> {
     fn refusal(&self, error: &placement::Error, uri: &Uri) -> Response {
         let body = Json(json!({ "error": error.to_string() }));
         let leader = match error {
-            placement::Error::NotLeader { leader } => leader.and_then(|store| self.member(store)),
+            placement::Error::NotLeader { leader } => leader.and_then(|id| self.book.address(id)),
             _ => None,
         };
         if let Some(leader) = leader {
-            let location = format!("http://{}{}", leader.address, path(uri));
+            let location = format!("http://{leader}{}", path(uri));
             let headers = [(header::LOCATION, location)];
             return (StatusCode::TEMPORARY_REDIRECT, headers, body).into_response();
         }
@@ -100,10 +101,6 @@ impl<B: Backend> Http<B> {
             _ => StatusCode::BAD_REQUEST,
         };
         (status, body).into_response()
-    }
-
-    fn member(&self, store: StoreId) -> Option<&Member> {
-        self.members.iter().find(|member| member.store_id == store)
     }
 
     async fn store_views(&self, uri: &Uri) -> Result<Vec<StoreView>, Response> {
@@ -140,7 +137,8 @@ async fn health<B: Backend>(
     uri: Uri,
 ) -> Result<Json<Value>, Response> {
     let views = http.store_views(&uri).await?;
-    let list = http.members.iter().map(|member| {
+    let members = members(&http.backend, &http.book).await;
+    let list = members.iter().map(|member| {
         let view = views.iter().find(|view| view.store.id == member.store_id);
         let healthy = view.is_some_and(|view| view.liveness == Liveness::Connected);
         json!({
@@ -164,14 +162,12 @@ async fn list_members<B: Backend>(State(http): State<Http<B>>) -> Json<Value> {
             "binary_version": crate::VERSION,
         })
     };
-    let leader = http
-        .backend
-        .placement_leader()
-        .and_then(|leader| http.member(leader));
-    let leader = leader.map(describe);
+    let members = members(&http.backend, &http.book).await;
+    let leader = http.backend.placement_leader();
+    let leader = leader.and_then(|leader| members.on(leader)).map(describe);
     Json(json!({
         "header": { "cluster_id": http.backend.identity().cluster_id.get() },
-        "members": http.members.iter().map(describe).collect::<Vec<_>>(),
+        "members": members.iter().map(describe).collect::<Vec<_>>(),
         "leader": leader,
         "etcd_leader": leader,
     }))

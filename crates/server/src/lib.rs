@@ -2,8 +2,8 @@
 //! link to the placement driver.
 //!
 //! **How the parts meet.** The binary shows the start on a status port ([`serve_status`]), asks whether
-//! a new store may begin ([`check_newcomer`]), makes a [`GrpcTransport`] and a [`PdLink`], starts the
-//! node with them, tells both about the node ([`GrpcTransport::on_unreachable`], [`PdLink::run`]), and runs
+//! a new store may begin ([`check_newcomer`]) or joins a cluster ([`join`]), makes an [`AddressBook`], a
+//! [`PdLink`] and a [`GrpcTransport`], starts the node with them, tells both about the node ([`GrpcTransport::on_unreachable`], [`PdLink::run`]), and runs
 //! [`serve`] on the node's port until it shall stop.
 //!
 //! **Invariants.** Whatever comes over the wire ends as a typed error at worst; nothing here panics on
@@ -15,6 +15,7 @@
 mod address;
 mod backend;
 mod backoff;
+mod book;
 mod checksum;
 mod connection;
 mod context;
@@ -22,6 +23,8 @@ mod error;
 #[cfg(test)]
 mod fake;
 mod http;
+mod inquiry;
+mod join;
 pub mod limits;
 mod listener;
 mod newcomer;
@@ -34,7 +37,9 @@ mod tests;
 mod transport;
 mod wire;
 
-pub use address::Addresses;
+pub use address::{Addresses, Resolver};
+pub use book::AddressBook;
+pub use join::{JoinError, Joining, check_rejoin, join};
 pub use limits::Limits;
 pub use newcomer::{NewcomerError, check_newcomer};
 pub use placement_link::{LinkNode, PdLink};
@@ -42,7 +47,7 @@ pub use status::{NodeStatus, Stage, serve_status};
 pub use transport::{GrpcTransport, OnUnreachable, TransportOptions};
 
 use engine::KvEngine;
-use node::{Members, NodeHandle};
+use node::NodeHandle;
 use std::future::Future;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -54,8 +59,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct ServeOptions {
     /// The port, already bound.
     pub listener: TcpListener,
-    /// The cluster's first members, for clients that look for the placement leader.
-    pub members: Members,
+    /// Placement's members, for clients that look for its leader, and where they are.
+    pub book: AddressBook,
     /// Bounds on requests and connections.
     pub limits: Limits,
     /// How long requests under way may go on after `shutdown`.
@@ -64,10 +69,10 @@ pub struct ServeOptions {
 
 impl ServeOptions {
     /// With default limits and two seconds to drain.
-    pub fn new(listener: TcpListener, members: Members) -> Self {
+    pub fn new(listener: TcpListener, book: AddressBook) -> Self {
         Self {
             listener,
-            members,
+            book,
             limits: Limits::default(),
             drain: Duration::from_secs(2),
         }
@@ -92,7 +97,7 @@ async fn serve_backend<B: backend::Backend>(
     shutdown: impl Future<Output = ()>,
 ) {
     let (stopper, stop) = stop::channel();
-    let services = listener::Services::new(backend, options.members, &options.limits, &stop);
+    let services = listener::Services::new(backend, options.book, &options.limits, &stop);
     let end = (stopper, options.drain);
     listener::run(options.listener, services, &options.limits, shutdown, end).await;
 }

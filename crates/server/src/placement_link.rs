@@ -10,6 +10,9 @@
 //! lead here. A refused report of a Region is logged and forgotten: a newer one follows. A refused
 //! report of the store ends the stream: the store registers again.
 //!
+//! **What it learns.** With each leader, and every few seconds, it asks who placement's members are and where
+//! the stores are, writes that into the address book, and has the node remember the members.
+//!
 //! **The way back.** What the leader of a Region has to do comes with the answer to its report or between
 //! two; the node is handed it, and need not wait for anything.
 //!
@@ -18,7 +21,8 @@
 mod pending;
 
 use crate::backoff::Backoff;
-use crate::transport::describe;
+use crate::book::AddressBook;
+use crate::inquiry::{dial, in_time, refusal, see, seen};
 use crate::wire::{self, instruction};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
@@ -28,19 +32,21 @@ use pending::Pending;
 use placement::{RegionHeartbeat, RegionInstruction, SplitIds, Store, StoreStats};
 use proto::pdpb::pd_client::PdClient;
 use proto::pdpb::{
-    AskBatchSplitRequest, GetMembersRequest, PutStoreRequest, RegionHeartbeatRequest,
-    RegionHeartbeatResponse, RequestHeader, ResponseHeader, StoreHeartbeatRequest,
+    AskBatchSplitRequest, GetAllStoresRequest, GetMembersRequest, GetStoreRequest, PutStoreRequest,
+    RegionHeartbeatRequest, RegionHeartbeatResponse, RequestHeader, ResponseHeader,
+    StoreHeartbeatRequest,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Status, Streaming};
+use tonic::Streaming;
+use tonic::transport::Channel;
 use types::{PeerId, Region, RegionId, StoreId};
 
-/// An attempt to reach a member, and any single call, may take so long.
-const CALL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the members and the stores' addresses are asked for.
+const REFRESH: Duration = Duration::from_secs(5);
 /// How often the node is asked whether the leader is still the same.
 const LEADER_CHECK: Duration = Duration::from_millis(100);
 
@@ -51,6 +57,9 @@ pub struct LinkNode {
     /// Tells the node who the placement leader is, in case that it does not know by itself:
     /// `NodeHandle::placement().tell_leader()`.
     pub tell_leader: Box<dyn Fn(Option<StoreId>) + Send + Sync>,
+    /// Remembers placement's members for the next start: `NodeHandle::remember_members`. It may
+    /// wait for the disk, since members hardly ever change.
+    pub remember: Box<dyn Fn(Members) + Send + Sync>,
     /// Makes all leaders on this store report: `NodeHandle::report_all`.
     pub report_all: Box<dyn Fn() + Send + Sync>,
     /// Completes the store's report with what the node does not know: the disk, the start time.
@@ -68,12 +77,18 @@ pub struct PdLink {
 
 struct Shared {
     identity: Identity,
-    members: Members,
+    book: AddressBook,
+    /// What the node was told to remember last.
+    remembered: Mutex<Option<Members>>,
+    /// The last attempt to report to whom the node took for the leader has failed.
+    doubts: AtomicBool,
     /// What the store registers as.
     store: Store,
     pending: Mutex<Pending>,
     /// A store's heartbeat is there.
     store_report: Notify,
+    /// There is another leader to learn from.
+    opened: Notify,
     /// To the leader that is reported to.
     client: Mutex<Option<PdClient<Channel>>>,
 }
@@ -87,13 +102,16 @@ struct Session {
 
 impl PdLink {
     /// A link that keeps reports until [`Self::run`] sends them.
-    pub fn new(identity: Identity, members: Members, store: Store) -> Self {
+    pub fn new(identity: Identity, book: AddressBook, store: Store) -> Self {
         let shared = Shared {
             identity,
-            members,
+            book,
+            remembered: Mutex::default(),
+            doubts: AtomicBool::new(false),
             store,
             pending: Mutex::default(),
             store_report: Notify::new(),
+            opened: Notify::new(),
             client: Mutex::default(),
         };
         Self {
@@ -101,29 +119,18 @@ impl PdLink {
         }
     }
 
-    /// Sends reports for as long as it is polled.
+    /// Sends reports, and learns of members and stores, for as long as it is polled.
     pub async fn run(self, node: LinkNode) {
-        let mut backoff = Backoff::new();
-        let mut said = String::new();
-        loop {
-            let ended = match self.shared.open(&node).await {
-                Ok(session) => {
-                    backoff.reset();
-                    said.clear();
-                    self.shared.report(session, &node).await
-                }
-                Err(reason) => Err(reason),
-            };
-            *self.shared.client.lock() = None;
-            (node.tell_leader)(None);
-            if let Err(reason) = ended {
-                if said != reason {
-                    tracing::warn!(%reason, "no reports to the placement driver");
-                    said = reason;
-                }
-                tokio::time::sleep(backoff.next()).await;
-            }
-        }
+        tokio::join!(self.shared.send_reports(&node), self.shared.learn(&node));
+    }
+
+    /// Where a store is, as placement knows it. An error says why there is no answer.
+    pub(crate) fn store_address(
+        &self,
+        store: StoreId,
+    ) -> BoxFuture<'static, Result<String, String>> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.store_address(store).await }.boxed()
     }
 }
 
@@ -158,50 +165,141 @@ impl Shared {
         }
     }
 
-    /// From the node itself if it knows, otherwise from the first member that does.
-    async fn find_leader(&self, node: &LinkNode) -> Option<StoreId> {
-        if let Some(leader) = (node.leader)() {
-            return Some(leader);
-        }
-        for member in self.members.iter() {
-            if member.store_id == self.identity.store_id {
-                continue;
+    /// Reports to one leader after the other.
+    async fn send_reports(self: &Arc<Self>, node: &LinkNode) {
+        let mut backoff = Backoff::new();
+        let mut said = String::new();
+        loop {
+            let opened = self.open(node).await;
+            let is_new_doubt = opened.is_err() && !self.doubts.load(Ordering::Relaxed);
+            self.doubts.store(is_new_doubt, Ordering::Relaxed);
+            let ended = match opened {
+                Ok(session) => {
+                    backoff.reset();
+                    said.clear();
+                    self.report(session, node).await
+                }
+                Err(reason) => Err(reason),
+            };
+            *self.client.lock() = None;
+            (node.tell_leader)(None);
+            if let Err(reason) = ended {
+                if said != reason {
+                    tracing::warn!(%reason, "no reports to the placement driver");
+                    said = reason;
+                }
+                tokio::time::sleep(backoff.next()).await;
             }
-            let Ok(mut client) = dial(&member.address).await else {
-                continue;
-            };
-            let request = GetMembersRequest {
-                header: Some(self.header()),
-            };
-            let call = in_time("asking for the members", client.get_members(request));
-            if let Ok(response) = call.await
-                && let Some(leader) = response.leader
+        }
+    }
+
+    /// Asks each leader who the members are and where the stores are, now and then.
+    async fn learn(&self, node: &LinkNode) {
+        loop {
+            // It is as good to be woken in vain.
+            let _ = tokio::time::timeout(REFRESH, self.opened.notified()).await;
+            let client = self.client.lock().clone();
+            if let Some(client) = client
+                && let Err(reason) = self.refresh(client, node).await
             {
-                return Some(StoreId(leader.member_id));
+                tracing::debug!(%reason, "nothing learned of members and stores");
             }
         }
-        None
+    }
+
+    /// Connects to the placement leader: to whom the node takes for it, or, if that has just failed, to
+    /// whom the first member names that knows one which can be reached.
+    async fn reach_leader(&self, node: &LinkNode) -> Result<(StoreId, PdClient<Channel>), String> {
+        let known = (node.leader)();
+        if let Some(leader) = known
+            && !self.doubts.load(Ordering::Relaxed)
+            && let Some(address) = self.book.address(leader)
+            && let Ok(client) = dial(&address).await
+        {
+            return Ok((leader, client));
+        }
+        let mut reason = "no placement leader is known".to_owned();
+        for address in self.book.entrances() {
+            let Ok(seen) = see(&address).await else {
+                continue;
+            };
+            let (theirs, ours) = (seen.cluster_id, self.identity.cluster_id);
+            if theirs != ours {
+                reason = format!("the node at {address} is of cluster {theirs}, not {ours}");
+                continue;
+            }
+            if let Some(leader) = seen.leader {
+                match dial(&leader.address).await {
+                    Ok(client) => return Ok((leader.store_id, client)),
+                    Err(failed) => reason = failed,
+                }
+            }
+        }
+        let address = known.and_then(|leader| self.book.address(leader));
+        match (known, address) {
+            (Some(leader), Some(address)) => Ok((leader, dial(&address).await?)),
+            _ => Err(reason),
+        }
     }
 
     /// Finds the leader, registers the store, and opens the stream for Region heartbeats.
     async fn open(self: &Arc<Self>, node: &LinkNode) -> Result<Session, String> {
-        let leader = self.find_leader(node).await;
-        let leader = leader.ok_or("no placement leader is known")?;
+        let (leader, mut client) = self.reach_leader(node).await?;
         (node.tell_leader)(Some(leader));
-        let member = self.members.iter().find(|member| member.store_id == leader);
-        let member = member.ok_or_else(|| format!("store {leader} is not a known member"))?;
-        let mut client = dial(&member.address).await?;
         self.register(&mut client).await?;
         let reports = Arc::clone(self).region_reports();
         let answers = in_time("opening the stream", client.region_heartbeat(reports)).await?;
         *self.client.lock() = Some(client.clone());
+        self.opened.notify_one();
         tracing::info!(%leader, "reporting to the placement leader");
         (node.report_all)();
         Ok(Session {
             leader,
             client,
-            answers,
+            answers: answers.into_inner(),
         })
+    }
+
+    /// Learns who the members are, and where all stores are.
+    async fn refresh(&self, mut client: PdClient<Channel>, node: &LinkNode) -> Result<(), String> {
+        let request = GetMembersRequest {
+            header: Some(self.header()),
+        };
+        let response = in_time("asking for the members", client.get_members(request)).await?;
+        if let Some(members) = seen(response).members {
+            self.book.set_members(members);
+        }
+        let request = GetAllStoresRequest {
+            header: Some(self.header()),
+            exclude_tombstone_stores: true,
+        };
+        let response = in_time("asking for the stores", client.get_all_stores(request)).await?;
+        for store in response.into_inner().stores {
+            self.book.learn(StoreId(store.id), &store.address);
+        }
+        let members = self.book.members();
+        let mut remembered = self.remembered.lock();
+        if remembered.as_ref() != Some(&members) {
+            *remembered = Some(members.clone());
+            (node.remember)(members);
+        }
+        Ok(())
+    }
+
+    async fn store_address(&self, store: StoreId) -> Result<String, String> {
+        let client = self.client.lock().clone();
+        let mut client = client.ok_or("no placement leader is known")?;
+        let request = GetStoreRequest {
+            header: Some(self.header()),
+            store_id: store.get(),
+        };
+        let response = in_time("asking for a store", client.get_store(request)).await?;
+        let response = response.into_inner();
+        if let Some(reason) = refusal(response.header.as_ref()) {
+            return Err(reason.to_owned());
+        }
+        let store = response.store.ok_or("no store in the answer")?;
+        Ok(store.address)
     }
 
     /// Reports to one leader until another one leads. An error says why it ended otherwise.
@@ -235,7 +333,7 @@ impl Shared {
             store: Some(wire::registration(&self.store)),
         };
         let response = in_time("registering the store", client.put_store(request)).await?;
-        accepted(response.header.as_ref())
+        accepted(response.get_ref().header.as_ref())
     }
 
     async fn report_store(
@@ -253,7 +351,7 @@ impl Shared {
         let call = client.store_heartbeat(request);
         let response = in_time("the store's heartbeat", call).await?;
         // A leader that does not know the store, or has it otherwise, is told anew who it is.
-        accepted(response.header.as_ref())
+        accepted(response.get_ref().header.as_ref())
     }
 
     async fn ask_split(&self, region: &Region, parts: usize) -> Result<Vec<SplitIds>, String> {
@@ -266,6 +364,7 @@ impl Shared {
         };
         let call = client.ask_batch_split(request);
         let response = in_time("asking for the ids of a split", call).await?;
+        let response = response.into_inner();
         if let Some(reason) = refusal(response.header.as_ref()) {
             return Err(reason.to_owned());
         }
@@ -296,42 +395,11 @@ impl Shared {
     }
 }
 
-async fn dial(address: &str) -> Result<PdClient<Channel>, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"));
-    let channel = endpoint
-        .map_err(|error| describe(&error))?
-        .connect_timeout(CALL_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(2))
-        .keep_alive_timeout(Duration::from_secs(2))
-        .connect()
-        .await
-        .map_err(|error| describe(&error))?;
-    Ok(PdClient::new(channel))
-}
-
-/// The answer to a call, if it comes in time.
-async fn in_time<T>(
-    what: &str,
-    call: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<T, String> {
-    match tokio::time::timeout(CALL_TIMEOUT, call).await {
-        Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(status.message().to_owned()),
-        Err(_) => Err(format!("{what} took too long")),
-    }
-}
-
 fn accepted(header: Option<&ResponseHeader>) -> Result<(), String> {
     match refusal(header) {
         Some(reason) => Err(format!("the store is not accepted: {reason}")),
         None => Ok(()),
     }
-}
-
-fn refusal(header: Option<&ResponseHeader>) -> Option<&str> {
-    let error = header?.error.as_ref()?;
-    Some(&error.message)
 }
 
 fn hear(answer: RegionHeartbeatResponse, node: &LinkNode) {

@@ -44,7 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub enum Stage {
     /// The data directory is locked and the key-value engine opened.
     OpeningData,
-    /// The other members are asked whether this store, whose directory is new, is new to them too.
+    /// The cluster is asked whether this store is new to it, if its directory is, or joins it.
     AskingMembers,
     /// The Raft logs are opened, and moved from the other engine if they are there.
     OpeningLogs,

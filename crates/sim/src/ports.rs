@@ -12,7 +12,7 @@ use placement::{RegionHeartbeat, SplitIds, StoreStats};
 use raftstore::{Leadership, RaftMessage, Reply, RequestError};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use types::{Region, RequestId};
+use types::{Region, RegionId, RequestId};
 
 /// Every so many answers one is wrong, where a planted bug says so.
 const WRONG_EVERY: u64 = 50;
@@ -158,6 +158,8 @@ impl LeadershipObserver for SimPorts {
     fn leadership(&self, leadership: &Leadership) {
         self.with(|outbox| outbox.leaderships.push(leadership.clone()));
     }
+
+    fn removed(&self, _: RegionId) {}
 }
 
 impl PlacementLink for SimPorts {

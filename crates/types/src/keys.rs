@@ -13,6 +13,7 @@
 //! | `0x01 0x02` + Region id, 8 bytes big-endian | that Region's state |
 //! | `0x01 0x03` + Region id, 8 bytes big-endian | that Region's apply state |
 //! | `0x01 0x04` + Region id, 8 bytes big-endian | the mark of a snapshot that is being installed |
+//! | `0x01 0x05` | where placement's members were when the store last knew |
 //! | `p` + key | the placement Region's data |
 //! | `z` + key | client data |
 //!
@@ -30,6 +31,9 @@ const FULL_GROUP_MARKER: u8 = 0xff;
 
 /// The key of the store's ident.
 pub const STORE_IDENT_KEY: &[u8] = &[LOCAL, 0x01];
+
+/// The key of what the store knows of placement's members.
+pub const KNOWN_MEMBERS_KEY: &[u8] = &[LOCAL, 0x05];
 
 const LOCAL: u8 = 0x01;
 const REGION_STATE: u8 = 0x02;

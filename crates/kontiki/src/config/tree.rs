@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub struct Config {
     /// What is logged, and where to.
     pub log: Log,
-    /// Who the first members of the cluster are.
+    /// Which cluster this node founds or joins.
     pub cluster: Cluster,
     /// How this node is reached.
     pub server: Server,
@@ -82,14 +82,16 @@ pub struct LogFile {
     pub filename: PathBuf,
 }
 
-/// Who the first members of the cluster are.
+/// Which cluster this node founds or joins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Cluster {
-    /// This node's name among them.
+    /// This node's name.
     pub name: String,
-    /// The members, as `n1=host:port,n2=host:port`. The same on each of them. Empty: this node alone.
+    /// The first members, as `n1=host:port,n2=host:port`. The same on each of them. Empty: this node alone.
     pub initial_cluster: String,
+    /// Nodes of a running cluster, as `host:port,host:port`, that this node joins if its folder is new.
+    pub join: String,
     /// Tells apart what clusters the same members found, one after the other. The same on each of them.
     pub token: String,
 }
@@ -99,6 +101,7 @@ impl Default for Cluster {
         Self {
             name: "n1".to_owned(),
             initial_cluster: String::new(),
+            join: String::new(),
             token: node::DEFAULT_TOKEN.to_owned(),
         }
     }

@@ -91,6 +91,11 @@ impl Check<'_> {
         self.require(!config.cluster.token.is_empty(), "cluster.token", || {
             "is empty".to_owned()
         });
+        for node in config.join_nodes() {
+            self.require(is_address(&node), "cluster.join", || {
+                format!("`{node}` is not of the form host:port")
+            });
+        }
         let key = "cluster.initial-cluster";
         let members = match config.listed_members() {
             Some(Ok(members)) => members,
@@ -338,16 +343,18 @@ impl Check<'_> {
 }
 
 impl Config {
-    /// The first members: those of the list, or this node alone.
-    ///
-    /// # Errors
-    /// None in a configuration that was checked.
-    pub fn members(&self) -> Result<Members, MembersError> {
-        let alone = || Members::alone(&self.cluster.name, &self.dialled_address());
-        self.listed_members().unwrap_or_else(alone)
+    /// The nodes of the cluster that this node joins. Spaces and one comma at the end are tolerated.
+    pub fn join_nodes(&self) -> Vec<String> {
+        let list = self.cluster.join.trim();
+        let list = list.strip_suffix(',').unwrap_or(list);
+        match list {
+            "" => Vec::new(),
+            list => list.split(',').map(|node| node.trim().to_owned()).collect(),
+        }
     }
 
-    fn listed_members(&self) -> Option<Result<Members, MembersError>> {
+    /// The list of first members, if there is one.
+    pub fn listed_members(&self) -> Option<Result<Members, MembersError>> {
         let list = self.cluster.initial_cluster.as_str();
         (!list.is_empty()).then(|| Members::parse(list))
     }
@@ -422,6 +429,8 @@ mod tests {
         refused("cluster.initial-cluster", |c| {
             c.cluster.initial_cluster = "n1".into()
         });
+        refused("cluster.join", |c| c.cluster.join = "h1:1,n2".into());
+        refused("cluster.join", |c| c.cluster.join = "h1:1,,".into());
         refused("cluster.name", |c| {
             c.cluster.initial_cluster = "n2=h:1".into()
         });
@@ -519,10 +528,9 @@ mod tests {
     #[test]
     fn a_list_that_passes_is_the_one_that_the_node_gets() {
         let mut config = Config::default();
-        let count = |config: &Config| config.members().unwrap().len();
-        assert_eq!(count(&config), 1);
+        assert!(config.listed_members().is_none());
         config.cluster.initial_cluster = "n1 = h1:1 , n2=h2:1,".into();
         assert_eq!(found(|c| c.cluster = config.cluster.clone()), [""; 0]);
-        assert_eq!(count(&config), 2);
+        assert_eq!(config.listed_members().unwrap().unwrap().len(), 2);
     }
 }

@@ -1,7 +1,7 @@
 //! One node, put together from its crates, started and stopped.
 //!
 //! **Start**, in the order in which things go wrong for reasons of the operator: the status server, the
-//! lock on the data folder, the data, whose they are, the Raft logs, the node, and last the service.
+//! lock on the data folder, the data, whose they are (the cluster is asked), the Raft logs, the node, and last the service.
 //! **Stop** goes in reverse, and lets requests under way end first.
 //!
 //! **Invariants.** The ports are bound before the data is touched. A folder of somebody else is refused
@@ -22,10 +22,11 @@ use crate::error::{Error, Result};
 use engine::RaftLog;
 use engine_rocks::RocksKv;
 use node::snap::FileDir;
-use node::{Identified, Identity, Node, NodeHandle, Parts};
+use node::{Identified, Identity, Members, Node, NodeHandle, Origin, Owner, Parts};
 use placement::{Bootstrap, Store};
 use raftstore::bootstrap::first_regions;
-use server::{GrpcTransport, LinkNode, PdLink, ServeOptions, Stage, TransportOptions};
+use server::{AddressBook, GrpcTransport, LinkNode, PdLink, Resolver};
+use server::{ServeOptions, Stage, TransportOptions};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -87,12 +88,7 @@ async fn start(config: &Config, listener: TcpListener, stages: &Stages) -> Resul
     let settings = config.clone();
     let open = move || Opened::open(&settings);
     let opened = stages.run(Stage::OpeningData, open).await?;
-    let identified = &opened.identified;
-    stages.status.identify(&identified.identity);
-    if identified.is_new {
-        let check = async { Ok(server::check_newcomer(identified).await?) };
-        stages.wait(Stage::AskingMembers, check).await?;
-    }
+    let opened = opened.identify(config, stages).await?;
     let (settings, data_dir) = (config.clone(), Arc::clone(&opened.data_dir));
     if config.raft_engine.enable {
         let open = move || engines::open_log_engine(&settings, &data_dir);
@@ -105,29 +101,61 @@ async fn start(config: &Config, listener: TcpListener, stages: &Stages) -> Resul
     }
 }
 
-/// A data folder whose owner is known.
-struct Opened {
+/// A data folder, and what is known of whose it is.
+struct Opened<O> {
     data_dir: Arc<DataDir>,
     kv: RocksKv,
-    identified: Identified,
+    owner: O,
+    /// What it remembers of placement's members.
+    members: Option<Members>,
 }
 
-impl Opened {
+impl Opened<Owner> {
     fn open(config: &Config) -> Result<Self> {
         let data_dir = DataDir::lock(&config.storage.data_dir)?;
         let kv = engines::open_kv(config, &data_dir)?;
-        let identified = node::identify(&kv, &settings::configured(config));
+        let owner = node::find_owner(&kv, &settings::told(config));
+        let owner = owner.map_err(Error::Start)?;
+        let members = node::known_members(&kv).map_err(Error::Start)?;
         Ok(Self {
             data_dir: Arc::new(data_dir),
             kv,
-            identified: identified.map_err(Error::Start)?,
+            owner,
+            members,
+        })
+    }
+
+    /// Asks the cluster what the folder does not say.
+    async fn identify(self, config: &Config, stages: &Stages) -> Result<Opened<Identified>> {
+        let nodes = config.join_nodes();
+        let ask = async {
+            match self.owner {
+                Owner::Joining => Ok(server::join(&settings::joining(config)).await?),
+                Owner::Known(known) => {
+                    stages.status.identify(&known.identity);
+                    if known.is_new {
+                        server::check_newcomer(&known).await?;
+                    } else if !nodes.is_empty() {
+                        server::check_rejoin(&known, &nodes).await?;
+                    }
+                    Ok(known)
+                }
+            }
+        };
+        let owner = stages.wait(Stage::AskingMembers, ask).await?;
+        stages.status.identify(&owner.identity);
+        Ok(Opened {
+            data_dir: self.data_dir,
+            kv: self.kv,
+            owner,
+            members: self.members,
         })
     }
 }
 
 async fn start_on<L: RaftLog>(
     config: &Config,
-    opened: Opened,
+    opened: Opened<Identified>,
     log: L,
     listener: TcpListener,
     stages: &Stages,
@@ -135,21 +163,23 @@ async fn start_on<L: RaftLog>(
     let Opened {
         data_dir,
         kv,
-        identified,
+        owner: identified,
+        members,
     } = opened;
-    let (identity, members) = (identified.identity.clone(), identified.members.clone());
+    let identity = identified.identity.clone();
     let runtime = Handle::current();
+    let book = AddressBook::new(&identity, identified.members.clone(), config.join_nodes());
+    if let Some(members) = members {
+        book.set_members(members);
+    }
+    let store = own_store(config, &identity);
+    let link = PdLink::new(identity.clone(), book.clone(), store);
     let transport = Arc::new(GrpcTransport::new(
         identity.clone(),
-        Arc::new(members.clone()),
+        Arc::new(Resolver::new(book.clone(), link.clone())),
         TransportOptions::default(),
         runtime.clone(),
     ));
-    let link = PdLink::new(
-        identity.clone(),
-        members.clone(),
-        own_store(config, &identity),
-    );
     let received = FileDir::new(&data_dir.path().join("snap")).map_err(Error::Engine)?;
     let parts = Parts {
         placement: placement::Config::new(beginning(&identified)),
@@ -180,7 +210,7 @@ async fn start_on<L: RaftLog>(
     };
     let (mut tasks_of_link, mut service) = (JoinSet::new(), JoinSet::new());
     tasks_of_link.spawn(link.run(link_node(&handle, usage)));
-    let mut options = ServeOptions::new(listener, members);
+    let mut options = ServeOptions::new(listener, book);
     options.limits = settings::limits(config);
     service.spawn(server::serve(options, handle, shutdown));
     Ok(RunningNode {
@@ -219,7 +249,8 @@ impl RunningNode {
 }
 
 /// How the cluster begins: the same on each of its first members, so nothing in it may be known to
-/// one of them only, such as labels. It counts until the first placement leader has written it down.
+/// one of them only, such as labels. It counts until the first placement leader has written it down. A
+/// store that joined finds it written: of the beginning only the first Regions' boundaries still count.
 fn beginning(identified: &Identified) -> Bootstrap {
     let Identified {
         identity, members, ..
@@ -232,7 +263,10 @@ fn beginning(identified: &Identified) -> Bootstrap {
     };
     Bootstrap {
         cluster_id: identity.cluster_id,
-        stores: members.iter().map(store).collect(),
+        stores: match identified.origin {
+            Origin::Founded => members.iter().map(store).collect(),
+            Origin::Joined => Vec::new(),
+        },
         regions: first_regions(members.len(), identity.api_version),
     }
 }
@@ -255,8 +289,13 @@ fn own_store(config: &Config, identity: &Identity) -> Store {
 
 fn link_node(handle: &NodeHandle<RocksKv>, usage: StoreUsage) -> LinkNode {
     let (leader, told, reporter) = (handle.clone(), handle.clone(), handle.clone());
-    let instructed = handle.clone();
+    let (instructed, remembers) = (handle.clone(), handle.clone());
     LinkNode {
+        remember: Box::new(move |members| {
+            if let Err(error) = remembers.remember_members(&members) {
+                tracing::warn!(%error, "placement's members are not remembered");
+            }
+        }),
         leader: Box::new(move || leader.placement().leader()),
         tell_leader: Box::new(move |leader| told.placement().tell_leader(leader)),
         report_all: Box::new(move || reporter.report_all()),

@@ -254,7 +254,7 @@ mod tests {
                 config.cluster.initial_cluster,
                 configs[0].cluster.initial_cluster
             );
-            assert_eq!(config.members().unwrap().len(), 3);
+            assert_eq!(config.listed_members().unwrap().unwrap().len(), 3);
             assert_eq!(config.storage.api_version, 2);
         }
     }

@@ -8,25 +8,42 @@
 use crate::config::{Config, Raftstore};
 use engine_rocks::RocksOptions;
 use node::snap::SnapOptions;
-use node::{Configured, NodeOptions, SplitOptions};
+use node::{NodeOptions, SplitOptions, Told};
 use raftstore::LogGcOptions;
 use raftstore::op::load_split::LoadLimits;
 use raftstore::op::measure::SplitLimits;
 use raftstore::peer::PeerOptions;
 use raftstore::store::SlowScoreOptions;
-use server::{Limits, NodeStatus};
+use server::{Joining, Limits, NodeStatus};
 use std::time::Duration;
 use types::ApiVersion;
 
 /// What the node is told of itself and its cluster.
-pub fn configured(config: &Config) -> Configured {
-    let api_version = ApiVersion::from_number(u32::from(config.storage.api_version));
-    Configured {
+pub fn told(config: &Config) -> Told {
+    let first_members = config.listed_members().transpose();
+    Told {
         name: config.cluster.name.clone(),
-        members: config.members().expect("the configuration was checked"),
-        api_version: api_version.expect("the configuration was checked"),
+        address: config.dialled_address(),
+        first_members: first_members.expect("the configuration was checked"),
+        joins: !config.join_nodes().is_empty(),
+        api_version: api_version(config),
         token: config.cluster.token.clone(),
     }
+}
+
+/// What the node is told of the cluster that it joins.
+pub fn joining(config: &Config) -> Joining {
+    Joining {
+        nodes: config.join_nodes(),
+        name: config.cluster.name.clone(),
+        address: config.dialled_address(),
+        api_version: api_version(config),
+    }
+}
+
+fn api_version(config: &Config) -> ApiVersion {
+    let version = ApiVersion::from_number(u32::from(config.storage.api_version));
+    version.expect("the configuration was checked")
 }
 
 /// What the status server shows from the beginning.
@@ -189,14 +206,16 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_a_list_of_members_is_the_only_one() {
-        let configured = configured(&Config::default());
-        let found: Vec<_> = configured
-            .members
-            .iter()
-            .map(|member| member.address.as_str())
-            .collect();
-        assert_eq!(found, ["127.0.0.1:2379"]);
+    fn a_node_is_told_to_found_or_to_join_or_neither() {
+        let mut config = Config::default();
+        let neither = told(&config);
+        assert!(neither.first_members.is_none() && !neither.joins);
+        assert_eq!(neither.address, "127.0.0.1:2379");
+        config.cluster.join = " h1:1 , h2:1, ".to_owned();
+        assert!(told(&config).joins);
+        assert_eq!(joining(&config).nodes, ["h1:1", "h2:1"]);
+        config.cluster.initial_cluster = "n1=h1:1,n2=h2:1".to_owned();
+        assert_eq!(told(&config).first_members.unwrap().len(), 2);
     }
 
     #[test]

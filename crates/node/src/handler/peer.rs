@@ -276,29 +276,27 @@ impl<L: RaftLog> PeerHandler<L> {
             self.ports.leaders.remove(tombstone.region_id);
             self.ports.growth.forget(tombstone.region_id);
             self.ports.traffic.forget(tombstone.region_id);
+            self.ports.observer.removed(tombstone.region_id);
             self.tell_store(store::Input::Removed(tombstone));
         }
     }
 
     fn report(&self, heartbeat: raftstore::RegionHeartbeat) {
-        // The placement Region is not routed to: its leader is the placement leader itself.
         let id = heartbeat.region.id;
-        if id != RegionId::PLACEMENT {
-            let size = self.ports.growth.size_of(id);
-            // Zero stands for "unknown".
-            let bytes = size.map_or(0, |size| size.bytes.max(1));
-            let size = size.unwrap_or_default();
-            self.ports.link.region_heartbeat(RegionHeartbeat {
-                region: heartbeat.region,
-                leader: heartbeat.leader.id,
-                term: heartbeat.term,
-                down_peers: heartbeat.down_peers,
-                pending_peers: heartbeat.pending_peers,
-                approximate_size_bytes: bytes,
-                approximate_keys: size.keys,
-                traffic: self.ports.traffic.take_region(id, heartbeat.measured),
-            });
-        }
+        let size = self.ports.growth.size_of(id);
+        // Zero stands for "unknown".
+        let bytes = size.map_or(0, |size| size.bytes.max(1));
+        let size = size.unwrap_or_default();
+        self.ports.link.region_heartbeat(RegionHeartbeat {
+            region: heartbeat.region,
+            leader: heartbeat.leader.id,
+            term: heartbeat.term,
+            down_peers: heartbeat.down_peers,
+            pending_peers: heartbeat.pending_peers,
+            approximate_size_bytes: bytes,
+            approximate_keys: size.keys,
+            traffic: self.ports.traffic.take_region(id, heartbeat.measured),
+        });
     }
 
     fn write_log(&mut self) -> Insisted {

@@ -152,6 +152,18 @@ impl LeadershipObserver for PlacementObserver {
         self.known
             .send_if_modified(|before| std::mem::replace(before, known) != known);
     }
+
+    fn removed(&self, region: RegionId) {
+        // A leader hands over before it is removed, so the host knows already that it does not lead.
+        if region == RegionId::PLACEMENT {
+            self.known.send_modify(|known| {
+                *known = Known {
+                    told: known.leader.or(known.told),
+                    ..Known::default()
+                };
+            });
+        }
+    }
 }
 
 /// The host's ends of its channels, before it runs.

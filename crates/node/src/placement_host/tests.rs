@@ -139,6 +139,22 @@ impl World {
 const TSO: Request = Request::Tso { count: 1 };
 
 #[tokio::test]
+async fn a_node_whose_replica_is_gone_believes_what_it_is_told_of_the_leader() {
+    let world = World::start();
+    world.leads(2, 7, Epoch::default());
+    world.observer.removed(RegionId::FIRST_DATA);
+    assert_eq!(world.handle.leader(), Some(StoreId(2)));
+    world.observer.removed(RegionId::PLACEMENT);
+    assert_eq!(
+        world.handle.leader(),
+        Some(StoreId(2)),
+        "until it hears otherwise"
+    );
+    world.handle.tell_leader(Some(StoreId(9)));
+    assert_eq!(world.handle.leader(), Some(StoreId(9)));
+}
+
+#[tokio::test]
 async fn whoever_is_told_of_a_new_leader_is_not_sent_away_while_it_reads_its_state() {
     let world = World::start();
     world.elect(6, 0);

@@ -208,7 +208,7 @@ impl Fleet {
         fleet
     }
 
-    fn place(&mut self, region: Region, leader: PeerId, size_bytes: u64) {
+    pub fn place(&mut self, region: Region, leader: PeerId, size_bytes: u64) {
         let id = region.id;
         self.slots[id.get() as usize % SLOTS].push(id);
         let region = SimRegion {

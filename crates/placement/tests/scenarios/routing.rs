@@ -217,6 +217,15 @@ fn the_placement_region_itself_is_not_routed_to() {
         world.call(0, heartbeat(&region(1, b"", b"", 5), 0, 6)),
         Ok(Response::Done)
     );
+    assert_eq!(
+        find(
+            &mut world,
+            Request::GetRegionById {
+                region_id: RegionId(1)
+            }
+        ),
+        0
+    );
     assert_eq!(scan(&mut world, b"", b"", 0), [2]);
 }
 

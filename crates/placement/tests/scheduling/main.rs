@@ -5,6 +5,7 @@ mod fleet;
 
 mod balance;
 mod chaos;
+mod members;
 mod merge_split;
 mod operators;
 mod repair;

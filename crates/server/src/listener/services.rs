@@ -9,7 +9,9 @@ use super::answer::Answering;
 use super::incoming::Incoming;
 use super::places::Place;
 use crate::backend::Backend;
+use crate::book::AddressBook;
 use crate::limits::Limits;
+use crate::service::forward::{Forwarder, forward};
 use crate::service::health::HealthService;
 use crate::service::keyspace::KeyspaceService;
 use crate::service::pd::PdService;
@@ -20,7 +22,6 @@ use crate::stop::Stop;
 use axum::Router;
 use http::{Request, Response, header};
 use hyper::service::Service;
-use node::Members;
 use proto::healthpb::health_server::HealthServer;
 use proto::keyspacepb::keyspace_server::KeyspaceServer;
 use proto::pdpb::pd_server::PdServer;
@@ -34,6 +35,8 @@ use tower_service::Service as _;
 
 /// All services on one port. Clones are the same services.
 pub(crate) struct Services<B: Backend> {
+    backend: B,
+    forwarder: Forwarder,
     tikv: TikvServer<TikvService<B>>,
     pd: PdServer<PdService<B>>,
     keyspace: KeyspaceServer<KeyspaceService<B>>,
@@ -45,6 +48,8 @@ pub(crate) struct Services<B: Backend> {
 impl<B: Backend> Clone for Services<B> {
     fn clone(&self) -> Self {
         Self {
+            backend: self.backend.clone(),
+            forwarder: self.forwarder.clone(),
             tikv: self.tikv.clone(),
             pd: self.pd.clone(),
             keyspace: self.keyspace.clone(),
@@ -57,13 +62,16 @@ impl<B: Backend> Clone for Services<B> {
 
 impl<B: Backend> Services<B> {
     /// The services over `backend`.
-    pub(crate) fn new(backend: B, members: Members, limits: &Limits, stop: &Stop) -> Self {
+    pub(crate) fn new(backend: B, book: AddressBook, limits: &Limits, stop: &Stop) -> Self {
         let bytes_max = limits.request_bytes_max;
         let raw = Arc::new(Raw::new(backend.clone(), limits.clone()));
-        let tikv = TikvService::new(raw, RaftReceiver::new(backend.clone()), stop.clone());
-        let pd = PdService::new(backend.clone(), members.clone(), stop.clone());
+        let receiver = RaftReceiver::new(backend.clone(), book.clone());
+        let tikv = TikvService::new(raw, receiver, stop.clone());
+        let pd = PdService::new(backend.clone(), book.clone(), stop.clone());
         let keyspace = KeyspaceService::new(pd.clone());
         Self {
+            backend: backend.clone(),
+            forwarder: Forwarder::new(book.clone()),
             tikv: TikvServer::new(tikv)
                 .accept_compressed(Gzip)
                 .max_decoding_message_size(bytes_max),
@@ -72,7 +80,7 @@ impl<B: Backend> Services<B> {
                 .max_decoding_message_size(bytes_max),
             keyspace: KeyspaceServer::new(keyspace).accept_compressed(Gzip),
             health: HealthServer::new(HealthService::new(stop.clone())).accept_compressed(Gzip),
-            http: crate::http::router(backend, members),
+            http: crate::http::router(backend, book),
             message_timeout: limits.message_timeout,
         }
     }
@@ -113,10 +121,18 @@ impl<B: Backend> Service<Request<hyper::body::Incoming>> for Routes<B> {
             }
             return Answering::new(services.tikv.clone().call(services.grpc(request)));
         }
-        if path.starts_with("/pdpb.PD/") {
+        let is_for_placement = path.starts_with("/pdpb.PD/");
+        let is_for_keyspaces = path.starts_with("/keyspacepb.Keyspace/");
+        if (is_for_placement || is_for_keyspaces)
+            && let Some(way) = services.forwarder.way(&services.backend, &request)
+        {
+            let request = services.grpc(request).map(Body::new);
+            return Answering::new(Box::pin(forward(way, request)));
+        }
+        if is_for_placement {
             return Answering::new(services.pd.clone().call(services.grpc(request)));
         }
-        if path.starts_with("/keyspacepb.Keyspace/") {
+        if is_for_keyspaces {
             return Answering::new(services.keyspace.clone().call(services.grpc(request)));
         }
         if path.starts_with("/grpc.health.v1.Health/") {

@@ -11,6 +11,7 @@
 //! **Not here.** Whether the Region lives here, terms, indexes: the node and `raftstore` check them.
 
 use crate::backend::Backend;
+use crate::book::AddressBook;
 use crate::listener::Place;
 use crate::wire;
 use futures::{Stream, StreamExt};
@@ -21,25 +22,31 @@ use std::pin::pin;
 use std::sync::Arc;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
-use types::{KeyRange, Peer, RegionId};
+use types::{KeyRange, Peer, RegionId, StoreId};
 
 /// The header of a stream between stores that names the sender's cluster.
 pub(crate) const CLUSTER_HEADER: &str = "kontiki-cluster-id";
+/// The header that names the sender's store.
+pub(crate) const STORE_HEADER: &str = "kontiki-store-id";
+/// The header that says where the sender's store is reached.
+pub(crate) const ADDRESS_HEADER: &str = "kontiki-store-address";
 
 /// Hands messages from other stores to the node.
 pub(crate) struct RaftReceiver<B> {
     backend: B,
+    book: AddressBook,
 }
 
 impl<B: Backend> RaftReceiver<B> {
-    /// Delivers to `backend`.
-    pub(crate) fn new(backend: B) -> Self {
-        Self { backend }
+    /// Delivers to `backend`; where senders are is kept in `book`.
+    pub(crate) fn new(backend: B, book: AddressBook) -> Self {
+        Self { backend, book }
     }
 
     /// Lets a stream of another store in, and gives its connection a store's place.
     pub(crate) fn admit<T>(&self, stream: &Request<T>) -> Result<(), Status> {
         self.check_sender(stream.metadata())?;
+        self.learn_sender(stream.metadata());
         // Without a place there is no port: it comes from a test.
         let place = stream.extensions().get::<Arc<Place>>();
         if place.is_some_and(|place| !place.give_to_store()) {
@@ -62,6 +69,15 @@ impl<B: Backend> RaftReceiver<B> {
         Err(Status::failed_precondition(format!(
             "Raft messages of {asked} for cluster {actual}"
         )))
+    }
+
+    /// A store may have come back at another address, when nobody else can tell it yet.
+    fn learn_sender(&self, metadata: &MetadataMap) {
+        let header = |name| metadata.get(name)?.to_str().ok();
+        let store = header(STORE_HEADER).and_then(|store| store.parse().ok());
+        if let (Some(store), Some(address)) = (store, header(ADDRESS_HEADER)) {
+            self.book.hear(StoreId(store), address);
+        }
     }
 
     /// Delivers all messages of a stream.
@@ -195,7 +211,7 @@ mod tests {
     use bytes::Bytes;
     use proto::metapb;
     use raft::eraftpb::{Entry, Message, MessageType};
-    use types::{Epoch, PeerId, StoreId};
+    use types::{Epoch, PeerId};
 
     fn message() -> RaftMessage {
         let peer = |id| Peer {
@@ -283,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn messages_for_this_store_are_delivered_in_order() {
         let node = FakeNode::v1();
-        let receiver = RaftReceiver::new(node.clone());
+        let receiver = RaftReceiver::new(node.clone(), node.book());
         let batch = vec![envelope(&message()), envelope(&message())];
         receiver
             .receive(futures::stream::iter([Ok(batch)]))
@@ -337,7 +353,7 @@ mod tests {
         ];
         for case in cases {
             let node = FakeNode::v1();
-            let receiver = RaftReceiver::new(node.clone());
+            let receiver = RaftReceiver::new(node.clone(), node.book());
             let result = receiver
                 .receive(futures::stream::iter([Ok(vec![case.clone()])]))
                 .await;
@@ -353,7 +369,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_must_name_our_cluster() {
         let node = FakeNode::v1();
-        let receiver = RaftReceiver::new(node.clone());
+        let receiver = RaftReceiver::new(node.clone(), node.book());
         let mut metadata = MetadataMap::new();
         assert!(receiver.check_sender(&metadata).is_err());
         metadata.insert(CLUSTER_HEADER, "999".parse().unwrap());
@@ -361,6 +377,25 @@ mod tests {
         let ours = node.identity().cluster_id.get();
         metadata.insert(CLUSTER_HEADER, ours.to_string().parse().unwrap());
         assert!(receiver.check_sender(&metadata).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_store_that_opens_a_stream_is_where_it_says_and_one_of_another_cluster_is_not() {
+        let node = FakeNode::v1();
+        let book = node.book();
+        let receiver = RaftReceiver::new(node.clone(), book.clone());
+        let mut stream = Request::new(());
+        let header = stream.metadata_mut();
+        header.insert(CLUSTER_HEADER, node.identity().cluster_id.get().into());
+        header.insert(STORE_HEADER, 2.into());
+        header.insert(ADDRESS_HEADER, "moved:2".parse().unwrap());
+        receiver.admit(&stream).unwrap();
+        assert_eq!(book.address(StoreId(2)).as_deref(), Some("moved:2"));
+        let header = stream.metadata_mut();
+        header.insert(CLUSTER_HEADER, 1.into());
+        header.insert(ADDRESS_HEADER, "elsewhere:2".parse().unwrap());
+        assert!(receiver.admit(&stream).is_err());
+        assert_eq!(book.address(StoreId(2)).as_deref(), Some("moved:2"));
     }
 
     #[test]

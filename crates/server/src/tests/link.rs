@@ -4,8 +4,8 @@ use super::Server;
 use crate::backend::Backend;
 use crate::fake::FakeNode;
 use crate::limits::Limits;
-use crate::{LinkNode, PdLink};
-use node::{DEFAULT_TOKEN, PlacementLink};
+use crate::{AddressBook, LinkNode, PdLink};
+use node::{DEFAULT_TOKEN, Members, PlacementLink};
 use parking_lot::Mutex;
 use placement::{
     Control, Instruction, OperatorRequest, RegionHeartbeat, RegionInstruction, Request, Response,
@@ -56,7 +56,8 @@ impl Cluster {
             version: "as-registered".to_owned(),
             ..Store::default()
         };
-        PdLink::new(identity, members, store)
+        let book = AddressBook::new(&identity, members, Vec::new());
+        PdLink::new(identity, book, store)
     }
 
     fn report(&self) -> RegionHeartbeat {
@@ -87,6 +88,7 @@ struct Beside {
     leader: Arc<AtomicU64>,
     reports_asked: Arc<AtomicU64>,
     told: Arc<Mutex<Vec<Option<StoreId>>>>,
+    remembered: Arc<Mutex<Vec<Members>>>,
     instructed: Arc<Mutex<Vec<RegionInstruction>>>,
 }
 
@@ -102,12 +104,13 @@ impl Beside {
     /// Whoever asks for reports gets `report`.
     fn node(&self, link: PdLink, report: RegionHeartbeat) -> LinkNode {
         let (knows, asked, told) = (self.clone(), self.clone(), self.clone());
-        let heard = self.clone();
+        let (heard, remembers) = (self.clone(), self.clone());
         LinkNode {
             leader: Box::new(move || match knows.leader.load(Ordering::SeqCst) {
                 0 => None,
                 store => Some(StoreId(store)),
             }),
+            remember: Box::new(move |members| remembers.remembered.lock().push(members)),
             tell_leader: Box::new(move |leader| told.told.lock().push(leader)),
             report_all: Box::new(move || {
                 asked.reports_asked.fetch_add(1, Ordering::SeqCst);
@@ -237,5 +240,35 @@ async fn what_the_placement_driver_wants_reaches_the_node() {
     assert_eq!((told.region_id, told.leader.id), (RegionId(2), PeerId(11)));
     let keys = vec![b"k".to_vec()];
     assert_eq!(told.instruction, Instruction::Split { keys });
+    task.abort();
+}
+
+#[tokio::test]
+async fn members_that_have_moved_are_learned_of_and_remembered() {
+    let cluster = Cluster::start().await;
+    let (link, beside) = (cluster.link(), Beside::default());
+    beside.leads(1);
+    let leader = &cluster.nodes[0];
+    let moved = Store {
+        id: StoreId(1),
+        address: "127.0.0.1:9".to_owned(),
+        ..Store::default()
+    };
+    let registered = leader.place(Request::PutStore(moved)).await;
+    assert_eq!(registered, Ok(Response::Done));
+    let node = beside.node(link.clone(), cluster.report());
+    let task = tokio::spawn(link.clone().run(node));
+    until(|| !beside.remembered.lock().is_empty()).await;
+    let remembered = beside.remembered.lock()[0].clone();
+    let address = |store| remembered.on(StoreId(store)).unwrap().address.clone();
+    assert_eq!(address(1), "127.0.0.1:9");
+    let here = leader.members().on(StoreId(2)).unwrap().address.clone();
+    assert_eq!(address(2), here);
+    assert_eq!(
+        link.store_address(StoreId(1)).await.as_deref(),
+        Ok("127.0.0.1:9")
+    );
+    let unknown = link.store_address(StoreId(99)).await.unwrap_err();
+    assert!(unknown.contains("99"), "{unknown}");
     task.abort();
 }

@@ -1,6 +1,8 @@
 //! Tests of the services together: over a node in memory, called directly or through a real port.
 
 mod batch_commands;
+mod forward;
+mod join;
 mod link;
 mod newcomer;
 mod operators;
@@ -14,7 +16,7 @@ mod transport;
 use crate::fake::FakeNode;
 use crate::limits::Limits;
 use crate::service::raw::Raw;
-use crate::{ServeOptions, serve_backend};
+use crate::{AddressBook, ServeOptions, serve_backend};
 use bytes::Bytes;
 use proto::kvrpcpb::{ApiVersion, Context};
 use std::net::SocketAddr;
@@ -76,9 +78,19 @@ impl Server {
     }
 
     fn start_on(listener: TcpListener, node: FakeNode, limits: Limits) -> Self {
+        let book = node.book();
+        Self::start_with(listener, node, limits, book)
+    }
+
+    fn start_with(
+        listener: TcpListener,
+        node: FakeNode,
+        limits: Limits,
+        book: AddressBook,
+    ) -> Self {
         let address = listener.local_addr().expect("it is bound");
         let (stop, stopped) = oneshot::channel();
-        let mut options = ServeOptions::new(listener, node.members());
+        let mut options = ServeOptions::new(listener, book);
         options.limits = limits;
         options.drain = Duration::from_secs(20);
         let shutdown = async {

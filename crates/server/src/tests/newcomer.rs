@@ -5,7 +5,7 @@ use crate::backend::Backend;
 use crate::fake::FakeNode;
 use crate::limits::Limits;
 use crate::{NewcomerError, check_newcomer};
-use node::{DEFAULT_TOKEN, Identified, Members};
+use node::{DEFAULT_TOKEN, Identified, Members, Origin};
 use placement::{Request, Response, Store};
 use tokio::net::TcpListener;
 use types::{ApiVersion, KeyRange, StoreId};
@@ -23,6 +23,7 @@ fn newcomer(list: &str, token: &str) -> Identified {
     let members = Members::parse(list).unwrap();
     Identified {
         identity: members.identify("n2", ApiVersion::V1, token).unwrap(),
+        origin: Origin::Founded,
         members,
         is_new: true,
     }

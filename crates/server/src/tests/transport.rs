@@ -5,6 +5,8 @@ use crate::address::Addresses;
 use crate::fake::FakeNode;
 use crate::limits::Limits;
 use crate::transport::{GrpcTransport, TransportOptions};
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use node::{DEFAULT_TOKEN, Members, Transport};
 use parking_lot::Mutex;
 use proto::kvrpcpb::{RawGetRequest, RawPutRequest};
@@ -22,8 +24,9 @@ use types::{ApiVersion, Epoch, Peer, PeerId, RegionId, StoreId};
 pub(super) struct Moving(pub(super) Mutex<Option<String>>);
 
 impl Addresses for Moving {
-    fn address(&self, store: StoreId) -> Option<String> {
-        self.0.lock().clone().filter(|_| store == StoreId(1))
+    fn find(&self, store: StoreId, _: Option<String>) -> BoxFuture<'_, Result<String, String>> {
+        let found = self.0.lock().clone().filter(|_| store == StoreId(1));
+        ready(found.ok_or_else(|| "nowhere".to_owned())).boxed()
     }
 }
 

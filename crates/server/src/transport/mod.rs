@@ -20,7 +20,7 @@ mod snapshot;
 
 use crate::address::Addresses;
 use crate::backoff::Backoff;
-use crate::service::raft::CLUSTER_HEADER;
+use crate::service::raft::{ADDRESS_HEADER, CLUSTER_HEADER, STORE_HEADER};
 use node::snap::OutgoingSnapshot;
 use node::{Identity, Transport};
 use parking_lot::{Mutex, RwLock};
@@ -198,9 +198,10 @@ impl Shared {
         }
     }
 
-    async fn dial(&self, store: StoreId) -> Result<Channel, String> {
-        let address = self.addresses.address(store);
-        let address = address.ok_or_else(|| "its address is not known".to_owned())?;
+    /// Connects to a store. Where that was tried goes to `failed`, where the attempt before left its own.
+    async fn dial(&self, store: StoreId, failed: &mut Option<String>) -> Result<Channel, String> {
+        let address = self.addresses.find(store, failed.take()).await?;
+        *failed = Some(address.clone());
         let endpoint = Endpoint::from_shared(format!("http://{address}"));
         endpoint
             .map_err(|error| describe(&error))?
@@ -214,18 +215,29 @@ impl Shared {
             .map_err(|error| describe(&error))
     }
 
-    /// Connects once and sends until the connection breaks; returns why.
-    async fn send_all(&self, store: StoreId, queue: &Arc<Queue>, backoff: &mut Backoff) -> String {
-        let channel = match self.dial(store).await {
-            Ok(channel) => channel,
-            Err(reason) => return reason,
-        };
-        queue.open();
-        let mut request = Request::new(Arc::clone(queue).batches());
-        let cluster = self.identity.cluster_id.get();
+    /// A stream to another store, with the headers that say from whom.
+    fn signed<T>(&self, stream: T) -> Request<T> {
+        let mut request = Request::new(stream);
+        let identity = &self.identity;
+        let header = request.metadata_mut();
+        header.insert(CLUSTER_HEADER, identity.cluster_id.get().into());
+        header.insert(STORE_HEADER, identity.store_id.get().into());
+        if let Ok(address) = identity.address.parse() {
+            header.insert(ADDRESS_HEADER, address);
+        }
         request
-            .metadata_mut()
-            .insert(CLUSTER_HEADER, cluster.into());
+    }
+
+    /// Sends over a connection until it breaks; returns why.
+    async fn send_all(
+        &self,
+        store: StoreId,
+        channel: Channel,
+        queue: &Arc<Queue>,
+        backoff: &mut Backoff,
+    ) -> String {
+        queue.open();
+        let request = self.signed(Arc::clone(queue).batches());
         tracing::info!(%store, "connected to a store");
         let since = std::time::Instant::now();
         let result = TikvClient::new(channel).batch_raft(request).await;
@@ -242,9 +254,12 @@ impl Shared {
 /// Keeps a connection to a store for as long as the transport lives.
 async fn connect(shared: Arc<Shared>, store: StoreId, queue: Arc<Queue>) {
     let mut backoff = Backoff::new();
-    let mut said = String::new();
+    let (mut said, mut failed) = (String::new(), None);
     loop {
-        let reason = shared.send_all(store, &queue, &mut backoff).await;
+        let reason = match shared.dial(store, &mut failed).await {
+            Ok(channel) => shared.send_all(store, channel, &queue, &mut backoff).await,
+            Err(reason) => reason,
+        };
         for message in queue.shut() {
             shared.unreachable(message.region_id, message.to.id);
         }

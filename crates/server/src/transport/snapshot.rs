@@ -11,7 +11,6 @@
 //! **Not here.** How many there are at once (`node::snap`).
 
 use super::{Shared, describe};
-use crate::service::raft::CLUSTER_HEADER;
 use bytes::Bytes;
 use futures::stream;
 use node::snap::OutgoingSnapshot;
@@ -19,7 +18,6 @@ use proto::raft_serverpb::SnapshotChunk;
 use proto::tikvpb::tikv_client::TikvClient;
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use tonic::Request;
 use types::StoreId;
 
 /// Frames that are read and not sent yet.
@@ -75,7 +73,7 @@ impl Shared {
         first: SnapshotChunk,
         frames: mpsc::Receiver<Bytes>,
     ) -> Result<(), String> {
-        let channel = self.dial(store).await?;
+        let channel = self.dial(store, &mut None).await?;
         let chunks = stream::unfold((Some(first), frames), |(first, mut frames)| async move {
             let chunk = match first {
                 Some(first) => first,
@@ -86,11 +84,7 @@ impl Shared {
             };
             Some((chunk, (None, frames)))
         });
-        let mut request = Request::new(chunks);
-        let cluster = self.identity.cluster_id.get();
-        let header = request.metadata_mut();
-        header.insert(CLUSTER_HEADER, cluster.into());
-        let sent = TikvClient::new(channel).snapshot(request).await;
+        let sent = TikvClient::new(channel).snapshot(self.signed(chunks)).await;
         sent.map(drop).map_err(|status| status.message().to_owned())
     }
 }

@@ -1,7 +1,8 @@
 //! `pdpb.PD`: the placement driver over gRPC.
 //!
 //! **Who answers.** Any node answers who the members are and who leads; everything else only the
-//! placement leader, elsewhere the answer is "not leader" and clients look for another member.
+//! placement leader. Another member answers "not leader", and clients look for another one; a node that is
+//! no member sends the request on (`forward`).
 //!
 //! **A change of leader.** A stream of Region heartbeats ends with the leadership in which it was opened,
 //! so that stores come back and report everything to the next leader, who knows nothing: also if that
@@ -20,11 +21,12 @@ mod scheduling;
 
 pub(crate) use regions::scan;
 
-use crate::backend::{Backend, Placed};
+use crate::backend::{Backend, Placed, members};
+use crate::book::AddressBook;
 use crate::stop::Stop;
 use futures::future::{BoxFuture, Either, FutureExt, ready};
 use futures::stream::{BoxStream, Stream, StreamExt};
-use node::{Identity, Member, Members};
+use node::{Identity, Member};
 use proto::pdpb;
 use std::future::Future;
 use std::sync::Arc;
@@ -57,19 +59,19 @@ impl<B> Clone for PdService<B> {
 struct Inner<B> {
     backend: B,
     identity: Identity,
-    members: Members,
+    book: AddressBook,
     stop: Stop,
 }
 
 impl<B: Backend> PdService<B> {
-    /// Serves the placement driver of `backend`, in a cluster of `members`; streams end at `stop`.
-    pub(crate) fn new(backend: B, members: Members, stop: Stop) -> Self {
+    /// Serves the placement driver of `backend`, whose members are in `book`; streams end at `stop`.
+    pub(crate) fn new(backend: B, book: AddressBook, stop: Stop) -> Self {
         let identity = backend.identity().clone();
         Self {
             inner: Arc::new(Inner {
                 backend,
                 identity,
-                members,
+                book,
                 stop,
             }),
         }
@@ -187,16 +189,13 @@ impl<B: Backend> PdService<B> {
         }
     }
 
-    fn members_response(&self) -> pdpb::GetMembersResponse {
+    async fn members_response(&self) -> pdpb::GetMembersResponse {
+        let members = members(&self.inner.backend, &self.inner.book).await;
         let leads: Option<StoreId> = self.inner.backend.placement_leader();
-        let leader = self
-            .inner
-            .members
-            .iter()
-            .find(|member| Some(member.store_id) == leads);
+        let leader = leads.and_then(|store| members.on(store));
         pdpb::GetMembersResponse {
             header: self.header(),
-            members: self.inner.members.iter().map(member_to_wire).collect(),
+            members: members.iter().map(member_to_wire).collect(),
             leader: leader.map(member_to_wire),
             etcd_leader: leader.map(member_to_wire),
             tso_allocator_leaders: Default::default(),

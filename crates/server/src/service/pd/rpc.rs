@@ -4,6 +4,7 @@
 
 use super::{Later, PdService, status, unexpected_answer};
 use crate::backend::Backend;
+use crate::inquiry::API_VERSION_HEADER;
 use crate::wire;
 use futures::future::{FutureExt, ready};
 use futures::stream::BoxStream;
@@ -35,7 +36,11 @@ impl<B: Backend> Pd for PdService<B> {
     }
 
     async fn get_members(&self, _: Request<GetMembersRequest>) -> Reply<GetMembersResponse> {
-        Ok(Response::new(self.members_response()))
+        let mut response = Response::new(self.members_response().await);
+        let api_version = self.inner.identity.api_version.number();
+        let header = response.metadata_mut();
+        header.insert(API_VERSION_HEADER, api_version.into());
+        Ok(response)
     }
 
     async fn tso(&self, request: Request<Streaming<TsoRequest>>) -> Reply<Self::TsoStream> {
