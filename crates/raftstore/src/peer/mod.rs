@@ -97,7 +97,7 @@ pub struct PeerOptions {
     /// Ticks without anything to do after which a Region hibernates, more than `heartbeat_ticks`; zero:
     /// never.
     pub hibernate_ticks: u64,
-    /// Ticks between two checks of a sleeping replica.
+    /// Ticks between two looks of a sleeping follower for its leader.
     pub asleep_check_ticks: u64,
     /// How long the log may grow.
     pub log_gc: LogGcOptions,
@@ -420,9 +420,10 @@ impl Peer {
     /// Whether this replica has something to do as soon as the applier comes further. Otherwise it is
     /// enough that it hears of it with its next input.
     pub fn awaits_applied(&self) -> bool {
-        self.reads.await_applied()
+        let awaits = self.reads.await_applied()
             || self.early.is_some()
-            || self.cached_bytes() > self.options.cache_bytes_max
+            || self.cached_bytes() > self.options.cache_bytes_max;
+        awaits && !self.is_leaving
     }
 
     /// Bytes of log entries that this replica holds in memory.

@@ -85,6 +85,26 @@ fn a_removed_replica_hears_of_it_goes_and_is_not_missed() {
 }
 
 #[test]
+fn a_replica_that_leaves_waits_for_its_end_and_not_to_come_further() {
+    let options = PeerOptions {
+        cache_bytes_max: 0,
+        ..PeerOptions::default()
+    };
+    let mut net = Net::new(&options);
+    net.elect(0);
+    net.replicas[2].holds_apply = true;
+    let gone = vec![change(&net, Remove, 2)];
+    ask(&mut net, 1, gone);
+    assert_eq!(net.removed.len(), 1);
+    let peer = &net.replicas[2].peer;
+    assert!(
+        peer.cached_bytes() > options.cache_bytes_max,
+        "a member would wait"
+    );
+    assert!(!peer.awaits_applied());
+}
+
+#[test]
 fn a_replica_that_missed_its_removal_learns_it_at_its_next_campaign() {
     let mut net = Net::new(&PeerOptions::default());
     net.elect(0);
