@@ -140,6 +140,10 @@ impl<B: Backend> RaftReceiver<B> {
             range: Some(range),
             is_tombstone: envelope.is_tombstone,
             extra,
+            merged_into: envelope
+                .merge_target
+                .as_ref()
+                .map(wire::merged_into_from_wire),
             ..RaftMessage::default()
         };
         opened
