@@ -4,6 +4,7 @@
 
 use batch_system::{Fsm, Message, Router};
 use raftstore::apply::Applier;
+use raftstore::op::merge::SourceWish;
 use raftstore::state::Tombstone;
 use raftstore::store::{self, Store};
 use raftstore::{ApplyTask, InstallSnapshot, Peer, peer};
@@ -123,6 +124,12 @@ pub enum ApplyMessage {
         /// How far it has been applied.
         state: ApplyState,
     },
+    /// A target waits for this source.
+    Freeze(SourceWish),
+    /// The source that this target waits for has come so far.
+    SourceReady(SourceWish),
+    /// A target has taken this source in.
+    End,
 }
 
 /// The appliers have nothing to control: an actor that gets no message.
@@ -157,6 +164,13 @@ impl Message for PeerMessage {
             | peer::Input::Campaign
             | peer::Input::Changed(_)
             | peer::Input::Destroyed(_)
+            | peer::Input::MergeAsked(_)
+            | peer::Input::MergeRefused { .. }
+            | peer::Input::AwaitsSource(_)
+            | peer::Input::SourceAwaited(_)
+            | peer::Input::TakenIn(_)
+            | peer::Input::MergedElsewhere(_)
+            | peer::Input::LastMerge(..)
             | peer::Input::Read { .. }
             | peer::Input::RenewLease
             | peer::Input::Persisted { .. }
@@ -186,11 +200,16 @@ impl Fsm for StoreFsm {
 impl Message for StoreMessage {
     fn size_bytes(&self) -> usize {
         match &self.0 {
-            store::Input::Stray(message) | store::Input::Snapshot(message) => message.size_bytes(),
+            store::Input::Stray(message)
+            | store::Input::Snapshot(message)
+            | store::Input::MergedElsewhere(message) => message.size_bytes(),
             store::Input::Tick
             | store::Input::Leadership(_)
             | store::Input::Split(_)
             | store::Input::Reshaped(_)
+            | store::Input::Restored(_)
+            | store::Input::Merged(_)
+            | store::Input::MergeAsked(_)
             | store::Input::Removed(_)
             | store::Input::SnapshotSettled(_)
             | store::Input::Slept(_)
@@ -213,9 +232,12 @@ impl Message for ApplyMessage {
     fn size_bytes(&self) -> usize {
         match self {
             ApplyMessage::Entries(task) => task.size_bytes(),
-            ApplyMessage::Destroy(_) | ApplyMessage::Install(_) | ApplyMessage::Restored { .. } => {
-                0
-            }
+            ApplyMessage::Destroy(_)
+            | ApplyMessage::Install(_)
+            | ApplyMessage::Restored { .. }
+            | ApplyMessage::Freeze(_)
+            | ApplyMessage::SourceReady(_)
+            | ApplyMessage::End => 0,
         }
     }
 }

@@ -10,7 +10,7 @@
 
 use parking_lot::{Condvar, Mutex};
 use raftstore::op::measure::Size;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use types::RegionId;
@@ -30,6 +30,8 @@ struct State {
     /// As measured last, and grown since.
     sizes: BTreeMap<RegionId, Size>,
     grown: BTreeMap<RegionId, Size>,
+    /// May be smaller than is known.
+    doubted: BTreeSet<RegionId>,
     stops: bool,
 }
 
@@ -53,6 +55,18 @@ impl Growth {
         size
     }
 
+    /// Much was deleted from a Region, or it was merged: only a count of its keys tells how large it is.
+    pub(crate) fn doubt(&self, region: RegionId) {
+        let mut state = self.0.state.lock();
+        state.doubted.insert(region);
+        state.grown.entry(region).or_default();
+    }
+
+    /// Whether its size is doubted; not any more.
+    pub(crate) fn take_doubt(&self, region: RegionId) -> bool {
+        self.0.state.lock().doubted.remove(&region)
+    }
+
     /// A Region was measured.
     pub(crate) fn set_size(&self, region: RegionId, size: Size) {
         self.0.state.lock().sizes.insert(region, size);
@@ -60,7 +74,9 @@ impl Growth {
 
     /// A Region was cut or is gone: its size is to be found anew.
     pub(crate) fn forget(&self, region: RegionId) {
-        self.0.state.lock().sizes.remove(&region);
+        let mut state = self.0.state.lock();
+        state.sizes.remove(&region);
+        state.doubted.remove(&region);
     }
 
     /// Waits for the interval, and takes the Regions that have grown; none when it is time to stop.
@@ -117,6 +133,15 @@ mod tests {
         assert_eq!(growth.size_of(REGION).unwrap().bytes, 110);
         growth.forget(REGION);
         assert_eq!(growth.size_of(REGION), None);
+    }
+
+    #[test]
+    fn a_region_whose_size_is_doubted_is_looked_at_and_counted_once() {
+        let growth = Growth::default();
+        growth.doubt(REGION);
+        assert!(growth.wait(Duration::ZERO).unwrap().contains_key(&REGION));
+        assert!(growth.take_doubt(REGION));
+        assert!(!growth.take_doubt(REGION));
     }
 
     #[test]

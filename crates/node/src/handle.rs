@@ -61,13 +61,13 @@ pub fn deliver(peers: &PeerRouter, message: RaftMessage) -> Delivery {
     if budget.used_bytes() + message.size_bytes() > budget.limit_bytes() {
         return Delivery::Dropped;
     }
+    if message.merged_into.is_some() {
+        let farewell = store::Input::MergedElsewhere(Box::new(message));
+        return tell_store(peers, farewell);
+    }
     if let Some(extra) = message.between_stores() {
         let store = message.from.store_id;
-        let heard = StoreMessage(store::Input::Heard { store, extra });
-        return match peers.send_control(heard) {
-            Ok(()) => Delivery::Taken,
-            Err(_) => Delivery::Dropped,
-        };
+        return tell_store(peers, store::Input::Heard { store, extra });
     }
     let region = message.region_id.get();
     match peers.force_send(region, PeerMessage(Input::Message(Box::new(message)))) {
@@ -78,6 +78,13 @@ pub fn deliver(peers: &PeerRouter, message: RaftMessage) -> Delivery {
         }
         Err(SendError::NotFound(_)) => unreachable!("what comes back is what was sent"),
         Err(SendError::Full(_) | SendError::Stopped(_)) => Delivery::Dropped,
+    }
+}
+
+fn tell_store(peers: &PeerRouter, input: store::Input) -> Delivery {
+    match peers.send_control(StoreMessage(input)) {
+        Ok(()) => Delivery::Taken,
+        Err(_) => Delivery::Dropped,
     }
 }
 

@@ -127,10 +127,7 @@ impl<K: KvEngine> NodeHandle<K> {
             }
             Instruction::Split { keys } if keys.is_empty() => self.halve(context).await,
             Instruction::Split { keys } => self.split(context, keys).await.map(drop),
-            Instruction::Merge { .. } => Err(RequestError::InvalidChange {
-                region_id,
-                reason: "this version merges no Regions",
-            }),
+            Instruction::Merge { target } => self.merge(context, target).await,
         };
         match done {
             Ok(()) => tracing::debug!(region = %region_id, what, "did as placement said"),
@@ -138,6 +135,22 @@ impl<K: KvEngine> NodeHandle<K> {
                 tracing::info!(region = %region_id, what, %error, "can't do as placement said");
             }
         }
+    }
+
+    /// Has a Region begin to merge into a neighbour. Whether it comes to that, the neighbour's shape shows.
+    ///
+    /// # Errors
+    /// The Region is not led here or is another by now, the two don't fit, or a replica is not at hand.
+    pub async fn merge(&self, context: RequestContext, target: Region) -> Result<(), RequestError> {
+        // Once it has begun the Region serves nobody: better not for a target that is another by now.
+        let here = self.shape(target.id)?;
+        if here.epoch != target.epoch {
+            return Err(RequestError::EpochNotMatch {
+                current: vec![here],
+            });
+        }
+        let command = Command::Admin(Admin::PrepareMerge(Box::new(here)));
+        self.write_past_bounds(context, command).await.map(drop)
     }
 
     async fn halve(&self, context: RequestContext) -> Result<(), RequestError> {
@@ -170,7 +183,7 @@ impl<K: KvEngine> NodeHandle<K> {
         let record = record.map_err(|error| unreadable(region_id, &error))?;
         let record = record.map(RegionRecord::decode).transpose();
         match record.map_err(|error| unreadable(region_id, &error))? {
-            Some(RegionRecord::Normal(region)) => Ok(region),
+            Some(RegionRecord::Normal(region) | RegionRecord::Merging(region, _)) => Ok(region),
             Some(RegionRecord::Tombstone(_)) | None => {
                 Err(RequestError::RegionNotFound { region_id })
             }

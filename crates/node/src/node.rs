@@ -276,6 +276,7 @@ fn store_of(identity: &Identity, recovered: &Recovered, options: &NodeOptions) -
     let tombstones = recovered.tombstones.clone();
     let options = StoreOptions::new(options.store_report_ticks, &options.peer);
     Store::new(identity.store_id, regions, tombstones, options)
+        .with_histories(recovered.histories.clone())
 }
 
 fn handle_of<K: KvEngine>(

@@ -19,18 +19,21 @@ use bytes::Bytes;
 use engine::{Cf, Durability, KvBatch, KvEngine, KvIterator, KvSnapshot, RaftLog, RaftLogBatch};
 use raftstore::apply::Applier;
 use raftstore::bootstrap::{FIRST_VERSION, first_apply_state, first_hard_state, first_regions};
+use raftstore::op::merge::History;
 use raftstore::peer::{LogInfo, PeerOptions, TermRun};
-use raftstore::state::RegionRecord;
+use raftstore::state::{RegionRecord, Tombstone};
 use raftstore::{Peer, state, store};
 use std::collections::BTreeMap;
-use types::{ApplyState, HardState, PeerId, Region, RegionId, keys};
+use types::{ApplyState, Epoch, HardState, Region, RegionId, keys};
 
 /// What was found on disk.
 pub struct Recovered {
     /// Each replica with its applier.
     pub replicas: Vec<(Peer, Applier)>,
-    /// Of each Region whose replica was removed, which one that was.
-    pub tombstones: BTreeMap<RegionId, PeerId>,
+    /// Of each Region whose replica was removed.
+    pub tombstones: BTreeMap<RegionId, Tombstone>,
+    /// Of each Region that a snapshot brought here or that a neighbour has taken in.
+    pub histories: BTreeMap<RegionId, History>,
 }
 
 /// Makes a new directory this store's, with its share of the cluster's first Regions if it is a first
@@ -121,11 +124,18 @@ pub fn recover<K: KvEngine, L: RaftLog>(
 ) -> Result<Recovered, StartError> {
     let mut replicas = Vec::new();
     let mut tombstones = BTreeMap::new();
+    let mut histories = BTreeMap::new();
     for record in region_records(kv)? {
-        let region = match record {
-            RegionRecord::Normal(region) => region,
+        let (region, merging) = match record {
+            RegionRecord::Normal(region) => (region, None),
+            RegionRecord::Merging(region, merging) => (region, Some(merging)),
             RegionRecord::Tombstone(tombstone) => {
-                tombstones.insert(tombstone.region_id, tombstone.peer_id);
+                tombstones.insert(tombstone.region_id, tombstone);
+                if tombstone.merged_into.is_some() {
+                    let history = history(kv, tombstone.region_id, tombstone.epoch)?;
+                    let ended = History::ended(history.since, history.now);
+                    histories.insert(tombstone.region_id, ended);
+                }
                 continue;
             }
         };
@@ -134,19 +144,49 @@ pub fn recover<K: KvEngine, L: RaftLog>(
             .copied()
             .ok_or_else(|| inconsistent(region.id, "no replica of it belongs to this store"))?;
         let applied = apply_state(kv, region.id)?;
-        replicas.push(replica(log, &region, me, applied, options)?);
+        histories.insert(region.id, history(kv, region.id, region.epoch)?);
+        let last_merge = last_merge(kv, region.id)?;
+        let (peer, applier) = replica(log, &region, me, applied, options)?;
+        replicas.push((
+            peer.with_merging(merging.clone())
+                .with_last_merge(last_merge),
+            applier.with_merging(merging),
+        ));
     }
     remove_buried_logs(log, &tombstones)?;
     Ok(Recovered {
         replicas,
         tombstones,
+        histories,
     })
+}
+
+/// The index of the entry with which a Region last took a neighbour in; zero for none.
+fn last_merge<K: KvEngine>(kv: &K, region: RegionId) -> Result<u64, StartError> {
+    let record = kv.get(Cf::Raft, &keys::last_merge_key(region));
+    let record = record.map_err(StartError::engine("reading the place of a merge"))?;
+    let place = record.map_or(Ok((0, 0)), state::decode_place);
+    let place = place.map_err(|error| StartError::Damaged {
+        what: format!("place of the last merge of Region {region}: {error}"),
+    })?;
+    Ok(place.0)
+}
+
+/// Through which epochs a Region came to its last one here.
+fn history<K: KvEngine>(kv: &K, region: RegionId, now: Epoch) -> Result<History, StartError> {
+    let record = kv.get(Cf::Raft, &keys::restored_epoch_key(region));
+    let record = record.map_err(StartError::engine("reading the epoch of a snapshot"))?;
+    let since = record.map_or(Ok(Epoch::default()), state::decode_epoch);
+    let since = since.map_err(|error| StartError::Damaged {
+        what: format!("epoch of the last snapshot of Region {region}: {error}"),
+    })?;
+    Ok(History { since, now })
 }
 
 /// A crash between a replica's tombstone and the removal of its log.
 fn remove_buried_logs<L: RaftLog>(
     log: &L,
-    tombstones: &BTreeMap<RegionId, PeerId>,
+    tombstones: &BTreeMap<RegionId, Tombstone>,
 ) -> Result<(), StartError> {
     let regions = log
         .regions()
@@ -371,7 +411,7 @@ mod tests {
     use crate::ident::{Configured, identify};
     use crate::identity::Members;
     use engine::mem::{Disk, MemKv, MemLog};
-    use types::{ApiVersion, LogEntry};
+    use types::{ApiVersion, LogEntry, PeerId};
 
     const DATA: RegionId = RegionId::FIRST_DATA;
 
@@ -488,7 +528,13 @@ mod tests {
         }
         batch.put_hard_state(later, &voted(0));
         log.write(&mut batch, Durability::Synced).unwrap();
-        let tombstones = [with_entries, without, later].map(|region| (region, PeerId(90)));
+        let tombstone = |region_id| Tombstone {
+            region_id,
+            epoch: Epoch::default(),
+            peer_id: PeerId(90),
+            merged_into: None,
+        };
+        let tombstones = [with_entries, without, later].map(|region| (region, tombstone(region)));
         remove_buried_logs(&log, &tombstones.into()).unwrap();
         assert_eq!(log.bounds(with_entries).unwrap(), None);
         assert_eq!(log.hard_state(with_entries).unwrap(), None);

@@ -1,7 +1,8 @@
 //! The thread that looks after Regions which have grown: it measures them, and has them cut.
 //!
 //! **Cost.** A Region is passed over key by key only when the engine's estimate, or what was counted,
-//! says that it may be too large; otherwise it costs one look at a list of files.
+//! says that it may be too large, or when much was deleted from it; otherwise it costs one look at a list
+//! of files.
 //!
 //! **Invariants.** Only what is led here is cut. A split that comes to nothing is tried again when the
 //! Region has grown once more.
@@ -126,7 +127,7 @@ fn measure<K: KvEngine>(
         bytes += engine.approximate_size(cf, &start, &end)?;
     }
     estimate.bytes = estimate.bytes.max(bytes);
-    if !limits.are_exceeded_by(estimate) {
+    if !growth.take_doubt(region.id) && !limits.are_exceeded_by(estimate) {
         growth.set_size(region.id, estimate);
         return Ok(None);
     }
@@ -247,5 +248,29 @@ mod tests {
         let step = 2_000u64.div_ceil(99) as u8;
         assert_eq!(cuts, Some(vec![vec![10 + step]]));
         assert_eq!(middle(&engine, &region).unwrap(), Some(vec![35]));
+    }
+
+    #[test]
+    fn a_region_that_has_shrunk_is_counted_anew() {
+        let engine = Disk::new().open_kv("kv").unwrap();
+        let mut batch = engine.batch();
+        batch.put(Cf::Default, b"zk", &[0; 98]);
+        engine.write(&mut batch, Durability::Buffered).unwrap();
+        let region = Region {
+            id: RegionId::FIRST_DATA,
+            ..Region::default()
+        };
+        let growth = Growth::default();
+        let before = Size {
+            bytes: 10_000,
+            keys: 100,
+        };
+        growth.set_size(region.id, before);
+        let limits = SplitLimits::default();
+        measure(&engine, &growth, &limits, &region).unwrap();
+        assert_eq!(growth.size_of(region.id), Some(before));
+        growth.doubt(region.id);
+        measure(&engine, &growth, &limits, &region).unwrap();
+        assert_eq!(growth.size_of(region.id), Some(Size { bytes: 99, keys: 1 }));
     }
 }

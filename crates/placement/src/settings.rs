@@ -136,9 +136,8 @@ settings! {
     region_schedule_limit: u64 = 2_048, "region-schedule-limit", 0..=100_000;
     /// The most operators that repair replication, at the same time.
     replica_schedule_limit: u64 = 64, "replica-schedule-limit", 0..=100_000;
-    /// The most operators that merge Regions, at the same time; a merge takes two. None by default:
-    /// leaders refuse to merge, for now.
-    merge_schedule_limit: u64 = 0, "merge-schedule-limit", 0..=100_000;
+    /// The most operators that merge Regions, at the same time; a merge takes two.
+    merge_schedule_limit: u64 = 8, "merge-schedule-limit", 0..=100_000;
     /// The most operators that move busy Regions, at the same time.
     hot_region_schedule_limit: u64 = 4, "hot-region-schedule-limit", 0..=100_000;
     /// Replicas that a store is given in a minute.

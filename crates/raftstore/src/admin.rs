@@ -4,6 +4,9 @@
 //! ```text
 //! split   := 3  count:varint  cut*          cut  := key:bytes  region_id  count:varint  peer_id*
 //! compact := 4  index  term
+//! prepare := 5  target:bytes            commit   := 7  source:bytes  index  term
+//! seal    := 6  index                   refuse   := 8  source_id
+//! rollback := 9  index  unless_sealed:u8
 //! peers   := version:u8=1  conf_ver  version  count:varint  (kind:u8  peer_id  store_id)*
 //! ```
 //!
@@ -13,11 +16,17 @@
 //! **Not here.** What they do (`op`).
 
 use crate::codec::{DecodeError, Reader, put_bytes, put_varint};
+use crate::state::{decode_shape, encode_shape};
 use bytes::Bytes;
-use types::{Epoch, PeerId, RegionId, StoreId};
+use types::{Epoch, PeerId, Region, RegionId, StoreId};
 
 pub(crate) const TAG_SPLIT: u8 = 3;
 const TAG_COMPACT_LOG: u8 = 4;
+const TAG_PREPARE_MERGE: u8 = 5;
+const TAG_SEAL_MERGE: u8 = 6;
+pub(crate) const TAG_COMMIT_MERGE: u8 = 7;
+const TAG_REFUSE_MERGE: u8 = 8;
+const TAG_ROLLBACK_MERGE: u8 = 9;
 const PEERS_VERSION: u8 = 1;
 
 /// A command about the Region, not about its data.
@@ -33,6 +42,40 @@ pub enum Admin {
         /// Its term.
         term: u64,
     },
+    /// Begin to merge into this neighbour, whose shape names the epoch in which it may take the
+    /// Region in.
+    PrepareMerge(Box<Region>),
+    /// Every replica has the entry that began the merge. Proposed by the leader itself.
+    SealMerge {
+        /// That entry.
+        index: u64,
+    },
+    /// Take a neighbour in. Proposed by the leader itself.
+    CommitMerge(Box<MergeSource>),
+    /// Take no neighbour in that was promised to the Region's present epoch. Proposed by the leader
+    /// itself.
+    RefuseMerge {
+        /// Who has given up.
+        source_id: RegionId,
+    },
+    /// Go on alone. Proposed by the leader itself.
+    RollbackMerge {
+        /// The entry that began the merge.
+        index: u64,
+        /// Whether it counts only if the merge is not sealed yet. Otherwise the target has refused.
+        unless_sealed: bool,
+    },
+}
+
+/// A neighbour that a Region takes in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergeSource {
+    /// Its shape since it began to merge.
+    pub region: Region,
+    /// Its entry that began it, which all of its replicas have.
+    pub index: u64,
+    /// The term of that entry.
+    pub term: u64,
 }
 
 /// One cut of a split.
@@ -88,6 +131,11 @@ impl Admin {
                 .map(|cut| CUT_OVERHEAD + cut.key.len() + PEER_BYTES * cut.peer_ids.len())
                 .sum(),
             Admin::CompactLog { .. } => 2 * NUMBER_BYTES,
+            Admin::PrepareMerge(region) => encode_shape(region).len() + NUMBER_BYTES,
+            Admin::CommitMerge(source) => encode_shape(&source.region).len() + 3 * NUMBER_BYTES,
+            Admin::SealMerge { .. } | Admin::RefuseMerge { .. } | Admin::RollbackMerge { .. } => {
+                NUMBER_BYTES
+            }
         }
     }
 
@@ -110,6 +158,27 @@ impl Admin {
                 put_varint(out, *index);
                 put_varint(out, *term);
             }
+            Admin::PrepareMerge(target) => {
+                out.push(TAG_PREPARE_MERGE);
+                put_bytes(out, &encode_shape(target));
+            }
+            Admin::SealMerge { index } => put_number(out, TAG_SEAL_MERGE, *index),
+            Admin::CommitMerge(source) => {
+                out.push(TAG_COMMIT_MERGE);
+                put_bytes(out, &encode_shape(&source.region));
+                put_varint(out, source.index);
+                put_varint(out, source.term);
+            }
+            Admin::RefuseMerge { source_id } => {
+                put_number(out, TAG_REFUSE_MERGE, source_id.get());
+            }
+            Admin::RollbackMerge {
+                index,
+                unless_sealed,
+            } => {
+                put_number(out, TAG_ROLLBACK_MERGE, *index);
+                out.push(u8::from(*unless_sealed));
+            }
         }
     }
 
@@ -127,9 +196,33 @@ impl Admin {
                 index: reader.varint()?,
                 term: reader.varint()?,
             })),
+            TAG_PREPARE_MERGE => {
+                let target = Box::new(decode_shape(reader.bytes()?)?);
+                Ok(Some(Admin::PrepareMerge(target)))
+            }
+            TAG_SEAL_MERGE => Ok(Some(Admin::SealMerge {
+                index: reader.varint()?,
+            })),
+            TAG_COMMIT_MERGE => Ok(Some(Admin::CommitMerge(Box::new(MergeSource {
+                region: decode_shape(reader.bytes()?)?,
+                index: reader.varint()?,
+                term: reader.varint()?,
+            })))),
+            TAG_REFUSE_MERGE => Ok(Some(Admin::RefuseMerge {
+                source_id: RegionId(reader.varint()?),
+            })),
+            TAG_ROLLBACK_MERGE => Ok(Some(Admin::RollbackMerge {
+                index: reader.varint()?,
+                unless_sealed: reader.byte()? != 0,
+            })),
             _ => Ok(None),
         }
     }
+}
+
+fn put_number(out: &mut Vec<u8>, tag: u8, number: u64) {
+    out.push(tag);
+    put_varint(out, number);
 }
 
 fn read_cut(reader: &mut Reader) -> Result<Cut, DecodeError> {
@@ -200,6 +293,7 @@ impl PeerChanges {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use types::{KeyRange, Peer};
 
     fn cut() -> impl Strategy<Value = Cut> {
         let key = proptest::collection::vec(any::<u8>(), 0..20);
@@ -215,7 +309,38 @@ mod tests {
         let split = proptest::collection::vec(cut(), 0..4).prop_map(Admin::Split);
         let numbers = (any::<u64>(), any::<u64>());
         let compact = numbers.prop_map(|(index, term)| Admin::CompactLog { index, term });
-        prop_oneof![split, compact]
+        let prepare = region().prop_map(|target| Admin::PrepareMerge(Box::new(target)));
+        let seal = any::<u64>().prop_map(|index| Admin::SealMerge { index });
+        let source = (region(), any::<u64>(), any::<u64>());
+        let commit = source.prop_map(|(region, index, term)| {
+            Admin::CommitMerge(Box::new(MergeSource {
+                region,
+                index,
+                term,
+            }))
+        });
+        let refuse = any::<u64>().prop_map(|id| Admin::RefuseMerge {
+            source_id: RegionId(id),
+        });
+        let rollback =
+            (any::<u64>(), any::<bool>()).prop_map(|(index, unless_sealed)| Admin::RollbackMerge {
+                index,
+                unless_sealed,
+            });
+        prop_oneof![split, compact, prepare, seal, commit, refuse, rollback]
+    }
+
+    fn region() -> impl Strategy<Value = Region> {
+        let key = || proptest::collection::vec(any::<u8>(), 0..20);
+        (any::<u64>(), key(), key(), any::<u64>()).prop_map(|(id, start, end, version)| Region {
+            id: RegionId(id),
+            range: KeyRange { start, end },
+            epoch: Epoch {
+                conf_ver: 1,
+                version,
+            },
+            peers: vec![Peer::default()],
+        })
     }
 
     fn change() -> impl Strategy<Value = PeerChange> {

@@ -59,6 +59,10 @@ impl Reader {
         self.rest.is_empty()
     }
 
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
     pub(crate) fn byte(&mut self) -> Result<u8, DecodeError> {
         let byte = *self.rest.first().ok_or(DecodeError::Truncated)?;
         self.rest.advance(1);

@@ -11,7 +11,7 @@
 //! mutation := (kind | cf << 4):u8  key:bytes  [value:bytes | end:bytes]
 //! ```
 //!
-//! Tag 3 is that of [`Admin`]. The only flag, 1, says that a command of the batch reads the state before it writes: the applier
+//! Tags from 3 on are those of [`Admin`]. The only flag, 1, says that a command of the batch reads the state before it writes: the applier
 //! has to know that before it begins.
 //!
 //! **Invariants.** Decoding what was encoded yields the same commands; byte strings of a decoded
@@ -257,6 +257,11 @@ impl BatchReader {
             reads: flags & FLAG_READS != 0,
             reader,
         })
+    }
+
+    /// Whether the first command has this tag.
+    pub(crate) fn begins_with(&self, tag: u8) -> bool {
+        self.reader.peek() == Some(tag)
     }
 
     pub(crate) fn epoch(&self) -> Epoch {

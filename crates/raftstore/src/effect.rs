@@ -10,6 +10,7 @@ use crate::error::RequestError;
 use crate::message::RaftMessage;
 use crate::op::hibernate::Sleep;
 use crate::op::lease::MonotonicTime;
+use crate::op::merge::{MergeAsk, SourceWish};
 use crate::op::snapshot::{GenerateSnapshot, InstallSnapshot, SnapshotKey};
 use crate::peer::RequestContext;
 use crate::state::Tombstone;
@@ -36,6 +37,19 @@ pub enum Effect {
     Split(SplitDone),
     /// Tell the store that the Region has this shape here now.
     Reshaped(Region),
+    /// As [`Effect::Reshaped`], by a snapshot: what the Region was before may have been passed over.
+    Restored(Region),
+    /// A neighbour was taken in, durably: tell the store, and then the neighbour's replica, which gets
+    /// `Input::TakenIn`.
+    Merged(MergeDone),
+    /// Ask the store to have a neighbour take this Region in.
+    AskMerge(Box<MergeAsk>),
+    /// Tell the Peer of the source that it is waited for, with `Input::SourceAwaited`.
+    AwaitSource(SourceWish),
+    /// Have the applier stop behind the entry of this wish, and tell the target's when it is there.
+    Freeze(SourceWish),
+    /// The applier has nothing to apply any more: it ends.
+    EndApplier(RegionId),
     /// Read entries that are no longer in memory; answered with `Input::Fetched`.
     Fetch(FetchEntries),
     /// Drop all log entries before an index, together with the log write that follows, if one does.
@@ -91,6 +105,15 @@ pub struct SplitDone {
     pub parts: Vec<Region>,
     /// Whether it was led here: then the new Regions campaign at once.
     pub was_led_here: bool,
+}
+
+/// A Region that has taken a neighbour in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergeDone {
+    /// Its shape now.
+    pub target: Region,
+    /// The neighbour's replica here.
+    pub source: Tombstone,
 }
 
 /// A message that was not let in.

@@ -28,12 +28,12 @@ pub mod peer;
 pub mod state;
 pub mod store;
 
-pub use admin::{Admin, Cut, PeerChange, PeerChangeKind};
+pub use admin::{Admin, Cut, MergeSource, PeerChange, PeerChangeKind};
 pub use codec::DecodeError;
 pub use command::{Command, Mutation, Outcome};
 pub use effect::{
     ApplyEntry, ApplyTask, Contradiction, Effect, FetchEntries, Leadership, LeaseChange, LeaseView,
-    LogWrite, Refusal, RegionHeartbeat, Reply,
+    LogWrite, MergeDone, Refusal, RegionHeartbeat, Reply,
 };
 pub use error::RequestError;
 pub use message::{MessageError, RaftMessage};

@@ -10,6 +10,7 @@
 
 use crate::op::hibernate::Extra;
 use crate::op::snapshot::SnapshotMeta;
+use crate::state::{MergedInto, Tombstone};
 use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{EntryType, Message, MessageType};
@@ -33,6 +34,8 @@ pub struct RaftMessage {
     pub is_tombstone: bool,
     /// Something beside Raft: there is nothing else in the message.
     pub extra: Option<Extra>,
+    /// With [`Self::is_tombstone`]: the Region was merged, into this one.
+    pub merged_into: Option<MergedInto>,
     /// Raft's own message.
     pub message: Message,
 }
@@ -104,6 +107,16 @@ impl RaftMessage {
         }
     }
 
+    /// Tells a replica that its Region was merged, as this tombstone knows; none if it says nothing of that.
+    pub(crate) fn farewell_of_merged(tombstone: &Tombstone, from: Peer, to: Peer) -> Option<Self> {
+        let merged_into = Some(tombstone.merged_into?);
+        let farewell = Self::farewell(tombstone.region_id, from, to, tombstone.epoch);
+        Some(Self {
+            merged_into,
+            ..farewell
+        })
+    }
+
     /// Says something beside Raft.
     pub(crate) fn extra(
         (region_id, epoch): (RegionId, Epoch),
@@ -155,6 +168,9 @@ impl RaftMessage {
                 false => fail("a farewell that says more"),
             };
         }
+        if self.merged_into.is_some() {
+            return fail("it speaks of a merge and is no farewell");
+        }
         if message.from != self.from.id.get() || message.to != self.to.id.get() {
             return fail("envelope and body name different replicas");
         }
@@ -195,8 +211,14 @@ impl RaftMessage {
             return fail("a log of terms to come");
         }
         self.check_snapshot()?;
+        self.check_entries()
+    }
+
+    fn check_entries(&self) -> Result<(), MessageError> {
+        let message = &self.message;
+        let fail = |what| Err(MessageError::Invalid(what));
         // raft-rs takes term 0 for that of every entry it does not have.
-        if message.get_msg_type() == MsgAppend && message.log_term == 0 {
+        if message.get_msg_type() == MessageType::MsgAppend && message.log_term == 0 {
             return fail("an append behind an entry without a term");
         }
         let (mut index, mut term) = (message.index, message.log_term);

@@ -10,10 +10,18 @@
 //! apply  := version:u8=1  applied_index  applied_term  truncated_index  truncated_term
 //! ```
 //!
-//! In the place of a Region's shape there is a *tombstone* once its replica was removed, its data with it:
+//! In the place of a Region's shape there is a *tombstone* once its replica was removed, its data with it
+//! (kind 2), or once the Region was merged into its neighbour, which has the data (kind 4):
 //!
 //! ```text
-//! region := kind:u8=2  id  conf_ver  version  peer_id
+//! region := kind:u8=2  tombstone           region := kind:u8=4  tombstone  target_id  target_version
+//! tombstone := id  conf_ver  version  peer_id
+//! ```
+//!
+//! A Region that is about to merge has its shape and the merge (see `op::merge`):
+//!
+//! ```text
+//! region := kind:u8=3  shape:bytes  target:bytes  index  term  is_sealed:u8
 //! ```
 //!
 //! **Not here.** The keys of the records (`types::keys`).
@@ -22,6 +30,7 @@ use crate::codec::{DecodeError, Reader, put_bytes, put_varint};
 use bytes::Bytes;
 use types::{ApplyState, Epoch, KeyRange, Peer, PeerId, PeerRole, Region, RegionId, StoreId};
 
+/// That of every record without kinds, and the kind of a shape.
 const VERSION: u8 = 1;
 
 fn open(record: Bytes, what: &'static str) -> Result<Reader, DecodeError> {
@@ -35,16 +44,33 @@ fn open(record: Bytes, what: &'static str) -> Result<Reader, DecodeError> {
     }
 }
 
-const KIND_NORMAL: u8 = 1;
+const KIND_NORMAL: u8 = VERSION;
 const KIND_TOMBSTONE: u8 = 2;
+const KIND_MERGING: u8 = 3;
+const KIND_MERGED: u8 = 4;
 
 /// What a store keeps of a Region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegionRecord {
     /// It has a replica here.
     Normal(Region),
+    /// It has a replica here, and is about to merge into a neighbour.
+    Merging(Region, Merging),
     /// It had one.
     Tombstone(Tombstone),
+}
+
+/// A merge that its source has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merging {
+    /// The neighbour, in the epoch in which alone it may take the source in.
+    pub target: Region,
+    /// The entry that began it: the last one that may change the source's data.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+    /// Whether every replica of the source has that entry, durably.
+    pub is_sealed: bool,
 }
 
 /// A replica that was removed. The store never has it again; it may have later ones of the Region.
@@ -56,6 +82,17 @@ pub struct Tombstone {
     pub epoch: Epoch,
     /// The replica.
     pub peer_id: PeerId,
+    /// Whose its Region's data is, if that was merged into a neighbour.
+    pub merged_into: Option<MergedInto>,
+}
+
+/// A Region that has taken a neighbour in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MergedInto {
+    /// The Region.
+    pub region_id: RegionId,
+    /// The version of its epoch then. A replica in a lower one has yet to do it.
+    pub version: u64,
 }
 
 impl RegionRecord {
@@ -63,12 +100,28 @@ impl RegionRecord {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             RegionRecord::Normal(region) => encode_shape(region),
+            RegionRecord::Merging(region, merging) => {
+                let mut out = vec![KIND_MERGING];
+                put_bytes(&mut out, &encode_shape(region));
+                put_bytes(&mut out, &encode_shape(&merging.target));
+                put_varint(&mut out, merging.index);
+                put_varint(&mut out, merging.term);
+                out.push(u8::from(merging.is_sealed));
+                out
+            }
             RegionRecord::Tombstone(tombstone) => {
-                let mut out = vec![KIND_TOMBSTONE];
+                let mut out = vec![match tombstone.merged_into {
+                    Some(_) => KIND_MERGED,
+                    None => KIND_TOMBSTONE,
+                }];
                 put_varint(&mut out, tombstone.region_id.get());
                 put_varint(&mut out, tombstone.epoch.conf_ver);
                 put_varint(&mut out, tombstone.epoch.version);
                 put_varint(&mut out, tombstone.peer_id.get());
+                if let Some(target) = tombstone.merged_into {
+                    put_varint(&mut out, target.region_id.get());
+                    put_varint(&mut out, target.version);
+                }
                 out
             }
         }
@@ -82,11 +135,27 @@ impl RegionRecord {
         let mut reader = Reader::new(record);
         let record = match reader.byte()? {
             KIND_NORMAL => RegionRecord::Normal(read_shape(&mut reader)?),
-            KIND_TOMBSTONE => RegionRecord::Tombstone(Tombstone {
+            kind @ (KIND_TOMBSTONE | KIND_MERGED) => RegionRecord::Tombstone(Tombstone {
                 region_id: RegionId(reader.varint()?),
                 epoch: read_epoch(&mut reader)?,
                 peer_id: PeerId(reader.varint()?),
+                merged_into: match kind == KIND_MERGED {
+                    true => Some(MergedInto {
+                        region_id: RegionId(reader.varint()?),
+                        version: reader.varint()?,
+                    }),
+                    false => None,
+                },
             }),
+            KIND_MERGING => RegionRecord::Merging(
+                decode_shape(reader.bytes()?)?,
+                Merging {
+                    target: decode_shape(reader.bytes()?)?,
+                    index: reader.varint()?,
+                    term: reader.varint()?,
+                    is_sealed: reader.byte()? != 0,
+                },
+            ),
             other => {
                 return Err(DecodeError::Unknown {
                     what: "kind of Region state",
@@ -106,7 +175,47 @@ fn read_epoch(reader: &mut Reader) -> Result<Epoch, DecodeError> {
     })
 }
 
-fn encode_shape(region: &Region) -> Vec<u8> {
+/// Encodes the epoch in which a snapshot brought a Region here.
+pub fn encode_epoch(epoch: Epoch) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_varint(&mut out, epoch.conf_ver);
+    put_varint(&mut out, epoch.version);
+    out
+}
+
+/// Decodes what [`encode_epoch`] wrote.
+pub fn decode_epoch(record: Bytes) -> Result<Epoch, DecodeError> {
+    let mut reader = open(record, "version of an epoch")?;
+    let epoch = read_epoch(&mut reader)?;
+    reader.finish()?;
+    Ok(epoch)
+}
+
+/// Encodes the index and the term of an entry.
+pub fn encode_place((index, term): (u64, u64)) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_varint(&mut out, index);
+    put_varint(&mut out, term);
+    out
+}
+
+/// Decodes what [`encode_place`] wrote.
+pub fn decode_place(record: Bytes) -> Result<(u64, u64), DecodeError> {
+    let mut reader = open(record, "version of an entry's place")?;
+    let place = (reader.varint()?, reader.varint()?);
+    reader.finish()?;
+    Ok(place)
+}
+
+/// A Region's shape, by itself.
+pub(crate) fn decode_shape(record: Bytes) -> Result<Region, DecodeError> {
+    let mut reader = open(record, "kind of a shape")?;
+    let region = read_shape(&mut reader)?;
+    reader.finish()?;
+    Ok(region)
+}
+
+pub(crate) fn encode_shape(region: &Region) -> Vec<u8> {
     let mut out = vec![KIND_NORMAL];
     put_varint(&mut out, region.id.get());
     put_bytes(&mut out, &region.range.start);
@@ -216,8 +325,7 @@ mod tests {
                 })
                 .collect(),
         };
-        for state in [
-            RegionRecord::Normal(region),
+        let tombstone = |merged_into| {
             RegionRecord::Tombstone(Tombstone {
                 region_id: RegionId(7),
                 epoch: Epoch {
@@ -225,7 +333,24 @@ mod tests {
                     version: 9,
                 },
                 peer_id: PeerId(70),
-            }),
+                merged_into,
+            })
+        };
+        let into = MergedInto {
+            region_id: RegionId(8),
+            version: 10,
+        };
+        let merging = Merging {
+            target: region.clone(),
+            index: 900,
+            term: 8,
+            is_sealed: true,
+        };
+        for state in [
+            RegionRecord::Normal(region.clone()),
+            RegionRecord::Merging(region, merging),
+            tombstone(None),
+            tombstone(Some(into)),
         ] {
             let record = Bytes::from(state.encode());
             assert_eq!(RegionRecord::decode(record.clone()), Ok(state));
@@ -243,6 +368,14 @@ mod tests {
                 applied_index: a, applied_term: b, truncated_index: c, truncated_term: d,
             };
             prop_assert_eq!(decode_apply_state(encode_apply_state(&state).into()), Ok(state));
+        }
+
+        #[test]
+        fn an_epoch_and_a_place_read_back(conf_ver: u64, version: u64) {
+            let epoch = Epoch { conf_ver, version };
+            prop_assert_eq!(decode_epoch(encode_epoch(epoch).into()), Ok(epoch));
+            let place = (conf_ver, version);
+            prop_assert_eq!(decode_place(encode_place(place).into()), Ok(place));
         }
 
         #[test]

@@ -361,7 +361,14 @@ impl Backend for FakeNode {
                 value,
                 now_ms,
             } => Ok(state.swap(&key, expected, value, now_ms)),
-            Command::Admin(Admin::CompactLog { .. }) => Ok(Outcome::Written),
+            Command::Admin(
+                Admin::CompactLog { .. }
+                | Admin::PrepareMerge(_)
+                | Admin::SealMerge { .. }
+                | Admin::CommitMerge(_)
+                | Admin::RefuseMerge { .. }
+                | Admin::RollbackMerge { .. },
+            ) => Ok(Outcome::Written),
             Command::Admin(Admin::Split(cuts)) => {
                 let parts = split::parts(&state.region, &cuts)?;
                 state.region = parts.last().expect("a split has parts").clone();

@@ -5,8 +5,10 @@
 //! **Not here.** Headers and errors (`service::pd`).
 
 pub(crate) mod instruction;
+mod merge;
 mod raft;
 
+pub(crate) use merge::{merged_into_from_wire, merged_into_to_wire};
 pub(crate) use raft::{extra_from_wire, extra_to_wire};
 
 use bytes::Bytes;

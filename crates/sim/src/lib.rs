@@ -26,6 +26,7 @@ mod faults;
 mod history;
 mod inject;
 mod keys;
+mod merges;
 mod network;
 mod operator;
 mod ports;

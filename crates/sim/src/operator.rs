@@ -1,5 +1,5 @@
-//! The operator: cuts Regions, moves their replicas between stores and hands leaderships over, as a
-//! placement driver would, at random times and all over the faults.
+//! The operator: cuts and merges Regions, moves their replicas between stores and hands leaderships
+//! over, as a placement driver would, at random times and all over the faults.
 //!
 //! **Invariants.** Ids that it gives out are never given out again. After a change a Region has at least
 //! three voters. A learner becomes a voter once its leader has reported it as caught up; now and then it
@@ -25,7 +25,7 @@ const FIRST_REQUEST: u64 = 1 << 40;
 /// The ids of the cluster's beginning are lower.
 const FIRST_ID: u64 = 1_000;
 /// Voters that a Region keeps.
-const VOTERS_MIN: usize = 3;
+pub(crate) const VOTERS_MIN: usize = 3;
 /// How often a change is drawn until one fits.
 const DRAWS: usize = 4;
 /// How often a learner is promoted that may not have caught up.
@@ -36,8 +36,8 @@ const HASTE_PPM: u64 = 100_000;
 pub(crate) struct Operator {
     /// What came of it, by name.
     pub(crate) changes: BTreeMap<&'static str, u64>,
-    /// Changes of membership without an answer.
-    asked: BTreeMap<RequestId, &'static str>,
+    /// Changes of membership, and merges, without an answer.
+    pub(crate) asked: BTreeMap<RequestId, &'static str>,
     /// Of each Region the last one.
     reports: BTreeMap<RegionId, RegionHeartbeat>,
     requests: u64,
@@ -60,25 +60,25 @@ impl Operator {
     }
 
     /// The store whose replica has reported as the leader last.
-    fn leader(&self, region: RegionId) -> Option<usize> {
+    pub(crate) fn leader(&self, region: RegionId) -> Option<usize> {
         let report = self.reports.get(&region)?;
         let leader = report.region.peer(report.leader)?;
         Some(leader.store_id.get() as usize - 1)
     }
 
-    fn has_caught_up(&self, region: &Region, peer: PeerId) -> bool {
+    pub(crate) fn has_caught_up(&self, region: &Region, peer: PeerId) -> bool {
         let report = self.reports.get(&region.id);
         report.is_some_and(|report| {
             report.region.epoch == region.epoch && !report.pending_peers.contains(&peer)
         })
     }
 
-    fn request(&mut self) -> RequestId {
+    pub(crate) fn request(&mut self) -> RequestId {
         self.requests += 1;
         RequestId(FIRST_REQUEST + self.requests)
     }
 
-    fn id(&mut self) -> u64 {
+    pub(crate) fn id(&mut self) -> u64 {
         self.ids += 1;
         FIRST_ID + self.ids
     }
@@ -124,11 +124,11 @@ impl Choices {
     }
 }
 
-fn one_of<T: Copy>(some: &[T], rng: &mut Rng) -> Option<T> {
+pub(crate) fn one_of<T: Copy>(some: &[T], rng: &mut Rng) -> Option<T> {
     (!some.is_empty()).then(|| some[rng.below(some.len() as u64) as usize])
 }
 
-fn change(kind: PeerChangeKind, peer: Peer) -> PeerChange {
+pub(crate) fn change(kind: PeerChangeKind, peer: Peer) -> PeerChange {
     PeerChange {
         kind,
         peer_id: peer.id,
@@ -145,6 +145,7 @@ impl World {
         match self.rng.below(10) {
             0..3 => self.cut_a_region(),
             3..5 => self.hand_a_leadership_over(),
+            5..7 => self.merge_a_region(),
             _ => self.move_a_replica(),
         }
         let gap_us = self.rng.between(1_000, GAP_US_MAX);
@@ -186,12 +187,16 @@ impl World {
         let region = self.clients.route(group).clone();
         let to = region.peers[self.rng.below(region.peers.len() as u64) as usize];
         let store = self.clients.leader(group);
+        self.hand_over(store, region.id, to.id);
+    }
+
+    pub(crate) fn hand_over(&mut self, store: usize, region: RegionId, to: PeerId) {
         let Some(life) = &self.stores[store].life else {
             return;
         };
-        let input = node::PeerMessage(Input::TransferLeader { to: to.id });
-        let _ = life.router.send(region.id.get(), input);
-        self.note(format_args!("operator hands r{} over to {to:?}", region.id));
+        let input = node::PeerMessage(Input::TransferLeader { to });
+        let _ = life.router.send(region.get(), input);
+        self.note(format_args!("operator hands r{region} over to {to:?}"));
         self.operator.count("handover");
         self.wake(store);
     }
@@ -203,12 +208,26 @@ impl World {
         if is_joint(&region) {
             return;
         }
-        let leader = self.operator.leader(region.id);
-        let store = leader.unwrap_or(self.clients.leader(group));
+        let store = self.leading_store(group);
         let mut draws = (0..DRAWS).map(|_| self.draw_changes(&region, store));
-        let Some((name, changes)) = draws.find_map(|drawn| drawn) else {
-            return;
-        };
+        if let Some((name, changes)) = draws.find_map(|drawn| drawn) {
+            self.ask_to_change(store, &region, name, changes);
+        }
+    }
+
+    /// The store that seems to lead the Region of a group.
+    pub(crate) fn leading_store(&self, group: usize) -> usize {
+        let leader = self.operator.leader(self.clients.route(group).id);
+        leader.unwrap_or(self.clients.leader(group))
+    }
+
+    pub(crate) fn ask_to_change(
+        &mut self,
+        store: usize,
+        region: &Region,
+        name: &'static str,
+        changes: Vec<PeerChange>,
+    ) {
         let request = self.operator.request();
         self.operator.asked.insert(request, name);
         self.note(format_args!(
@@ -217,7 +236,7 @@ impl World {
         ));
         let input = Input::ChangePeers {
             request,
-            context: context(&region),
+            context: context(region),
             changes,
         };
         self.hand_in(store, region.id, request, input);
@@ -280,6 +299,10 @@ impl World {
                 self.operator.count("split");
                 self.clients.learn(parts);
             }
+            // Where it is now it serves nobody.
+            (Ok(Reply::Command(Outcome::Changed(_))), Some(name @ "merge begun")) => {
+                self.operator.count(name);
+            }
             (Ok(Reply::Command(Outcome::Changed(region))), Some(name)) => {
                 self.operator.count(name);
                 self.clients.learn(std::slice::from_ref(region));
@@ -312,7 +335,7 @@ impl World {
     }
 }
 
-fn context(region: &Region) -> RequestContext {
+pub(crate) fn context(region: &Region) -> RequestContext {
     RequestContext {
         region_id: region.id,
         epoch: region.epoch,

@@ -29,7 +29,7 @@ use node::{
 use raftstore::apply::Applier;
 use raftstore::op::lease;
 use raftstore::peer::PeerOptions;
-use raftstore::state::{RegionRecord, decode_apply_state};
+use raftstore::state::{MergedInto, RegionRecord, decode_apply_state};
 use raftstore::store::{SlowScoreOptions, Store, StoreOptions};
 use raftstore::{LogGcOptions, MonotonicTime, Peer, RequestContext};
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,6 +106,8 @@ pub(crate) struct Found {
     pub(crate) regions: Vec<(Region, u64)>,
     /// Regions with entries in the Raft log.
     pub(crate) logs: Vec<RegionId>,
+    /// Regions that were merged, as this store knows, and into what.
+    pub(crate) merged: BTreeMap<RegionId, MergedInto>,
     /// Keys in no Region's range.
     pub(crate) stray_keys: u64,
 }
@@ -265,6 +267,29 @@ impl Life {
 
     /// The Regions whose state is here, by their first keys.
     pub(crate) fn regions(&self) -> Result<Vec<Region>, String> {
+        let mut regions = Vec::new();
+        for record in self.records()? {
+            match record {
+                RegionRecord::Normal(region) | RegionRecord::Merging(region, _) => {
+                    regions.push(region);
+                }
+                RegionRecord::Tombstone(_) => {}
+            }
+        }
+        regions.sort_by(|a, b| a.range.start.cmp(&b.range.start));
+        Ok(regions)
+    }
+
+    /// The Regions that were merged, as this store knows, and into what.
+    pub(crate) fn merged(&self) -> Result<BTreeMap<RegionId, MergedInto>, String> {
+        let into = |record| match record {
+            RegionRecord::Tombstone(it) => Some((it.region_id, it.merged_into?)),
+            RegionRecord::Normal(_) | RegionRecord::Merging(..) => None,
+        };
+        Ok(self.records()?.into_iter().filter_map(into).collect())
+    }
+
+    fn records(&self) -> Result<Vec<RegionRecord>, String> {
         let (lower, upper) = (
             keys::region_state_key(RegionId(0)),
             keys::apply_state_key(RegionId(0)),
@@ -272,18 +297,14 @@ impl Life {
         let failed = |error: engine::Error| format!("reading Region states: {error}");
         let snapshot = self.kv.snapshot();
         let mut iter = snapshot.iter(Cf::Raft, &lower, &upper).map_err(failed)?;
-        let mut regions = Vec::new();
+        let mut records = Vec::new();
         let mut valid = iter.seek_to_first().map_err(failed)?;
         while valid {
             let record = Bytes::copy_from_slice(iter.value());
-            match RegionRecord::decode(record).map_err(|error| error.to_string())? {
-                RegionRecord::Normal(region) => regions.push(region),
-                RegionRecord::Tombstone(_) => {}
-            }
+            records.push(RegionRecord::decode(record).map_err(|error| error.to_string())?);
             valid = iter.next().map_err(failed)?;
         }
-        regions.sort_by(|a, b| a.range.start.cmp(&b.range.start));
-        Ok(regions)
+        Ok(records)
     }
 
     /// What is on this store's disk, as it would be read at a start.
@@ -311,6 +332,7 @@ impl Life {
         Ok(Found {
             regions,
             logs,
+            merged: self.merged()?,
             stray_keys,
         })
     }
@@ -387,6 +409,7 @@ fn store_of(id: StoreId, found: &Recovered, peer: &PeerOptions) -> Store {
     let regions = replicas.map(|(peer, _)| peer.region().clone()).collect();
     let options = StoreOptions::new(REPORT_TICKS, peer);
     Store::new(id, regions, found.tombstones.clone(), options)
+        .with_histories(found.histories.clone())
 }
 
 fn register(ports: &Ports, replicas: Vec<(Peer, Applier)>) {

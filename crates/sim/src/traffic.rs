@@ -44,6 +44,9 @@ impl World {
         }
         let target = message.to.store_id.get() as usize - 1;
         let body = Bytes::from(message.encode_body());
+        if message.merged_into.is_some() {
+            self.operator.count("told of a merge");
+        }
         let is_untold =
             message.is_tombstone && self.options.planted_bug == Some(PlantedBug::NoFarewell);
         let arrivals = match is_untold || self.is_swallowed(message.region_id) {

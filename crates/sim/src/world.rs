@@ -413,6 +413,15 @@ impl World {
     }
 
     fn report(mut self, recovery_us: u64, operations_checked: u64, undecided: u64) -> Report {
+        let lives = self.stores.iter().filter_map(|store| store.life.as_ref());
+        let merged: BTreeMap<_, _> = lives
+            .filter_map(|life| life.merged().ok())
+            .flatten()
+            .collect();
+        if !merged.is_empty() {
+            let merges = merged.len() as u64;
+            self.operator.changes.insert("merge", merges);
+        }
         for store in &mut self.stores {
             store.end_life();
         }

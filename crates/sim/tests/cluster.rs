@@ -75,6 +75,11 @@ fn assert_changes_happen(reports: &[Report]) {
         "swap",
         "replace",
         "refused change",
+        "follow",
+        "make room",
+        "merge begun",
+        "merge",
+        "told of a merge",
     ] {
         let changes = reports
             .iter()

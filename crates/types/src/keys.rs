@@ -13,7 +13,9 @@
 //! | `0x01 0x02` + Region id, 8 bytes big-endian | that Region's state |
 //! | `0x01 0x03` + Region id, 8 bytes big-endian | that Region's apply state |
 //! | `0x01 0x04` + Region id, 8 bytes big-endian | the mark of a snapshot that is being installed |
-//! | `0x01 0x05` | where placement's members were when the store last knew |
+//! | `0x01 0x05` + Region id, 8 bytes big-endian | the epoch in which a snapshot brought the Region here |
+//! | `0x01 0x06` + Region id, 8 bytes big-endian | the entry with which the Region last took a neighbour in |
+//! | `0x01 0x08` | where placement's members were when the store last knew |
 //! | `p` + key | the placement Region's data |
 //! | `z` + key | client data |
 //!
@@ -33,12 +35,14 @@ const FULL_GROUP_MARKER: u8 = 0xff;
 pub const STORE_IDENT_KEY: &[u8] = &[LOCAL, 0x01];
 
 /// The key of what the store knows of placement's members.
-pub const KNOWN_MEMBERS_KEY: &[u8] = &[LOCAL, 0x05];
+pub const KNOWN_MEMBERS_KEY: &[u8] = &[LOCAL, 0x08];
 
 const LOCAL: u8 = 0x01;
 const REGION_STATE: u8 = 0x02;
 const APPLY_STATE: u8 = 0x03;
 const SNAPSHOT_MARK: u8 = 0x04;
+const RESTORED_EPOCH: u8 = 0x05;
+const LAST_MERGE: u8 = 0x06;
 const LOCAL_REGION_KEY_BYTES: usize = 10;
 
 /// The length in bytes of the encoding of a key of `key_len_bytes`.
@@ -198,6 +202,16 @@ pub fn apply_state_key(region: RegionId) -> [u8; LOCAL_REGION_KEY_BYTES] {
 
 /// The range `[start, end)` that holds the apply states of all Regions, in the order of their ids.
 pub const APPLY_STATE_RANGE: (&[u8], &[u8]) = (&[LOCAL, APPLY_STATE], &[LOCAL, APPLY_STATE + 1]);
+
+/// The key of the epoch in which the last snapshot brought `region` here: what it was before is not known.
+pub fn restored_epoch_key(region: RegionId) -> [u8; LOCAL_REGION_KEY_BYTES] {
+    local_region_key(RESTORED_EPOCH, region)
+}
+
+/// The key of the index and the term of the entry with which `region` last took a neighbour in.
+pub fn last_merge_key(region: RegionId) -> [u8; LOCAL_REGION_KEY_BYTES] {
+    local_region_key(LAST_MERGE, region)
+}
 
 /// The key of the mark that names the snapshot with which `region` is being replaced.
 pub fn snapshot_mark_key(region: RegionId) -> [u8; LOCAL_REGION_KEY_BYTES] {

@@ -3,9 +3,9 @@
 //! **Crash.** The batch is atomic and holds each Region's applied index, so a crash before it leaves
 //! the entries to be applied again, and a crash after it leaves nothing to do. The batch is not
 //! synced: the Raft log, which was, can rebuild it, with two exceptions. The log of a replica that is
-//! removed goes next. And of a split or a change of membership others act at once: replicas that were cut
-//! off acknowledge entries of their own, and if the split were lost with a crash, a snapshot might take the
-//! Region past it and leave them without the data that they have answered for.
+//! removed goes next. And of a split, a merge or a change of membership others act at once: replicas that
+//! were cut off acknowledge entries of their own, and if the split were lost with a crash, a snapshot might
+//! take the Region past it and leave them without the data that they have answered for.
 //!
 //! **Invariants.** A reply leaves after the write it speaks of can be read. One that follows a
 //! failed write does not leave at all: the handler panics.
@@ -18,8 +18,9 @@ use crate::traffic::Counts;
 use batch_system::{Batch, Handler, Inbox, RoundInfo};
 use bytes::Bytes;
 use engine::{Cf, Durability, KvBatch, KvEngine};
-use raftstore::apply::{Applied, Applier, ApplyStore, Change, RegionChange};
+use raftstore::apply::{Applied, Applier, ApplyError, ApplyStore, Change, RegionChange};
 use raftstore::op::measure::Size;
+use raftstore::op::merge::SourceWish;
 use raftstore::peer::Input;
 use raftstore::state::Tombstone;
 use raftstore::{ApplyTask, InstallSnapshot, RequestError};
@@ -32,6 +33,8 @@ pub struct ApplyHandler<K: KvEngine> {
     out: Applied,
     /// Replicas that the round removes.
     destroyed: Vec<Tombstone>,
+    /// Sources that are ready once the round is written.
+    fulfilled: Vec<SourceWish>,
     /// Regions of the round and the index each has come to.
     applied: Vec<(u64, u64, Arc<AppliedMark>)>,
     /// What the round applies, as it was counted.
@@ -54,6 +57,7 @@ impl<K: KvEngine> ApplyHandler<K> {
             },
             out: Applied::default(),
             destroyed: Vec::new(),
+            fulfilled: Vec::new(),
             applied: Vec::new(),
             taken_bytes: 0,
             installs: Vec::new(),
@@ -70,10 +74,7 @@ impl<K: KvEngine> ApplyHandler<K> {
         let writes = requests.sum();
         self.round.written = Size::default();
         let result = applier.apply(task.entries, &mut self.round, &mut self.out);
-        if let Err(error) = result {
-            tracing::error!(%region, %error, "can't be applied: the store stops");
-            panic!("Region {region} can't be applied: {error:?}");
-        }
+        must_apply(applier, result);
         let counts = Counts {
             written: self.round.written,
             writes,
@@ -88,17 +89,44 @@ impl<K: KvEngine> ApplyHandler<K> {
         }
     }
 
+    fn go_on(&mut self, applier: &mut Applier, wish: SourceWish) {
+        let result = applier.source_is_ready(wish, &mut self.round, &mut self.out);
+        must_apply(applier, result);
+    }
+
+    /// Whether others act on what the round does, or a log goes that could rebuild it.
+    fn must_sync(&self) -> bool {
+        let is_reshaped = |change: &RegionChange| match change.change {
+            Change::Split(_)
+            | Change::Peers { .. }
+            | Change::Merging { .. }
+            | Change::Merged { .. } => true,
+            Change::CompactLog { .. } => false,
+        };
+        !self.destroyed.is_empty() || self.out.changes.iter().any(is_reshaped)
+    }
+
     /// The store stops and the round is not written: the next start applies it from the log.
     fn give_up(&mut self) {
         self.round.batch.clear();
         self.applied.clear();
         self.destroyed.clear();
+        self.fulfilled.clear();
+        self.out.wishes.clear();
         self.installs.clear();
         self.out.changes.clear();
         for (request, _) in self.out.answers.drain(..) {
             let undetermined = Err(RequestError::Undetermined);
             self.ports.replies.complete(request, undetermined);
         }
+    }
+}
+
+fn must_apply(applier: &Applier, result: Result<(), ApplyError>) {
+    if let Err(error) = result {
+        let region = applier.region().id;
+        tracing::error!(%region, %error, "can't be applied: the store stops");
+        panic!("Region {region} can't be applied: {error:?}");
     }
 }
 
@@ -114,14 +142,19 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
                 ApplyMessage::Entries(task) => self.apply(&mut fsm.applier, task),
                 ApplyMessage::Destroy(tombstone) => {
                     fsm.applier.destroy(tombstone, &mut self.round);
+                    fsm.applier.stop_waiting(&mut self.out);
                     fsm.is_stopped = true;
                     self.destroyed.push(tombstone);
                 }
                 ApplyMessage::Install(install) => self.installs.push(install),
                 ApplyMessage::Restored { region, state } => fsm.applier.restore(*region, state),
+                ApplyMessage::Freeze(wish) => fsm.applier.freeze(wish),
+                ApplyMessage::SourceReady(wish) => self.go_on(&mut fsm.applier, wish),
+                ApplyMessage::End => fsm.is_stopped = true,
             }
         }
         fsm.applier.finish_round(&mut self.round);
+        self.fulfilled.extend(fsm.applier.fulfils());
         for _ in changes..self.out.changes.len() {
             fsm.mark.count_change();
         }
@@ -131,16 +164,14 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
         if let Some(growth) = fsm.applier.take_growth(self.ports.growth_step) {
             self.ports.growth.grew(region, growth);
         }
+        if fsm.applier.take_deletions(self.ports.growth_step.keys) {
+            self.ports.growth.doubt(region);
+        }
         self.applied.push((region.get(), index, mark));
     }
 
     fn end(&mut self, _batch: &mut Batch<'_, ApplyFsm>) {
-        let is_reshaped = |change: &RegionChange| match change.change {
-            Change::Split(_) | Change::Peers { .. } => true,
-            Change::CompactLog { .. } => false,
-        };
-        let must_last = !self.destroyed.is_empty() || self.out.changes.iter().any(is_reshaped);
-        let durability = match must_last {
+        let durability = match self.must_sync() {
             true => Durability::Synced,
             false => Durability::Buffered,
         };
@@ -162,6 +193,15 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
         }
         for (request, result) in self.out.answers.drain(..) {
             self.ports.replies.complete(request, result);
+        }
+        for wish in self.out.wishes.drain(..) {
+            let message = PeerMessage(Input::AwaitsSource(wish));
+            let _ = self.ports.peers.force_send(wish.target_id.get(), message);
+        }
+        for wish in self.fulfilled.drain(..) {
+            let message = ApplyMessage::SourceReady(wish);
+            let appliers = &self.ports.appliers;
+            let _ = appliers.force_send(wish.target_id.get(), message);
         }
         for install in self.installs.drain(..) {
             self.ports.snaps.submit(SnapTask::Install(install));

@@ -20,7 +20,9 @@ use placement::{RegionHeartbeat, StoreStats};
 use raftstore::peer::Input;
 use raftstore::state::Tombstone;
 use raftstore::store;
-use raftstore::{ApplyTask, Effect, FetchEntries, Leadership, LogWrite, RaftMessage, SnapshotKey};
+use raftstore::{
+    ApplyTask, Effect, FetchEntries, Leadership, LogWrite, MergeDone, RaftMessage, SnapshotKey,
+};
 use types::RegionId;
 
 /// One poller's handler.
@@ -89,6 +91,16 @@ impl<L: RaftLog> PeerHandler<L> {
                 Effect::Reshaped(region) => self.tell_store(store::Input::Reshaped(region)),
                 Effect::Slept(sleep) => self.tell_store(store::Input::Slept(sleep)),
                 Effect::Woke(region) => self.tell_store(store::Input::Woke(region)),
+                Effect::Restored(region) => self.tell_store(store::Input::Restored(region)),
+                Effect::AskMerge(ask) => self.tell_store(store::Input::MergeAsked(ask)),
+                Effect::Merged(merge) => self.merged(merge),
+                Effect::AwaitSource(wish) => {
+                    self.tell_peer(wish.source_id, Input::SourceAwaited(wish));
+                }
+                Effect::Freeze(wish) => {
+                    self.tell_applier(wish.source_id, ApplyMessage::Freeze(wish));
+                }
+                Effect::EndApplier(region) => self.tell_applier(region, ApplyMessage::End),
                 Effect::GenerateSnapshot(wish) => self.submit(SnapTask::Generate(wish)),
                 Effect::SendSnapshot(message) => self.submit(SnapTask::Send(message)),
                 Effect::DropSnapshot(key) => {
@@ -139,6 +151,22 @@ impl<L: RaftLog> PeerHandler<L> {
 
     fn tell_applier(&self, region: RegionId, message: ApplyMessage) {
         let _ = self.ports.appliers.force_send(region.get(), message);
+    }
+
+    /// The store first: it must not hear that the neighbour is gone before it knows whose its range is.
+    fn merged(&self, merge: MergeDone) {
+        let (target, source) = (merge.target.id, merge.source);
+        tracing::info!(region = %target, source = %source.region_id, "took a neighbour in");
+        self.ports.growth.doubt(target);
+        self.tell_store(store::Input::Merged(merge));
+        self.tell_peer(source.region_id, Input::TakenIn(source));
+    }
+
+    fn tell_peer(&self, region: RegionId, input: Input) {
+        let _ = self
+            .ports
+            .peers
+            .force_send(region.get(), PeerMessage(input));
     }
 
     /// Hands a received snapshot to its Peer, if that is still there.
@@ -350,6 +378,18 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
                 }
                 store::Effect::Create(create) => self.create(create),
                 store::Effect::LetIn(message) => self.let_in(message),
+                store::Effect::AskMerge(target, ask) => {
+                    self.tell_peer(target, Input::MergeAsked(ask));
+                }
+                store::Effect::End(tombstone) => {
+                    self.tell_peer(tombstone.region_id, Input::MergedElsewhere(tombstone));
+                }
+                store::Effect::LastMerge(target, (index, term)) => {
+                    self.tell_peer(target, Input::LastMerge(index, term));
+                }
+                store::Effect::RefuseMerge(source, index) => {
+                    self.tell_peer(source, Input::MergeRefused { index });
+                }
                 store::Effect::DropSnapshot(key) => self.submit(SnapTask::Drop(key)),
             }
         }

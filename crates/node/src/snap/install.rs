@@ -189,7 +189,7 @@ fn region<K: KvEngine>(kv: &K, id: RegionId) -> Result<Option<Region>, InstallEr
     let record = kv.get(Cf::Raft, &keys::region_state_key(id))?;
     let record = record.map(RegionRecord::decode).transpose();
     match record.map_err(|error| InstallError::Record(error.to_string()))? {
-        Some(RegionRecord::Normal(region)) => Ok(Some(region)),
+        Some(RegionRecord::Normal(region) | RegionRecord::Merging(region, _)) => Ok(Some(region)),
         // One that was here before is gone, with its data.
         Some(RegionRecord::Tombstone(_)) | None => Ok(None),
     }
@@ -261,6 +261,10 @@ impl<K: KvEngine> Writer<'_, K> {
         let batch = &mut self.batch;
         batch.put(Cf::Raft, &keys::region_state_key(id), &region);
         batch.put(Cf::Raft, &keys::apply_state_key(id), &applied);
+        let epoch = state::encode_epoch(meta.region.epoch);
+        batch.put(Cf::Raft, &keys::restored_epoch_key(id), &epoch);
+        let last_merge = state::encode_place(meta.last_merge);
+        batch.put(Cf::Raft, &keys::last_merge_key(id), &last_merge);
         batch.delete(Cf::Raft, &keys::snapshot_mark_key(id));
         Ok(self.write(Durability::Synced)?)
     }

@@ -307,7 +307,10 @@ fn describe<S: KvSnapshot>(snapshot: &S, id: RegionId) -> Option<SnapshotMeta> {
     let RegionRecord::Normal(region) = record else {
         return None;
     };
+    let last_merge = read(&keys::last_merge_key(id)).map_or(Ok((0, 0)), state::decode_place);
+    let last_merge = last_merge.unwrap_or_else(|error| fail("decoding a merge's place", &error));
     Some(SnapshotMeta {
+        last_merge,
         region,
         index: applied.applied_index,
         term: applied.applied_term,

@@ -24,16 +24,20 @@ use crate::command::{BatchReader, Logged, Mutation, Outcome};
 use crate::effect::{ApplyEntry, Reply};
 use crate::error::RequestError;
 use crate::op::measure::Size;
+use crate::op::merge::SourceWish;
 use crate::op::{conf_change, split};
 use crate::peer::conf_change_context;
-use crate::state::{RegionRecord, Tombstone, encode_apply_state};
+use crate::state::{Merging, RegionRecord, Tombstone, encode_apply_state, encode_epoch};
 use bytes::Bytes;
 use engine::Cf;
+use merge::Parked;
 use thiserror::Error;
 use types::{
     ApplyState, CodecError, EntryKind, Epoch, LogEntry, RawValue, Region, RegionId, RequestId,
     Space, StoreId, keys,
 };
+
+mod merge;
 
 #[cfg(test)]
 pub(crate) mod map;
@@ -65,6 +69,8 @@ pub struct Applied {
     pub answers: Vec<Answer>,
     /// In the order of the entries.
     pub changes: Vec<RegionChange>,
+    /// Sources that targets wait for.
+    pub wishes: Vec<SourceWish>,
 }
 
 /// The Region is another since an entry. Its Peer has to hear of it before it hears that the entry is
@@ -97,6 +103,20 @@ pub enum Change {
         index: u64,
         /// Its term.
         term: u64,
+    },
+    /// It begins to merge into a neighbour, goes on with that, or is alone again.
+    Merging {
+        /// Its shape.
+        region: Region,
+        /// The merge that it is in.
+        merging: Option<Merging>,
+    },
+    /// It has taken a neighbour in.
+    Merged {
+        /// Its shape.
+        region: Region,
+        /// The neighbour's replica.
+        source: Tombstone,
     },
 }
 
@@ -146,8 +166,18 @@ pub struct Applier {
     space: Space,
     state: ApplyState,
     is_dirty: bool,
+    /// As a source.
+    merging: Option<Merging>,
+    /// As a source: a target waits for it, or has taken it in.
+    frozen_for: Option<SourceWish>,
+    /// As a target that waits for a source.
+    parked: Option<Parked>,
+    /// As a target: the source that it need not wait for.
+    ready_source: Option<SourceWish>,
     /// Written since it was asked last; what was overwritten counts again.
     growth: Size,
+    /// Keys that were deleted since it was asked last; a range counts as any number.
+    deletions: u64,
     /// Reused for engine keys.
     key: Vec<u8>,
 }
@@ -161,7 +191,12 @@ impl Applier {
             store_id,
             state,
             is_dirty: false,
+            merging: None,
+            frozen_for: None,
+            parked: None,
+            ready_source: None,
             growth: Size::default(),
+            deletions: 0,
             key: Vec::new(),
         }
     }
@@ -183,10 +218,20 @@ impl Applier {
         has_grown.then(|| std::mem::take(&mut self.growth))
     }
 
+    /// Whether `step` or more keys may have been deleted since the last call that said so.
+    pub fn take_deletions(&mut self, step: u64) -> bool {
+        let has_shrunk = self.deletions >= step;
+        if has_shrunk {
+            self.deletions = 0;
+        }
+        has_shrunk
+    }
+
     /// Goes on where a snapshot has put the Region.
     pub fn restore(&mut self, region: Region, state: ApplyState) {
         assert!(!self.is_dirty, "what was applied before is written");
         (self.region, self.state) = (region, state);
+        self.merging = None;
     }
 
     /// Applies entries that follow the last ones.
@@ -197,10 +242,14 @@ impl Applier {
         out: &mut Applied,
     ) -> Result<(), ApplyError> {
         for ApplyEntry { entry, requests } in entries {
-            if self.is_removed() {
-                // It is committed: the members apply it.
-                let open = |request| (request, Err(RequestError::Undetermined));
-                out.answers.extend(requests.into_iter().map(open));
+            if let Some(parked) = &mut self.parked {
+                parked.entries.push_back(ApplyEntry { entry, requests });
+                continue;
+            }
+            if self.is_removed() || self.is_frozen() {
+                let why = self.why_not_applied();
+                let answers = requests.into_iter().map(|id| (id, Err(why.clone())));
+                out.answers.extend(answers);
                 continue;
             }
             assert_eq!(
@@ -209,6 +258,11 @@ impl Applier {
                 "a gap in the entries of Region {}",
                 self.region.id
             );
+            if self.must_wait(&entry, out)? {
+                let parked = self.parked.as_mut().expect("it waits");
+                parked.entries.push_back(ApplyEntry { entry, requests });
+                continue;
+            }
             let (index, term) = (entry.index, entry.term);
             self.apply_entry(entry, requests, store, out)?;
             self.state.applied_index = index;
@@ -240,7 +294,7 @@ impl Applier {
         store: &mut impl ApplyStore,
         out: &mut Applied,
     ) -> Result<(), ApplyError> {
-        let index = entry.index;
+        let (index, term) = (entry.index, entry.term);
         if entry.kind != EntryKind::Normal {
             let result = self.change_peers(&entry, store, &mut out.changes)?;
             let answers = requests.into_iter().map(|id| (id, result.clone()));
@@ -262,7 +316,7 @@ impl Applier {
         let mut requests = requests.into_iter();
         while let Some(command) = reader.next().map_err(unreadable)? {
             let result = match command {
-                Logged::Admin(admin) => self.administer(index, epoch, &admin, store, out),
+                Logged::Admin(admin) => self.administer((index, term), epoch, &admin, store, out),
                 command if is_current => self
                     .execute(index, command, &mut reader, store)
                     .map(|outcome| Ok(Reply::Command(outcome)))?,
@@ -290,12 +344,13 @@ impl Applier {
 
     fn administer(
         &mut self,
-        index: u64,
+        place: (u64, u64),
         epoch: Epoch,
         admin: &Admin,
         store: &mut impl ApplyStore,
         out: &mut Applied,
     ) -> Result<Reply, RequestError> {
+        let index = place.0;
         match admin {
             Admin::Split(cuts) => {
                 let parts = self.split(epoch, cuts, store)?;
@@ -318,6 +373,14 @@ impl Applier {
                 }
                 Ok(Reply::Command(Outcome::Written))
             }
+            Admin::PrepareMerge(target) => self.prepare_merge(place, epoch, target, store, out),
+            Admin::SealMerge { index: began } => self.seal_merge(index, *began, store, out),
+            Admin::CommitMerge(source) => self.commit_merge(place, epoch, source, store, out),
+            Admin::RefuseMerge { .. } => self.refuse_merge(index, epoch, store, out),
+            Admin::RollbackMerge {
+                index: began,
+                unless_sealed,
+            } => self.rollback_merge(index, (*began, *unless_sealed), store, out),
         }
     }
 
@@ -383,9 +446,19 @@ impl Applier {
                 store.delete_range(cf, &start, &end);
             }
         }
-        store.delete(Cf::Raft, &keys::apply_state_key(tombstone.region_id));
+        let id = tombstone.region_id;
+        store.delete(Cf::Raft, &keys::apply_state_key(id));
+        match tombstone.merged_into {
+            // It does not know what was before: see `History`.
+            Some(_) => {
+                let since = encode_epoch(tombstone.epoch);
+                store.put(Cf::Raft, &keys::restored_epoch_key(id), &since);
+            }
+            None => store.delete(Cf::Raft, &keys::restored_epoch_key(id)),
+        }
+        store.delete(Cf::Raft, &keys::last_merge_key(id));
         let record = RegionRecord::Tombstone(tombstone).encode();
-        let key = keys::region_state_key(tombstone.region_id);
+        let key = keys::region_state_key(id);
         store.put(Cf::Raft, &key, &record);
         self.region.peers.clear();
         self.is_dirty = false;
@@ -451,12 +524,16 @@ impl Applier {
                 });
                 store.put(*cf, self.engine_key(key), value);
             }
-            Mutation::Delete { cf, key } => store.delete(*cf, self.engine_key(key)),
+            Mutation::Delete { cf, key } => {
+                self.deletions = self.deletions.saturating_add(1);
+                store.delete(*cf, self.engine_key(key));
+            }
             Mutation::DeleteRange { cf, start, end } => {
                 let end = self.space.end_key(end);
                 let start = self.engine_key(start);
                 if start < end.as_slice() {
                     store.delete_range(*cf, start, &end);
+                    self.deletions = u64::MAX;
                 }
             }
         }

@@ -313,6 +313,7 @@ fn a_removed_replica_applies_nothing_more_and_keeps_its_data_until_it_is_destroy
     assert!(kept.is_some(), "its Peer may still allow reads");
     assert_eq!(map.applied_index(), Some(6), "a crash removes it again");
     let tombstone = Tombstone {
+        merged_into: None,
         region_id: RegionId(2),
         epoch: Epoch {
             conf_ver: 2,
@@ -385,4 +386,159 @@ fn an_applier_goes_on_behind_a_snapshot() {
     applier.apply(entries, &mut map, &mut out).unwrap();
     assert_eq!(applier.region(), &region);
     assert!(out.answers[0].1.is_ok());
+}
+
+fn left_neighbour() -> crate::MergeSource {
+    crate::MergeSource {
+        region: Region {
+            id: RegionId(9),
+            range: KeyRange {
+                start: vec![],
+                end: b"b".to_vec(),
+            },
+            epoch: Epoch {
+                conf_ver: 2,
+                version: 8,
+            },
+            peers: [1, 2, 3].map(voter).into(),
+        },
+        index: 40,
+        term: 6,
+    }
+}
+
+/// A Region behind `b`, at its first entry.
+fn right_applier() -> Applier {
+    let mut applier = applier();
+    applier.region.range.start = b"b".to_vec();
+    applier
+}
+
+#[test]
+fn a_target_keeps_what_comes_behind_a_commit_until_its_source_is_ready() {
+    let commit = || Command::Admin(Admin::CommitMerge(Box::new(left_neighbour())));
+    let merged = Epoch {
+        version: 9,
+        ..EPOCH
+    };
+    // The second life replays what the first one has not written.
+    for _life in 0..2 {
+        let (mut applier, mut map) = (right_applier(), Map::default());
+        let mut out = Applied::default();
+        let entries = vec![
+            entry(6, EPOCH, &[Command::Write(vec![put("c", "1")])]),
+            entry(7, EPOCH, &[commit()]),
+            entry(8, merged, &[Command::Write(vec![put("a", "2")])]),
+        ];
+        applier.apply(entries, &mut map, &mut out).unwrap();
+        applier.finish_round(&mut map);
+        assert_eq!(map.applied_index(), Some(6));
+        let behind = entry(9, EPOCH, &[Command::Write(vec![put("c", "3")])]);
+        applier.apply(vec![behind], &mut map, &mut out).unwrap();
+        assert_eq!(applier.state().applied_index, 6, "it waits");
+        let wish = out.wishes.pop().expect("it says for whom");
+        assert_eq!((wish.source_id, wish.index), (RegionId(9), 40));
+        let other = SourceWish { index: 41, ..wish };
+        applier.source_is_ready(other, &mut map, &mut out).unwrap();
+        assert_eq!(applier.state().applied_index, 6, "for another entry");
+        applier.source_is_ready(wish, &mut map, &mut out).unwrap();
+        applier.finish_round(&mut map);
+        assert_eq!(map.applied_index(), Some(9));
+        assert_eq!(applier.region().range, KeyRange::default());
+        assert_eq!(map.get(Cf::Default, b"za").unwrap().unwrap(), "2");
+        assert_eq!(map.get(Cf::Default, b"zc").unwrap().unwrap(), "1");
+        let Some(RegionRecord::Tombstone(tombstone)) = record(&mut map, 9) else {
+            panic!("the source has a tombstone");
+        };
+        let into = tombstone
+            .merged_into
+            .map(|into| (into.region_id, into.version));
+        let target = applier.region();
+        assert_eq!(into, Some((target.id, target.epoch.version)));
+        assert_eq!(tombstone.peer_id, PeerId(1));
+    }
+}
+
+#[test]
+fn a_commit_for_an_epoch_that_has_passed_has_no_effect_and_waits_for_nobody() {
+    let (mut applier, mut map, mut out) = (right_applier(), Map::default(), Applied::default());
+    let refuse = Command::Admin(Admin::RefuseMerge {
+        source_id: RegionId(9),
+    });
+    let commit = Command::Admin(Admin::CommitMerge(Box::new(left_neighbour())));
+    let entries = vec![entry(6, EPOCH, &[refuse]), entry(7, EPOCH, &[commit])];
+    applier.apply(entries, &mut map, &mut out).unwrap();
+    assert_eq!(applier.state().applied_index, 7);
+    assert_eq!(applier.region().range.start, b"b");
+    assert!(out.wishes.is_empty());
+    assert_eq!(record(&mut map, 9), None);
+}
+
+#[test]
+fn a_source_that_is_taken_in_applies_nothing_behind_the_entry_that_began_it() {
+    let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
+    let (mut source, target) = (left_neighbour().region, right_applier().region.clone());
+    source.epoch = EPOCH;
+    source.id = RegionId(2);
+    applier.region = source;
+    let target = Region {
+        id: RegionId(7),
+        ..target
+    };
+    let prepare = Command::Admin(Admin::PrepareMerge(Box::new(target)));
+    let entries = vec![entry(6, EPOCH, &[prepare])];
+    applier.apply(entries, &mut map, &mut out).unwrap();
+    applier.finish_round(&mut map);
+    assert!(matches!(
+        record(&mut map, 2),
+        Some(RegionRecord::Merging(..))
+    ));
+    let wish = SourceWish {
+        target_id: RegionId(7),
+        source_id: RegionId(2),
+        index: 6,
+        term: 6,
+    };
+    assert_eq!(applier.fulfils(), None);
+    applier.freeze(wish);
+    assert_eq!(applier.fulfils(), Some(wish));
+    let rollback = Command::Admin(Admin::RollbackMerge {
+        index: 6,
+        unless_sealed: false,
+    });
+    let behind = entry(7, applier.region().epoch, &[rollback]);
+    applier.apply(vec![behind], &mut map, &mut out).unwrap();
+    applier.finish_round(&mut map);
+    assert_eq!(map.applied_index(), Some(6));
+}
+
+#[test]
+fn the_first_of_a_seal_and_a_rollback_that_needs_none_decides() {
+    let seal = || Admin::SealMerge { index: 6 };
+    let rollback = |unless_sealed| Admin::RollbackMerge {
+        index: 6,
+        unless_sealed,
+    };
+    let merging = |admins: [Admin; 2]| {
+        let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
+        applier.region = Region {
+            epoch: EPOCH,
+            id: RegionId(2),
+            ..left_neighbour().region
+        };
+        let target = Region {
+            id: RegionId(7),
+            ..right_applier().region.clone()
+        };
+        let prepare = Admin::PrepareMerge(Box::new(target));
+        let admins = std::iter::once(prepare).chain(admins);
+        for (index, admin) in (6..).zip(admins) {
+            let entries = vec![entry(index, EPOCH, &[Command::Admin(admin)])];
+            applier.apply(entries, &mut map, &mut out).unwrap();
+        }
+        applier.merging().map(|merging| merging.is_sealed)
+    };
+    assert_eq!(merging([seal(), rollback(true)]), Some(true));
+    assert_eq!(merging([rollback(true), seal()]), None);
+    assert_eq!(merging([seal(), rollback(false)]), None, "it was refused");
 }

@@ -99,6 +99,8 @@ fn decide(extent: Extent, options: &LogGcOptions) -> Option<u64> {
 pub(crate) struct Cuts {
     /// The command's own index, and the last index that it lets go of.
     waiting: VecDeque<(u64, u64)>,
+    /// A term, and an index that is not before the last command that this replica proposed in it.
+    proposed: (u64, u64),
 }
 
 impl Cuts {
@@ -132,11 +134,23 @@ impl Peer {
             let command = Command::Admin(Admin::CompactLog { index, term });
             self.proposals.push_own(self.region.epoch, &command);
             self.flush_batch(out);
+            self.cuts.proposed = (self.term(), self.raw.raft.raft_log.last_index());
         }
+    }
+
+    /// Whether a command that was proposed in this term is not applied yet.
+    pub(crate) fn may_be_cutting(&self) -> bool {
+        let (term, index) = self.cuts.proposed;
+        term == self.term() && index > self.applied_index
     }
 
     /// The entry behind which a leader wants the log to begin, and its term.
     fn log_to_compact(&mut self) -> Option<(u64, u64)> {
+        // The replicas of a source must come to the entry that began the merge without a snapshot, and
+        // those of a target to the one that takes it in.
+        if self.merging().is_some() || self.may_be_committing() || !self.knows_its_log() {
+            return None;
+        }
         let options = &self.options.log_gc;
         let progress = self.raw.raft.prs();
         let matched = |id: u64| progress.get(id).map_or(0, |progress| progress.matched);
@@ -149,7 +163,14 @@ impl Peer {
             slowest: progress.iter().map(|(id, _)| matched(*id)).min()?,
             snapshots: self.sending.lowest_index(),
         };
-        let index = decide(extent, options)?;
+        let mut index = decide(extent, options)?;
+        // A snapshot over a merge can't be installed by who does not have it in the log (`op::merge`).
+        if extent.slowest < self.merges.committed_index {
+            index = index.min(extent.slowest);
+        }
+        if index <= extent.truncated {
+            return None;
+        }
         let term = store.term_at(index)?;
         Some((index, term))
     }

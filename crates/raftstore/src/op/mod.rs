@@ -7,5 +7,6 @@ pub mod lease;
 pub mod load_split;
 pub mod log_gc;
 pub mod measure;
+pub mod merge;
 pub mod snapshot;
 pub mod split;

@@ -32,6 +32,8 @@ impl Peer {
                     was_led_here: self.is_leader(),
                 }));
             }
+            Change::Merging { region, merging } => self.merging_changed(region, merging, out),
+            Change::Merged { region, source } => self.merged(change.index, region, source, out),
             Change::Peers { changes, region } => self.changed_peers(changes, region, out),
             Change::CompactLog { index, term } => {
                 self.applied(change.index, out);
@@ -58,6 +60,8 @@ impl Peer {
             panic!("raft-rs refuses a change of {before:?} that was applied: {error}");
         }
         if region.peer(self.me.id).is_none() {
+            // The store has then seen the last epoch go by.
+            out.push(Effect::Reshaped(region.clone()));
             self.leave(region.epoch, out);
             return;
         }

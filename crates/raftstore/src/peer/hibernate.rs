@@ -30,6 +30,7 @@ impl Peer {
             | Input::ChangePeers { .. }
             | Input::TransferLeader { .. }
             | Input::Campaign => true,
+            Input::MergeAsked(_) => self.is_leader(),
             Input::Message(message) => message.extra.is_none() && !self.is_late_answer(message),
             _ => false,
         };
@@ -116,6 +117,7 @@ impl Peer {
             || self.raw.raft.has_pending_conf()
             || self.raw.raft.lead_transferee.is_some()
             || is_joint(&self.region)
+            || self.has_to_do_with_a_merge()
     }
 
     fn is_receiving_snapshot(&self) -> bool {

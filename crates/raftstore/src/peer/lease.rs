@@ -95,6 +95,7 @@ impl Peer {
         let applied = || self.raw.raft.raft_log.term(self.applied_index);
         let is_usable =
             self.is_leader() && !self.is_stopped && !self.is_leaving && applied() == Ok(term);
+        let is_usable = is_usable && self.merging().is_none();
         is_usable.then(|| self.lease.end(term)).flatten()
     }
 

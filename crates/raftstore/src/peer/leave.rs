@@ -1,9 +1,10 @@
 //! The end of a replica: how it finds out that its Region has gone on without it, and how it goes.
 //!
-//! It is told by its own log, by a member that knows better (a *farewell*), or by a message for a later
-//! replica of the Region on this store. Members answer whoever was removed with a farewell, so a
-//! replica that missed all of it learns it at its next campaign; one that may not campaign asks now and
-//! then, while it hears of no leader.
+//! It is told by its own log, by a member that knows better (a *farewell*), by a message for a later
+//! replica of the Region on this store, or, where the Region was merged, by a store that had a member
+//! (`op::merge`). Members answer whoever was removed with a farewell, so a replica that missed all of it
+//! learns it at its next campaign; one that may not campaign asks now and then, while it hears of no
+//! leader.
 //!
 //! **An uninitialised replica** knows no epoch of its own, so its messages carry the highest one that
 //! others have named to it. With a lower one it would seem removed to a member that has yet to apply its
@@ -20,7 +21,7 @@
 
 use super::{Input, Peer};
 use crate::apply::{Change, RegionChange};
-use crate::effect::{Effect, SplitDone};
+use crate::effect::{Effect, MergeDone, SplitDone};
 use crate::error::RequestError;
 use crate::message::RaftMessage;
 use crate::state::Tombstone;
@@ -39,17 +40,40 @@ pub(super) struct Standing {
 impl Peer {
     /// Begins the end: the Region is known in `epoch`, without this replica.
     pub(super) fn leave(&mut self, epoch: Epoch, out: &mut Vec<Effect>) {
+        self.let_go(out);
+        out.push(Effect::Destroy(Tombstone {
+            region_id: self.region.id,
+            epoch,
+            peer_id: self.me.id,
+            merged_into: None,
+        }));
+    }
+
+    /// Begins the end: the Region was merged while this replica was away, and no replica here will take
+    /// this one in. `tombstone` is what is to be left of it.
+    pub(super) fn merged_elsewhere(&mut self, tombstone: Tombstone, out: &mut Vec<Effect>) {
+        // An installation comes to its end first; then this replica asks again.
+        if tombstone.peer_id == self.me.id && self.installing.is_none() {
+            self.let_go(out);
+            out.push(Effect::Destroy(tombstone));
+        }
+    }
+
+    pub(super) fn let_go(&mut self, out: &mut Vec<Effect>) {
         self.is_leaving = true;
         self.publish_lease(out);
         self.proposals.abandon(out);
         self.reads.fail(&self.not_found(), out);
         self.unpersisted.clear();
         self.drop_waiting_snapshots(out);
-        out.push(Effect::Destroy(Tombstone {
-            region_id: self.region.id,
-            epoch,
-            peer_id: self.me.id,
-        }));
+    }
+
+    /// The process ends, and the replica stays.
+    pub(super) fn stop(&mut self, out: &mut Vec<Effect>) {
+        self.is_stopped = true;
+        self.publish_lease(out);
+        self.proposals.abandon(out);
+        self.reads.fail(&RequestError::Stopping, out);
     }
 
     /// As [`Peer::step`], while this replica leaves.
@@ -64,6 +88,7 @@ impl Peer {
                 self.is_stopped = true;
                 out.push(Effect::RemoveLog(tombstone));
             }
+            Input::TakenIn(tombstone) => self.taken_in(tombstone, out),
             Input::Message(message) => self.drop_snapshot(&message, out),
             Input::Stop => self.is_stopped = true,
             Input::Changed(change) => pass_on(change, out),
@@ -74,6 +99,12 @@ impl Peer {
             | Input::KvSynced { .. }
             | Input::Persisted { .. }
             | Input::Applied { .. }
+            | Input::MergeAsked(_)
+            | Input::MergedElsewhere(_)
+            | Input::MergeRefused { .. }
+            | Input::AwaitsSource(_)
+            | Input::SourceAwaited(_)
+            | Input::LastMerge(..)
             | Input::Fetched { .. }
             | Input::Unreachable { .. }
             | Input::TransferLeader { .. }
@@ -135,12 +166,18 @@ impl Peer {
     }
 }
 
-/// The applier cut the Region before it came to its end: what was cut off has a replica here, on disk.
+/// The applier cut the Region before it came to its end: what was cut off has a replica here, on disk. Or
+/// it took a neighbour in, whose replica here is to end.
 fn pass_on(change: RegionChange, out: &mut Vec<Effect>) {
-    if let Change::Split(parts) = change.change {
-        out.push(Effect::Split(SplitDone {
+    match change.change {
+        Change::Split(parts) => out.push(Effect::Split(SplitDone {
             parts,
             was_led_here: false,
-        }));
+        })),
+        Change::Merged { region, source } => out.push(Effect::Merged(MergeDone {
+            target: region,
+            source,
+        })),
+        Change::Peers { .. } | Change::CompactLog { .. } | Change::Merging { .. } => {}
     }
 }

@@ -22,10 +22,12 @@
 //! **Not here.** What commands do (`apply`); other Regions (`store`); what an operation adds (`op`).
 
 mod change;
+mod check;
 mod hibernate;
 mod lease;
 mod leave;
 mod log_cache;
+mod merge;
 mod propose;
 mod raft;
 mod read;
@@ -35,7 +37,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use crate::admin::{Admin, PeerChange};
+use crate::admin::PeerChange;
 use crate::apply::RegionChange;
 use crate::bootstrap::FIRST_INDEX;
 use crate::command::Command;
@@ -45,12 +47,13 @@ use crate::message::RaftMessage;
 use crate::op::hibernate::Hibernation;
 use crate::op::lease::{self as lease_rules, Lease, MonotonicTime, Promise};
 use crate::op::log_gc::{Cuts, LogGcOptions};
+use crate::op::merge::{MergeAsk, SourceWish};
 use crate::op::snapshot::{Arrived, Installing, Sending, SnapshotMeta};
-use crate::op::split;
 use crate::state::Tombstone;
 use ::raft::{GetEntriesContext, RawNode, StateRole};
 use leave::Standing;
 use log_cache::LogCache;
+pub(crate) use merge::Merges;
 use propose::{Proposal, Proposals};
 use read::Reads;
 use ready::Unpersisted;
@@ -101,6 +104,8 @@ pub struct PeerOptions {
     pub asleep_check_ticks: u64,
     /// How long the log may grow.
     pub log_gc: LogGcOptions,
+    /// Ticks after which a merge that is not done is given up.
+    pub merge_patience_ticks: u64,
     /// Decides the election timeouts.
     pub seed: u64,
 }
@@ -124,6 +129,7 @@ impl Default for PeerOptions {
             hibernate_ticks: 20,
             asleep_check_ticks: 300,
             log_gc: LogGcOptions::default(),
+            merge_patience_ticks: 30,
             seed: 0,
         }
     }
@@ -201,6 +207,24 @@ pub enum Input {
     Changed(RegionChange),
     /// The applier has removed the replica, durably, and left this tombstone.
     Destroyed(Tombstone),
+    /// A replica of a neighbour here wants to be taken in, or to be refused.
+    MergeAsked(Box<MergeAsk>),
+    /// The neighbour that was to take this Region in has refused.
+    MergeRefused {
+        /// The entry that began the merge.
+        index: u64,
+    },
+    /// The applier waits for this neighbour.
+    AwaitsSource(SourceWish),
+    /// A neighbour's applier waits for this replica's.
+    SourceAwaited(SourceWish),
+    /// The Region has taken a neighbour in with the entry at this index and term, by a snapshot that can't
+    /// be let in before that is applied here.
+    LastMerge(u64, u64),
+    /// A neighbour has taken this replica in, durably, and left this tombstone.
+    TakenIn(Tombstone),
+    /// A neighbour on other stores has taken the Region in, and none here will: this tombstone is to be left.
+    MergedElsewhere(Tombstone),
     /// The answer to [`FetchEntries`]; empty if the log no longer has them.
     Fetched {
         /// From [`FetchEntries`].
@@ -284,6 +308,7 @@ pub struct Peer {
     pub(crate) early: Option<Box<RaftMessage>>,
     pub(crate) installing: Option<Installing>,
     pub(crate) cuts: Cuts,
+    pub(crate) merges: Merges,
     hibernation: Hibernation,
     pub(crate) log_gc_due_ticks: u64,
     /// As announced last.
@@ -363,6 +388,7 @@ impl Peer {
             handed_index: applied_index,
             installing: None,
             cuts: Cuts::default(),
+            merges: Merges::default(),
             log_gc_due_ticks: 0,
             hibernation: Hibernation::AWAKE,
             leadership,
@@ -469,6 +495,13 @@ impl Peer {
             Input::Campaign => self.campaign(),
             Input::Applied { index } => self.applied(index, out),
             Input::Changed(change) => self.changed(change, out),
+            Input::MergeAsked(ask) => self.merge_asked(*ask, out),
+            Input::MergeRefused { index } => self.merge_refused(index, out),
+            Input::AwaitsSource(wish) => self.awaits_source(wish, out),
+            Input::SourceAwaited(wish) => self.source_awaited(wish, out),
+            Input::LastMerge(index, term) => self.last_merge_is((index, term)),
+            Input::TakenIn(tombstone) => self.taken_in(tombstone, out),
+            Input::MergedElsewhere(tombstone) => self.merged_elsewhere(tombstone, out),
             Input::Destroyed(_) => unreachable!("only a replica that leaves is destroyed"),
             Input::Fetched { token, entries } => self.fetched(token, entries),
             Input::SnapshotGenerated { to, meta } => {
@@ -496,6 +529,7 @@ impl Peer {
             return;
         }
         self.leave_joint(out);
+        self.seal_when_all_have_it(out);
         self.flush_batch(out);
         self.collect_ready(out);
         // Last, since a confirmation that has just come back makes room for the next one.
@@ -530,6 +564,7 @@ impl Peer {
         self.ticks += 1;
         self.compact_now_and_then(out);
         self.count_down_to_report();
+        self.merge_now_and_then(out);
         self.deposed_ticks = match self.is_leader() {
             true => 0,
             false => self.deposed_ticks.saturating_add(1),
@@ -569,76 +604,6 @@ impl Peer {
             self.flush_batch(out);
             // Others may have applied it first, and write to what it cuts off.
             self.withhold_lease_until_applied(self.raw.raft.raft_log.last_index());
-        }
-    }
-
-    fn check(&self, context: &RequestContext, serves: bool) -> Result<(), RequestError> {
-        if context.peer.id.get() != 0 {
-            if context.peer.store_id != self.me.store_id {
-                return Err(RequestError::StoreNotMatch {
-                    asked: context.peer.store_id,
-                    actual: self.me.store_id,
-                });
-            }
-            if context.peer.id != self.me.id {
-                return Err(RequestError::PeerMismatch {
-                    asked: context.peer.id,
-                    actual: self.me.id,
-                });
-            }
-        }
-        if self.is_stopped {
-            return Err(RequestError::Stopping);
-        }
-        if !serves {
-            return Err(self.not_leader());
-        }
-        if context.term != 0 && context.term != self.term() {
-            return Err(RequestError::StaleCommand);
-        }
-        if context.epoch.version != self.region.epoch.version {
-            return Err(RequestError::EpochNotMatch {
-                current: vec![Region::clone(&self.region)],
-            });
-        }
-        Ok(())
-    }
-
-    fn check_command(&self, command: &Command, bytes: u64) -> Result<(), RequestError> {
-        if bytes > self.options.entry_bytes_max {
-            return Err(RequestError::EntryTooLarge {
-                region_id: self.region.id,
-                bytes,
-                limit_bytes: self.options.entry_bytes_max,
-            });
-        }
-        let range = &self.region.range;
-        let outside = match command {
-            Command::Admin(Admin::Split(cuts)) => {
-                return split::parts(&self.region, cuts).map(|_| ());
-            }
-            Command::Admin(Admin::CompactLog { .. }) => {
-                return Err(RequestError::InvalidChange {
-                    region_id: self.region.id,
-                    reason: "a log is compacted by its own leader only",
-                });
-            }
-            Command::Write(mutations) => mutations.iter().find_map(|mutation| {
-                let (start, end) = mutation.touches();
-                let inside = match end {
-                    None => range.contains(start),
-                    Some(end) => range.contains_range(start, end),
-                };
-                (!inside).then_some(start)
-            }),
-            Command::CompareAndSwap { key, .. } => (!range.contains(key)).then_some(key),
-        };
-        match outside {
-            None => Ok(()),
-            Some(key) => Err(RequestError::KeyNotInRegion {
-                key: key.to_vec(),
-                region: Box::new(Region::clone(&self.region)),
-            }),
         }
     }
 
@@ -762,12 +727,5 @@ impl Peer {
         }
         out.push(Effect::Leadership(now.clone()));
         self.leadership = now;
-    }
-
-    fn stop(&mut self, out: &mut Vec<Effect>) {
-        self.is_stopped = true;
-        self.publish_lease(out);
-        self.proposals.abandon(out);
-        self.reads.fail(&RequestError::Stopping, out);
     }
 }

@@ -158,6 +158,7 @@ impl Peer {
             range,
             is_tombstone: false,
             extra: None,
+            merged_into: None,
             message,
         };
         match message.message.get_msg_type() {

@@ -106,6 +106,9 @@ impl Peer {
         if message.region_id != self.region.id || message.to.store_id != self.me.store_id {
             return Address::Wrong("it is for another replica");
         }
+        if message.merged_into.is_some() {
+            return Address::Wrong("it is for the store to judge");
+        }
         if message.to.id != self.me.id {
             return match message.to.id > self.me.id && is_later {
                 true => Address::Removed,

@@ -1,6 +1,7 @@
 //! A Region of three replicas on a net whose links, disks and clock are in the test's hand.
 
 use super::*;
+use crate::admin::Admin;
 use crate::apply::map::Map;
 use crate::apply::{Applied, Applier};
 use crate::bootstrap::{FIRST_INDEX, first_apply_state, first_hard_state, first_regions};
@@ -14,6 +15,7 @@ use types::{ApiVersion, StoreId};
 mod hibernate;
 mod leases;
 mod membership;
+mod merge;
 mod receive;
 mod snapshot;
 mod split;
@@ -63,6 +65,8 @@ struct Net {
     slept: BTreeMap<usize, crate::op::hibernate::Reliance>,
     /// Messages that have left.
     sent: u64,
+    /// What replicas say of merges, and of their shapes.
+    told: Vec<(usize, Effect)>,
 }
 
 /// The source's entries and its data.
@@ -142,7 +146,13 @@ impl Replica {
 
 impl Net {
     fn new(options: &PeerOptions) -> Self {
-        let region = first_regions(3, ApiVersion::V1).swap_remove(REGION);
+        Self::of(
+            first_regions(3, ApiVersion::V1).swap_remove(REGION),
+            options,
+        )
+    }
+
+    fn of(region: Region, options: &PeerOptions) -> Self {
         let replica = |me: &types::Peer| Replica::new(&region, *me, options);
         Self {
             replicas: region.peers.iter().map(replica).collect(),
@@ -159,6 +169,7 @@ impl Net {
             refused: vec![],
             slept: BTreeMap::new(),
             sent: 0,
+            told: vec![],
         }
     }
 
@@ -210,13 +221,14 @@ impl Net {
             Effect::Apply(task) if replica.holds_apply => replica.held_tasks.push(task),
             Effect::Apply(task) => {
                 let applied = replica.apply(task);
-                let index = replica.applier.state().applied_index;
-                self.answers.extend(applied.answers);
-                for change in applied.changes {
-                    self.step(at, Input::Changed(change));
-                }
-                self.step(at, Input::Applied { index });
+                self.hear(at, applied);
             }
+            effect @ (Effect::AskMerge(_)
+            | Effect::AwaitSource(_)
+            | Effect::Freeze(_)
+            | Effect::EndApplier(_)
+            | Effect::Merged(_)
+            | Effect::Reshaped(_)) => self.told.push((at, effect)),
             Effect::Destroy(tombstone) => {
                 self.release_applier(at);
                 let replica = &mut self.replicas[at];
@@ -228,7 +240,7 @@ impl Net {
                 self.removed.push((at, tombstone));
             }
             Effect::Split(split) => self.splits.push((at, split)),
-            Effect::Reshaped(_) => {}
+            Effect::Restored(_) => {}
             Effect::Fetch(fetch) => {
                 let wanted = fetch.low..fetch.high;
                 let entries = replica.log.iter().filter(|e| wanted.contains(&e.index));
@@ -243,6 +255,19 @@ impl Net {
             Effect::Lease(_) | Effect::Leadership(_) => {}
             other => self.perform_of_snapshots(at, other),
         }
+    }
+
+    /// What its applier has written can be read.
+    fn hear(&mut self, at: usize, applied: Applied) {
+        let index = self.replicas[at].applier.state().applied_index;
+        self.answers.extend(applied.answers);
+        for change in applied.changes {
+            self.step(at, Input::Changed(change));
+        }
+        for wish in applied.wishes {
+            self.step(at, Input::AwaitsSource(wish));
+        }
+        self.step(at, Input::Applied { index });
     }
 
     fn persist(&mut self, at: usize, write: LogWrite) {

@@ -19,15 +19,16 @@ mod slow_score;
 #[cfg(test)]
 mod tests;
 
-use crate::effect::{Leadership, SplitDone};
+use crate::effect::{Leadership, MergeDone, SplitDone};
 use crate::message::RaftMessage;
 use crate::op::hibernate::{Extra, Sleep};
+use crate::op::merge::{History, MergeAsk};
 use crate::op::snapshot::{SnapshotKey, SnapshotMeta};
 use crate::state::Tombstone;
 use liveness::Liveness;
 use ranges::{Ranges, overlap};
 use std::collections::BTreeMap;
-use types::{KeyRange, Peer, PeerId, Region, RegionId, StoreId};
+use types::{KeyRange, Peer, Region, RegionId, StoreId};
 
 pub use liveness::StoreOptions;
 pub use slow_score::{SlowScore, SlowScoreOptions};
@@ -49,6 +50,14 @@ pub enum Input {
     Split(SplitDone),
     /// A replica here has this shape now.
     Reshaped(Region),
+    /// A replica here has this shape now, by a snapshot.
+    Restored(Region),
+    /// A replica here has taken its neighbour's in, which is about to go.
+    Merged(MergeDone),
+    /// A replica here wants its neighbour's to take it in.
+    MergeAsked(Box<MergeAsk>),
+    /// A farewell to a replica whose Region was merged.
+    MergedElsewhere(Box<RaftMessage>),
     /// A replica here is gone.
     Removed(Tombstone),
     /// All of a snapshot is here. It must not overlap what is, or is about to be, another replica's.
@@ -99,6 +108,14 @@ pub enum Effect {
     Create(Create),
     /// Hand a snapshot's message to its replica; if that is gone, the snapshot is settled.
     LetIn(Box<RaftMessage>),
+    /// Ask a replica to take in its neighbour's, or to refuse.
+    AskMerge(RegionId, Box<MergeAsk>),
+    /// Tell a replica that the merge which began at this index is refused.
+    RefuseMerge(RegionId, u64),
+    /// Tell a replica that the entry at this index and term took a neighbour in.
+    LastMerge(RegionId, (u64, u64)),
+    /// Have a replica end with this tombstone: its Region was merged, and nobody here needs it.
+    End(Tombstone),
     /// Remove a snapshot's file: it can't be let in now. Its leader will send another one.
     DropSnapshot(SnapshotKey),
 }
@@ -134,9 +151,11 @@ pub struct StoreSummary {
 pub struct Store {
     id: StoreId,
     replicas: BTreeMap<RegionId, Replica>,
-    /// Of each Region whose replica was removed: the highest id that one had.
-    tombstones: BTreeMap<RegionId, PeerId>,
+    /// Of each Region whose replica was removed: that of the one with the highest id.
+    tombstones: BTreeMap<RegionId, Tombstone>,
     ranges: Ranges,
+    /// Of each Region that had a replica here in this life, or that was merged.
+    histories: BTreeMap<RegionId, History>,
     /// Snapshots that were let in, and the ranges that their replicas will hold.
     snapshots: BTreeMap<RegionId, (SnapshotKey, KeyRange)>,
     /// Questions that came before the split which makes the Region that they are for.
@@ -150,6 +169,9 @@ pub struct Store {
 #[derive(Debug, Default)]
 struct Replica {
     is_leader: bool,
+    is_initialized: bool,
+    /// Its range and its data are its neighbour's; it is about to go.
+    is_taken_in: bool,
 }
 
 impl Store {
@@ -158,7 +180,7 @@ impl Store {
     pub fn new(
         id: StoreId,
         regions: Vec<Region>,
-        tombstones: BTreeMap<RegionId, PeerId>,
+        tombstones: BTreeMap<RegionId, Tombstone>,
         options: StoreOptions,
     ) -> Self {
         let mut store = Self {
@@ -166,6 +188,7 @@ impl Store {
             replicas: BTreeMap::new(),
             tombstones,
             ranges: Ranges::default(),
+            histories: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             early: BTreeMap::new(),
             strays: 0,
@@ -174,9 +197,16 @@ impl Store {
             liveness: Liveness::new(id, options),
         };
         for region in regions {
-            store.insert(region.id, &region.range);
+            store.insert(&region);
         }
         store
+    }
+
+    /// What earlier lives knew of Regions that a snapshot brought here, or that were merged.
+    #[must_use]
+    pub fn with_histories(mut self, histories: BTreeMap<RegionId, History>) -> Self {
+        self.histories.extend(histories);
+        self
     }
 
     /// The store's id.
@@ -221,6 +251,15 @@ impl Store {
             }
             Input::Split(split) => self.split(split, out),
             Input::Reshaped(region) => self.reshaped(&region),
+            Input::Restored(region) => {
+                self.reshaped(&region);
+                let since = region.epoch;
+                self.histories
+                    .insert(region.id, History { since, now: since });
+            }
+            Input::Merged(merge) => self.merged(&merge),
+            Input::MergedElsewhere(farewell) => self.merged_elsewhere(&farewell, out),
+            Input::MergeAsked(ask) => self.merge_asked(ask, out),
             Input::Removed(tombstone) => self.removed(tombstone),
             Input::Snapshot(message) => self.snapshot(message, out),
             Input::SnapshotSettled(key) => self.settled(key),
@@ -239,11 +278,20 @@ impl Store {
         }
     }
 
-    fn insert(&mut self, region_id: RegionId, range: &KeyRange) {
-        self.ranges.set(region_id, range);
-        self.liveness.woke(region_id);
-        let before = self.replicas.insert(region_id, Replica::default());
-        assert!(before.is_none(), "Region {region_id} has one replica");
+    fn insert(&mut self, region: &Region) {
+        self.ranges.set(region.id, &region.range);
+        self.liveness.woke(region.id);
+        let is_initialized = !region.peers.is_empty();
+        let replica = Replica {
+            is_initialized,
+            ..Replica::default()
+        };
+        let before = self.replicas.insert(region.id, replica);
+        assert!(before.is_none(), "Region {} has one replica", region.id);
+        // An uninitialised one adds nothing to what an earlier one went through.
+        if is_initialized {
+            self.histories.entry(region.id).or_default().now = region.epoch;
+        }
     }
 
     fn stray(&mut self, message: Box<RaftMessage>, out: &mut Vec<Effect>) {
@@ -257,7 +305,9 @@ impl Store {
             return out.push(answer_sleeper(&message));
         }
         let tombstone = self.tombstones.get(&region_id);
-        if tombstone.is_some_and(|removed| message.to.id <= *removed) {
+        if let Some(removed) = tombstone.filter(|removed| message.to.id <= removed.peer_id) {
+            let farewell = RaftMessage::farewell_of_merged(removed, message.to, message.from);
+            out.extend(farewell.map(|it| Effect::Send(Box::new(it))));
             return;
         }
         let Some(range) = message.range.clone().filter(|_| message.may_create()) else {
@@ -267,12 +317,14 @@ impl Store {
             return self.keep_for_split(message);
         }
         let me = message.to;
-        self.insert(region_id, &range);
+        let region = Region {
+            id: region_id,
+            ..Region::default()
+        };
+        self.insert(&region);
+        self.ranges.set(region_id, &range);
         out.push(Effect::Create(Create {
-            region: Region {
-                id: region_id,
-                ..Region::default()
-            },
+            region,
             me,
             campaigns: false,
             message: Some(message),
@@ -304,6 +356,7 @@ impl Store {
         };
         let region_id = message.region_id;
         let meta = SnapshotMeta::of_message(&message);
+        let last_merge = meta.as_ref().map_or((0, 0), |meta| meta.last_merge);
         let range = meta.map(|meta| meta.region.range).ok().filter(|range| {
             self.replicas.contains_key(&region_id)
                 && !self.snapshots.contains_key(&region_id)
@@ -314,7 +367,13 @@ impl Store {
                 self.snapshots.insert(region_id, (key, range));
                 out.push(Effect::LetIn(message));
             }
-            None => out.push(Effect::DropSnapshot(key)),
+            None => {
+                out.push(Effect::DropSnapshot(key));
+                // What is in the way may be a neighbour that the replica has yet to take in.
+                if last_merge.0 > 0 {
+                    out.push(Effect::LastMerge(region_id, last_merge));
+                }
+            }
         }
     }
 
@@ -335,7 +394,7 @@ impl Store {
             if self.replicas.contains_key(&region.id) {
                 continue;
             }
-            self.insert(region.id, &region.range);
+            self.insert(region);
             out.push(Effect::Create(Create {
                 region: region.clone(),
                 me,
@@ -346,18 +405,77 @@ impl Store {
     }
 
     fn reshaped(&mut self, region: &Region) {
-        if self.replicas.contains_key(&region.id) {
+        let replica = self.replicas.get_mut(&region.id);
+        if let Some(replica) = replica.filter(|replica| !replica.is_taken_in) {
+            replica.is_initialized = true;
             self.ranges.set(region.id, &region.range);
+            self.histories.entry(region.id).or_default().now = region.epoch;
+        }
+    }
+
+    fn merged(&mut self, merge: &MergeDone) {
+        let source = merge.source.region_id;
+        if let Some(replica) = self.replicas.get_mut(&source) {
+            replica.is_taken_in = true;
+        }
+        self.ranges.remove(source);
+        let history = self.histories.entry(source).or_default();
+        *history = History::ended(history.since, merge.source.epoch);
+        self.reshaped(&merge.target);
+    }
+
+    fn is_alive(&self, id: RegionId) -> bool {
+        let replica = self.replicas.get(&id);
+        replica.is_some_and(|replica| !replica.is_taken_in)
+    }
+
+    /// What the target's log has decided, if it is known here; else its replica is asked.
+    fn merge_asked(&self, ask: Box<MergeAsk>, out: &mut Vec<Effect>) {
+        let (source, target) = (ask.source.id, &ask.merging.target);
+        // One that is taken in may have asked before it heard of that.
+        let history = self.histories.get(&target.id);
+        let Some(history) = history.filter(|_| self.is_alive(source)) else {
+            return;
+        };
+        if history.has_left(target.epoch) {
+            out.push(Effect::RefuseMerge(source, ask.merging.index));
+        } else if history.now == target.epoch {
+            out.push(Effect::AskMerge(target.id, ask));
+        }
+    }
+
+    /// A replica of the target here that has yet to take the source in needs it to do so. One that is
+    /// there later, or knows nothing of its Region yet, has joined behind the merge.
+    fn merged_elsewhere(&self, farewell: &RaftMessage, out: &mut Vec<Effect>) {
+        let Some(target) = farewell.merged_into else {
+            return;
+        };
+        let history = self.histories.get(&target.region_id);
+        let replica = self.replicas.get(&target.region_id);
+        let is_here = replica.is_some_and(|replica| replica.is_initialized);
+        let is_behind = history.is_some_and(|history| history.now.version < target.version);
+        if self.is_alive(farewell.region_id) && !(is_here && is_behind) {
+            out.push(Effect::End(Tombstone {
+                region_id: farewell.region_id,
+                epoch: farewell.epoch,
+                peer_id: farewell.to.id,
+                merged_into: Some(target),
+            }));
         }
     }
 
     fn removed(&mut self, tombstone: Tombstone) {
         let region_id = tombstone.region_id;
-        self.replicas.remove(&region_id);
+        let replica = self.replicas.remove(&region_id);
         self.liveness.forget(region_id);
         self.ranges.remove(region_id);
         self.snapshots.remove(&region_id);
-        self.tombstones.insert(region_id, tombstone.peer_id);
+        let was_taken_in = replica.is_some_and(|replica| replica.is_taken_in);
+        if tombstone.merged_into.is_some() && !was_taken_in {
+            let (since, now) = (tombstone.epoch, tombstone.epoch);
+            self.histories.insert(region_id, History::ended(since, now));
+        }
+        self.tombstones.insert(region_id, tombstone);
     }
 }
 

@@ -3,7 +3,9 @@
 use super::*;
 use crate::peer::PeerOptions;
 use raft::eraftpb::MessageType;
-use types::Epoch;
+use types::{Epoch, PeerId};
+
+mod merge;
 
 fn region(id: u64, start: &str, end: &str) -> Region {
     let peers = 1..=3;
@@ -158,6 +160,7 @@ fn a_region_that_is_cut_off_here_soon_is_not_created_by_a_message() {
 fn a_removed_replica_never_comes_back_and_a_later_one_does() {
     let mut store = store(vec![region(2, "", "")]);
     let removed = Tombstone {
+        merged_into: None,
         region_id: RegionId(2),
         epoch: Epoch::default(),
         peer_id: peer(2, 1).id,
@@ -177,6 +180,7 @@ fn a_removed_replica_never_comes_back_and_a_later_one_does() {
 fn snapshot(region: &Region, index: u64) -> (SnapshotKey, Input) {
     let me = peer(region.id.get(), 1);
     let meta = SnapshotMeta {
+        last_merge: (0, 0),
         region: region.clone(),
         index,
         term: 6,
@@ -247,6 +251,7 @@ fn what_a_replica_holds_or_is_promised_is_not_promised_to_another_until_it_is_se
     assert!(created.is_empty(), "nor is it for a new replica");
     store.step(
         Input::Removed(Tombstone {
+            merged_into: None,
             region_id: right.id,
             epoch: right.epoch,
             peer_id: peer(3, 1).id,
@@ -457,6 +462,7 @@ mod liveness {
             region_id: RegionId(9),
             epoch: Epoch::default(),
             peer_id: peer(9, 1).id,
+            merged_into: None,
         };
         store.step(Input::Removed(gone), &mut Vec::new());
         let place = (RegionId(9), Epoch::default());
@@ -475,6 +481,7 @@ mod liveness {
             region_id: RegionId(1),
             epoch: Epoch::default(),
             peer_id: peer(1, 1).id,
+            merged_into: None,
         };
         store.step(Input::Removed(tombstone), &mut Vec::new());
         store.step(Input::Woke(RegionId(1)), &mut Vec::new());

@@ -156,6 +156,10 @@ impl<B: Backend> RaftReceiver<B> {
             range: Some(range),
             is_tombstone: envelope.is_tombstone,
             extra,
+            merged_into: envelope
+                .merge_target
+                .as_ref()
+                .map(wire::merged_into_from_wire),
             ..RaftMessage::default()
         };
         opened
@@ -244,7 +248,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_said_beside_raft_arrives_and_what_is_not_known_is_refused() {
         let node = FakeNode::v1();
-        let receiver = RaftReceiver::new(node.clone());
+        let receiver = RaftReceiver::new(node.clone(), node.book());
         let beside = |extra| RaftMessage {
             message: Message::default(),
             extra: Some(extra),

@@ -25,6 +25,7 @@ fn peer(id: u64) -> Peer {
 
 fn message() -> RaftMessage {
     let meta = SnapshotMeta {
+        last_merge: (0, 0),
         region: Region {
             id: RegionId(2),
             epoch: Epoch {

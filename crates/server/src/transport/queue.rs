@@ -172,6 +172,7 @@ pub(crate) fn seal(message: &RaftMessage) -> Envelope {
         start_key: range.start.into(),
         end_key: range.end.into(),
         extra_msg: message.extra.map(wire::extra_to_wire),
+        merge_target: message.merged_into.map(wire::merged_into_to_wire),
     }
 }
 

@@ -33,6 +33,7 @@ fn region(end: &[u8], version: u64) -> Region {
 
 fn snapshot() -> InstallSnapshot {
     let meta = SnapshotMeta {
+        last_merge: (0, 0),
         region: region(b"m", 2),
         index: 90,
         term: 7,

@@ -9,7 +9,7 @@
 use super::{InstallSnapshot, SnapshotKey, SnapshotMeta};
 use crate::effect::{Effect, LogWrite};
 use crate::message::RaftMessage;
-use crate::peer::{Peer, from_raft_hard_state};
+use crate::peer::{Merges, Peer, from_raft_hard_state};
 use raft::Ready;
 use raft::eraftpb::{HardState, Message, MessageType};
 use types::LogEntry;
@@ -80,6 +80,12 @@ impl Peer {
             return;
         }
         let meta = SnapshotMeta::of_message(&message).expect("it was checked");
+        if self.must_merge_before(&meta) {
+            if let Some(before) = self.early.replace(message) {
+                self.drop_snapshot(&before, out);
+            }
+            return;
+        }
         let before = self.pending_snapshot();
         // Its answer, or the snapshot, shows what becomes of it.
         let _ = self.raw.step(message.message.clone());
@@ -96,7 +102,9 @@ impl Peer {
 
     /// Everything handed to the applier is applied: a snapshot that came before that may be let in.
     pub(crate) fn receive_early_snapshot(&mut self, out: &mut Vec<Effect>) {
-        let is_caught_up = self.handed_index <= self.applied_index;
+        let log = &self.raw.raft.raft_log;
+        let is_caught_up =
+            self.handed_index <= self.applied_index && log.committed <= self.applied_index;
         if let Some(message) = self.early.take_if(|_| is_caught_up) {
             self.receive(message, out);
         }
@@ -185,8 +193,10 @@ impl Peer {
             hard_state: Some(from_raft_hard_state(&installing.hard_state)),
             number: installing.number,
         }));
-        out.push(Effect::Reshaped(region.clone()));
+        out.push(Effect::Restored(region.clone()));
         out.push(Effect::SnapshotSettled(key));
+        let last_merge = installing.install.meta.last_merge;
+        self.merges = Merges::after(last_merge.0);
         self.reshape(region);
     }
 

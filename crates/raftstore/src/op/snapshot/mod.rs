@@ -91,7 +91,7 @@ impl fmt::Display for SnapshotKey {
 /// What a snapshot holds the effect of.
 ///
 /// ```text
-/// meta := version:u8=1  index:varint  term:varint  region:bytes
+/// meta := version:u8=1  index:varint  term:varint  region:bytes  last_merge:(varint varint)
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotMeta {
@@ -101,6 +101,8 @@ pub struct SnapshotMeta {
     pub index: u64,
     /// Its term.
     pub term: u64,
+    /// The index and the term of the entry with which the Region last took a neighbour in; zeros for none.
+    pub last_merge: (u64, u64),
 }
 
 impl SnapshotMeta {
@@ -121,6 +123,8 @@ impl SnapshotMeta {
         put_varint(&mut out, self.term);
         let region = RegionRecord::Normal(self.region.clone());
         put_bytes(&mut out, &region.encode());
+        put_varint(&mut out, self.last_merge.0);
+        put_varint(&mut out, self.last_merge.1);
         out
     }
 
@@ -146,8 +150,10 @@ impl SnapshotMeta {
                 value: 0,
             });
         };
+        let last_merge = (reader.varint()?, reader.varint()?);
         reader.finish()?;
         Ok(Self {
+            last_merge,
             region,
             index,
             term,
@@ -164,6 +170,9 @@ impl SnapshotMeta {
         let meta = Self::decode(snapshot.data.clone()).map_err(|_| "its description is damaged")?;
         if (meta.index, meta.term) != (raft.index, raft.term) || meta.index == 0 || meta.term == 0 {
             return Err("its description is that of another snapshot");
+        }
+        if meta.last_merge.0 > meta.index || meta.last_merge.1 > meta.term {
+            return Err("it has the effect of a merge to come");
         }
         if meta.term > message.message.term {
             return Err("it is of a term to come");

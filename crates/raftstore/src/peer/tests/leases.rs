@@ -241,6 +241,7 @@ fn readers_hear_that_a_lease_has_ended_before_the_answer_leaves_that_ended_it() 
         range: None,
         is_tombstone: false,
         extra: None,
+        merged_into: None,
         message,
     };
     let order = order(&mut net, 0, Input::Message(Box::new(message)));

@@ -18,6 +18,7 @@ impl Net {
             Effect::GenerateSnapshot(wish) => {
                 let state = replica.applier.state();
                 let meta = SnapshotMeta {
+                    last_merge: (0, 0),
                     region: replica.applier.region().clone(),
                     index: state.applied_index,
                     term: state.applied_term,
@@ -119,6 +120,7 @@ impl Net {
     pub(super) fn forge_snapshot(&mut self, from: usize, to: usize, message: &mut Message) {
         let source = &self.replicas[from];
         let meta = SnapshotMeta {
+            last_merge: (0, 0),
             region: source.peer.region().clone(),
             index: message.index,
             term: message.log_term,
@@ -240,6 +242,7 @@ fn a_snapshot_that_is_lost_or_comes_twice_or_late_does_no_harm() {
     assert_eq!(net.applied(2), net.applied(0), "from {lost:?} again");
     let install = net.files.keys().next_back().copied().unwrap();
     let meta = SnapshotMeta {
+        last_merge: (0, 0),
         region: net.replicas[0].peer.region().clone(),
         index: install.index,
         term: install.term,
@@ -276,6 +279,7 @@ fn a_snapshot_that_no_leader_sends_is_refused_at_the_door() {
     let net = Net::with_a_follower_behind();
     let region = net.replicas[0].peer.region().clone();
     let good = SnapshotMeta {
+        last_merge: (0, 0),
         region,
         index: net.applied(0),
         term: net.replicas[0].peer.term(),
@@ -327,6 +331,7 @@ fn a_snapshot_that_no_leader_sends_is_refused_at_the_door() {
 fn a_snapshot_that_contradicts_what_is_committed_here_is_refused() {
     let mut net = Net::with_a_follower_behind();
     let good = SnapshotMeta {
+        last_merge: (0, 0),
         region: net.replicas[0].peer.region().clone(),
         index: net.applied(2),
         term: net.replicas[0].peer.term(),
@@ -427,6 +432,7 @@ fn a_replica_that_goes_lets_go_of_the_snapshot_that_waits() {
     net.step(2, Input::Message(Box::new(farewell)));
     assert!(net.dropped.contains(&waiting));
     let meta = SnapshotMeta {
+        last_merge: (0, 0),
         region,
         index: net.applied(0),
         term: net.replicas[0].peer.term(),

@@ -1,0 +1,281 @@
+//! Merges as appliers see them: the source's state, and a target that waits for a source.
+//!
+//! **Waiting.** A target that comes to a *commit* before its source is ready keeps that entry and all
+//! behind it, and goes on when it hears that the source is. It is an entry of its own, so nothing of it was
+//! applied before.
+//!
+//! **Invariants.** A source that is taken in applies nothing behind the entry that began its merge, and
+//! writes none of its records any more. Whether a commit counts is decided by the target's epoch alone,
+//! and so on every store alike.
+//!
+//! **Not here.** Who tells whom (`node`).
+
+use super::{Applied, Applier, ApplyError, ApplyStore, Change, RegionChange};
+use crate::admin::{MergeSource, TAG_COMMIT_MERGE};
+use crate::command::{BatchReader, Logged, Outcome};
+use crate::effect::{ApplyEntry, Reply};
+use crate::error::RequestError;
+use crate::op::merge::{self, SourceWish};
+use crate::op::split::put_shape;
+use crate::state::{MergedInto, Merging, RegionRecord, Tombstone, encode_place};
+use engine::Cf;
+use std::collections::VecDeque;
+use types::{EntryKind, Epoch, LogEntry, Region, keys};
+
+/// A target that waits.
+#[derive(Debug)]
+pub(super) struct Parked {
+    wish: SourceWish,
+    /// The commit, and what came behind it.
+    pub(super) entries: VecDeque<ApplyEntry>,
+}
+
+impl Applier {
+    /// The merge that the Region has begun.
+    pub fn merging(&self) -> Option<&Merging> {
+        self.merging.as_ref()
+    }
+
+    /// Goes on with a merge that was begun in an earlier life.
+    #[must_use]
+    pub fn with_merging(self, merging: Option<Merging>) -> Self {
+        Self { merging, ..self }
+    }
+
+    /// A target waits for this source: nothing behind the entry that it waits for is applied any more.
+    pub fn freeze(&mut self, wish: SourceWish) {
+        self.frozen_for = Some(wish);
+    }
+
+    /// The wish that is fulfilled once this round is written.
+    pub fn fulfils(&self) -> Option<SourceWish> {
+        let wish = self.frozen_for?;
+        if self.is_removed() || self.state.applied_index < wish.index {
+            return None;
+        }
+        let began = self.merging.as_ref().map(|merging| merging.index);
+        assert_eq!(
+            began,
+            Some(wish.index),
+            "Region {} is taken in by a merge that it did not begin",
+            self.region.id
+        );
+        Some(wish)
+    }
+
+    /// A target that was removed waits no more: its answers are others' to give.
+    pub fn stop_waiting(&mut self, out: &mut Applied) {
+        let parked = self.parked.take();
+        let entries = parked.map(|parked| parked.entries).unwrap_or_default();
+        let requests = entries.into_iter().flat_map(|entry| entry.requests);
+        let undetermined = |request| (request, Err(RequestError::Undetermined));
+        out.answers.extend(requests.map(undetermined));
+    }
+
+    pub(super) fn is_frozen(&self) -> bool {
+        self.frozen_for
+            .is_some_and(|wish| self.state.applied_index >= wish.index)
+    }
+
+    /// Of an entry behind a removal, or behind the one that began a merge which was committed.
+    pub(super) fn why_not_applied(&self) -> RequestError {
+        match self.is_removed() {
+            // It is committed: the members apply it.
+            true => RequestError::Undetermined,
+            // All that was proposed before is refused by every replica, and nothing was since.
+            false => RequestError::RegionNotFound {
+                region_id: self.region.id,
+            },
+        }
+    }
+
+    /// The source of this wish has come so far, and that can be read: a target that waits for it goes on.
+    ///
+    /// # Errors
+    /// As [`Applier::apply`].
+    pub fn source_is_ready(
+        &mut self,
+        wish: SourceWish,
+        store: &mut impl ApplyStore,
+        out: &mut Applied,
+    ) -> Result<(), ApplyError> {
+        let Some(parked) = self.parked.take_if(|parked| parked.wish == wish) else {
+            return Ok(());
+        };
+        self.ready_source = Some(wish);
+        self.apply(parked.entries.into(), store, out)
+    }
+
+    /// Whether this entry has to wait for a source; the wish is told then.
+    pub(super) fn must_wait(
+        &mut self,
+        entry: &LogEntry,
+        out: &mut Applied,
+    ) -> Result<bool, ApplyError> {
+        if entry.kind != EntryKind::Normal || entry.data.is_empty() {
+            return Ok(false);
+        }
+        let index = entry.index;
+        let unreadable = |source| ApplyError::Entry { index, source };
+        let mut reader = BatchReader::open(entry.data.clone()).map_err(unreadable)?;
+        let is_current = reader.epoch() == self.region.epoch && self.merging.is_none();
+        if !is_current || !reader.begins_with(TAG_COMMIT_MERGE) {
+            return Ok(false);
+        }
+        let Some(Logged::Admin(crate::Admin::CommitMerge(source))) =
+            reader.next().map_err(unreadable)?
+        else {
+            return Ok(false);
+        };
+        let wish = SourceWish {
+            target_id: self.region.id,
+            source_id: source.region.id,
+            index: source.index,
+            term: source.term,
+        };
+        let counts = merge::merged(&self.region, &source.region).is_ok();
+        if !counts || self.ready_source == Some(wish) {
+            return Ok(false);
+        }
+        out.wishes.push(wish);
+        let entries = VecDeque::new();
+        self.parked = Some(Parked { wish, entries });
+        Ok(true)
+    }
+
+    pub(super) fn prepare_merge(
+        &mut self,
+        place: (u64, u64),
+        epoch: Epoch,
+        target: &Region,
+        store: &mut impl ApplyStore,
+        out: &mut Applied,
+    ) -> Result<Reply, RequestError> {
+        if epoch != self.region.epoch || self.merging.is_some() {
+            return Err(self.epoch_not_match());
+        }
+        self.region = merge::prepared(&self.region, target)?;
+        self.put_merging(
+            Some(Merging {
+                target: target.clone(),
+                index: place.0,
+                term: place.1,
+                is_sealed: false,
+            }),
+            store,
+        );
+        self.tell_merging(place.0, out);
+        Ok(Reply::Command(Outcome::Changed(self.region.clone())))
+    }
+
+    pub(super) fn seal_merge(
+        &mut self,
+        at: u64,
+        index: u64,
+        store: &mut impl ApplyStore,
+        out: &mut Applied,
+    ) -> Result<Reply, RequestError> {
+        if let Some(mut merging) = self.merging.take_if(|merging| merging.index == index) {
+            merging.is_sealed = true;
+            self.put_merging(Some(merging), store);
+            self.tell_merging(at, out);
+        }
+        Ok(Reply::Command(Outcome::Written))
+    }
+
+    pub(super) fn rollback_merge(
+        &mut self,
+        at: u64,
+        (index, unless_sealed): (u64, bool),
+        store: &mut impl ApplyStore,
+        out: &mut Applied,
+    ) -> Result<Reply, RequestError> {
+        let counts = |it: &mut Merging| it.index == index && !(unless_sealed && it.is_sealed);
+        if self.merging.take_if(counts).is_some() {
+            self.region = merge::in_next_version(&self.region);
+            self.put_merging(None, store);
+            self.tell_merging(at, out);
+        }
+        Ok(Reply::Command(Outcome::Written))
+    }
+
+    pub(super) fn refuse_merge(
+        &mut self,
+        at: u64,
+        epoch: Epoch,
+        store: &mut impl ApplyStore,
+        out: &mut Applied,
+    ) -> Result<Reply, RequestError> {
+        if epoch != self.region.epoch || self.merging.is_some() {
+            return Err(self.epoch_not_match());
+        }
+        self.region = merge::in_next_version(&self.region);
+        put_shape(&self.region, store);
+        self.tell_merging(at, out);
+        Ok(Reply::Command(Outcome::Written))
+    }
+
+    pub(super) fn commit_merge(
+        &mut self,
+        place: (u64, u64),
+        epoch: Epoch,
+        source: &MergeSource,
+        store: &mut impl ApplyStore,
+        out: &mut Applied,
+    ) -> Result<Reply, RequestError> {
+        if epoch != self.region.epoch || self.merging.is_some() {
+            return Err(self.epoch_not_match());
+        }
+        self.region = merge::merged(&self.region, &source.region)?;
+        assert!(self.ready_source.take().is_some(), "the source is ready");
+        let id = source.region.id;
+        let replica = source.region.peer_on(self.store_id);
+        let tombstone = Tombstone {
+            region_id: id,
+            epoch: source.region.epoch,
+            peer_id: replica.expect("both live on the same stores").id,
+            merged_into: Some(MergedInto {
+                region_id: self.region.id,
+                version: self.region.epoch.version,
+            }),
+        };
+        let record = RegionRecord::Tombstone(tombstone).encode();
+        store.put(Cf::Raft, &keys::region_state_key(id), &record);
+        store.delete(Cf::Raft, &keys::apply_state_key(id));
+        let last_merge = encode_place(place);
+        store.put(Cf::Raft, &keys::last_merge_key(self.region.id), &last_merge);
+        put_shape(&self.region, store);
+        out.changes.push(RegionChange {
+            region_id: self.region.id,
+            index: place.0,
+            change: Change::Merged {
+                region: self.region.clone(),
+                source: tombstone,
+            },
+        });
+        Ok(Reply::Command(Outcome::Changed(self.region.clone())))
+    }
+
+    fn put_merging(&mut self, merging: Option<Merging>, store: &mut impl ApplyStore) {
+        self.merging = merging;
+        match &self.merging {
+            Some(merging) => {
+                let record = RegionRecord::Merging(self.region.clone(), merging.clone());
+                let key = keys::region_state_key(self.region.id);
+                store.put(Cf::Raft, &key, &record.encode());
+            }
+            None => put_shape(&self.region, store),
+        }
+    }
+
+    fn tell_merging(&self, index: u64, out: &mut Applied) {
+        out.changes.push(RegionChange {
+            region_id: self.region.id,
+            index,
+            change: Change::Merging {
+                region: self.region.clone(),
+                merging: self.merging.clone(),
+            },
+        });
+    }
+}
