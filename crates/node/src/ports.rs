@@ -92,7 +92,7 @@ pub struct Ports {
     /// How much of it they tell at once.
     pub growth_step: Size,
     /// For Peers that are made later.
-    pub peer_options: PeerOptions,
+    pub peer_options: Arc<PeerOptions>,
     /// Where work on snapshots goes.
     pub snaps: Arc<dyn SnapWork>,
     /// Who waits for a sync of the key-value engine.
