@@ -107,6 +107,10 @@ impl<F: Fsm> Mailbox<F> {
         if slot.queue.len() + slot.outstanding as usize >= capacity {
             return Err(Refused::Full(message));
         }
+        if slot.queue.capacity() == 0 {
+            // Most get one message before they are run, and a broadcast reaches all at once.
+            slot.queue.reserve_exact(1);
+        }
         slot.queue.push_back(message);
         slot.queued_bytes += bytes;
         Ok(slot.notify())

@@ -7,16 +7,28 @@ use parking_lot::RwLock;
 use raftstore::{Leadership, RequestError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use types::RegionId;
+use types::{Peer, RegionId};
 
 /// The hints of one store. Clones are the same.
 #[derive(Clone, Default)]
-pub struct Leaders(Arc<RwLock<BTreeMap<RegionId, Leadership>>>);
+pub struct Leaders(Arc<RwLock<BTreeMap<RegionId, Known>>>);
+
+/// What of an announcement is asked for: there is one for each Region.
+struct Known {
+    leader: Option<Peer>,
+    is_self: bool,
+}
 
 impl Leaders {
     /// A replica has announced a change.
     pub(crate) fn set(&self, leadership: Leadership) {
-        self.0.write().insert(leadership.region_id, leadership);
+        let Leadership {
+            region_id,
+            leader,
+            is_self,
+            ..
+        } = leadership;
+        self.0.write().insert(region_id, Known { leader, is_self });
     }
 
     /// The Region has no replica here any more.

@@ -164,7 +164,8 @@ impl<K: KvEngine> Node<K> {
         let room = DiskRoom::new(options.disk_full_pause);
         let dir = parts.snapshots;
         recover_snapshots(&kv, &*dir, &room)?;
-        let recovered = recover(&kv, &log, &identity, &options.peer)?;
+        let peer_options = Arc::new(options.peer.clone());
+        let recovered = recover(&kv, &log, &identity, &peer_options)?;
         let store = store_of(&identity, &recovered, &options);
         let replies = Arc::new(ReplyTable::default());
         let (peers, appliers) = systems(&options, store, &replies)?;
@@ -189,7 +190,7 @@ impl<K: KvEngine> Node<K> {
             room,
             snaps: Arc::new(channel.0.clone()),
             syncs: KvSyncs::default(),
-            peer_options: options.peer.clone(),
+            peer_options,
         };
         register(&ports, recovered);
         let snapshots = Snapshots::new(kv.clone(), dir, options.snap.clone());

@@ -100,7 +100,7 @@ pub struct Ports {
     /// How slow the Raft log is.
     pub slowness: Slowness,
     /// For Peers that are made later.
-    pub peer_options: PeerOptions,
+    pub peer_options: Arc<PeerOptions>,
     /// Where work on snapshots goes.
     pub snaps: Arc<dyn SnapWork>,
     /// Who waits for a sync of the key-value engine.

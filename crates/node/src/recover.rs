@@ -24,6 +24,7 @@ use raftstore::peer::{LogInfo, PeerOptions, TermRun};
 use raftstore::state::{RegionRecord, Tombstone};
 use raftstore::{Peer, state, store};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use types::{ApplyState, Epoch, HardState, Region, RegionId, keys};
 
 /// What was found on disk.
@@ -120,7 +121,7 @@ pub fn recover<K: KvEngine, L: RaftLog>(
     kv: &K,
     log: &L,
     identity: &Identity,
-    options: &PeerOptions,
+    options: &Arc<PeerOptions>,
 ) -> Result<Recovered, StartError> {
     let mut replicas = Vec::new();
     let mut tombstones = BTreeMap::new();
@@ -216,7 +217,7 @@ fn remove_buried_logs<L: RaftLog>(
 pub(crate) fn create_replica<L: RaftLog>(
     log: &L,
     create: &store::Create,
-    options: &PeerOptions,
+    options: &Arc<PeerOptions>,
 ) -> Result<(Peer, Applier), StartError> {
     let applied = match create.region.peers.is_empty() {
         true => ApplyState::default(),
@@ -230,12 +231,13 @@ fn replica<L: RaftLog>(
     region: &Region,
     me: types::Peer,
     applied: ApplyState,
-    options: &PeerOptions,
+    options: &Arc<PeerOptions>,
 ) -> Result<(Peer, Applier), StartError> {
     let info = log_info(log, region, &applied)?;
-    let applier = Applier::new(region.clone(), me.store_id, applied);
+    let region = Arc::new(region.clone());
+    let applier = Applier::new(Arc::clone(&region), me.store_id, applied);
     let index = applied.applied_index;
-    let peer = Peer::new(region.clone(), me, info, index, options.clone())?;
+    let peer = Peer::new(region, me, info, index, Arc::clone(options))?;
     Ok((peer, applier))
 }
 
@@ -427,7 +429,7 @@ mod tests {
     }
 
     fn recovered(kv: &MemKv, log: &MemLog, who: &Identified) -> Result<Recovered, StartError> {
-        recover(kv, log, &who.identity, &PeerOptions::default())
+        recover(kv, log, &who.identity, &Arc::default())
     }
 
     fn entry(index: u64, term: u64) -> LogEntry {

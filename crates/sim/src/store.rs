@@ -227,7 +227,8 @@ impl Life {
         recover_snapshots(&kv, &store.files, &room)?;
         let identified = identify(&kv, &store.configured)?;
         bootstrap(&kv, &log, &identified)?;
-        let recovered = recover(&kv, &log, &identified.identity, &options.peer)?;
+        let peer_options = Arc::new(options.peer.clone());
+        let recovered = recover(&kv, &log, &identified.identity, &peer_options)?;
         let state = store_of(identified.identity.store_id, &recovered, &options.peer);
         let peers = system(&options.pool, StoreFsm(state), MAILBOX_BYTES_MAX, outbox)?;
         let appliers = system(&options.pool, NoControl, usize::MAX, outbox)?;
@@ -474,7 +475,7 @@ fn ports(
         slowness: Slowness::new(SlowScoreOptions::default()),
         snaps: Arc::clone(work) as _,
         syncs: KvSyncs::default(),
-        peer_options: options.peer.clone(),
+        peer_options: Arc::new(options.peer.clone()),
     }
 }
 

@@ -105,7 +105,7 @@ fn key(at: u64) -> Vec<u8> {
     at.to_be_bytes().to_vec()
 }
 
-fn first_regions(plan: &Plan) -> Vec<Region> {
+pub fn first_regions(plan: &Plan) -> Vec<Region> {
     let region = |at: u64| Region {
         id: RegionId(1_000 + at),
         range: KeyRange {

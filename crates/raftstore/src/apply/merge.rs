@@ -20,6 +20,7 @@ use crate::op::split::put_shape;
 use crate::state::{MergedInto, Merging, RegionRecord, Tombstone, encode_place};
 use engine::Cf;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use types::{EntryKind, Epoch, LogEntry, Region, keys};
 
 /// A target that waits.
@@ -154,7 +155,7 @@ impl Applier {
         if epoch != self.region.epoch || self.merging.is_some() {
             return Err(self.epoch_not_match());
         }
-        self.region = merge::prepared(&self.region, target)?;
+        self.region = Arc::new(merge::prepared(&self.region, target)?);
         self.put_merging(
             Some(Merging {
                 target: target.clone(),
@@ -165,7 +166,9 @@ impl Applier {
             store,
         );
         self.tell_merging(place.0, out);
-        Ok(Reply::Command(Outcome::Changed(self.region.clone())))
+        Ok(Reply::Command(Outcome::Changed(Region::clone(
+            &self.region,
+        ))))
     }
 
     pub(super) fn seal_merge(
@@ -192,7 +195,7 @@ impl Applier {
     ) -> Result<Reply, RequestError> {
         let counts = |it: &mut Merging| it.index == index && !(unless_sealed && it.is_sealed);
         if self.merging.take_if(counts).is_some() {
-            self.region = merge::in_next_version(&self.region);
+            self.region = Arc::new(merge::in_next_version(&self.region));
             self.put_merging(None, store);
             self.tell_merging(at, out);
         }
@@ -209,7 +212,7 @@ impl Applier {
         if epoch != self.region.epoch || self.merging.is_some() {
             return Err(self.epoch_not_match());
         }
-        self.region = merge::in_next_version(&self.region);
+        self.region = Arc::new(merge::in_next_version(&self.region));
         put_shape(&self.region, store);
         self.tell_merging(at, out);
         Ok(Reply::Command(Outcome::Written))
@@ -226,7 +229,7 @@ impl Applier {
         if epoch != self.region.epoch || self.merging.is_some() {
             return Err(self.epoch_not_match());
         }
-        self.region = merge::merged(&self.region, &source.region)?;
+        self.region = Arc::new(merge::merged(&self.region, &source.region)?);
         assert!(self.ready_source.take().is_some(), "the source is ready");
         let id = source.region.id;
         let replica = source.region.peer_on(self.store_id);
@@ -249,18 +252,20 @@ impl Applier {
             region_id: self.region.id,
             index: place.0,
             change: Change::Merged {
-                region: self.region.clone(),
+                region: Region::clone(&self.region),
                 source: tombstone,
             },
         });
-        Ok(Reply::Command(Outcome::Changed(self.region.clone())))
+        Ok(Reply::Command(Outcome::Changed(Region::clone(
+            &self.region,
+        ))))
     }
 
     fn put_merging(&mut self, merging: Option<Merging>, store: &mut impl ApplyStore) {
         self.merging = merging;
         match &self.merging {
             Some(merging) => {
-                let record = RegionRecord::Merging(self.region.clone(), merging.clone());
+                let record = RegionRecord::Merging(Region::clone(&self.region), merging.clone());
                 let key = keys::region_state_key(self.region.id);
                 store.put(Cf::Raft, &key, &record.encode());
             }
@@ -273,7 +278,7 @@ impl Applier {
             region_id: self.region.id,
             index,
             change: Change::Merging {
-                region: self.region.clone(),
+                region: Region::clone(&self.region),
                 merging: self.merging.clone(),
             },
         });

@@ -31,6 +31,7 @@ use crate::state::{Merging, RegionRecord, Tombstone, encode_apply_state, encode_
 use bytes::Bytes;
 use engine::Cf;
 use merge::Parked;
+use std::sync::Arc;
 use thiserror::Error;
 use types::{
     ApplyState, CodecError, EntryKind, Epoch, LogEntry, RawValue, Region, RegionId, RequestId,
@@ -161,7 +162,8 @@ pub enum ApplyError {
 /// Applies the log of one Region.
 #[derive(Debug)]
 pub struct Applier {
-    region: Region,
+    /// Shared with the Peer, until one of them changes.
+    region: Arc<Region>,
     store_id: StoreId,
     space: Space,
     state: ApplyState,
@@ -184,7 +186,8 @@ pub struct Applier {
 
 impl Applier {
     /// An applier on the store `store_id` that continues at `state`.
-    pub fn new(region: Region, store_id: StoreId, state: ApplyState) -> Self {
+    pub fn new(region: impl Into<Arc<Region>>, store_id: StoreId, state: ApplyState) -> Self {
+        let region = region.into();
         Self {
             space: Space::of(region.id),
             region,
@@ -230,7 +233,7 @@ impl Applier {
     /// Goes on where a snapshot has put the Region.
     pub fn restore(&mut self, region: Region, state: ApplyState) {
         assert!(!self.is_dirty, "what was applied before is written");
-        (self.region, self.state) = (region, state);
+        (self.region, self.state) = (Arc::new(region), state);
         self.merging = None;
     }
 
@@ -338,7 +341,7 @@ impl Applier {
 
     fn epoch_not_match(&self) -> RequestError {
         RequestError::EpochNotMatch {
-            current: vec![self.region.clone()],
+            current: vec![Region::clone(&self.region)],
         }
     }
 
@@ -396,7 +399,7 @@ impl Applier {
         }
         let parts = split::parts(&self.region, cuts)?;
         split::write(&parts, store);
-        self.region = parts.last().expect("a split has parts").clone();
+        self.region = Arc::new(parts.last().expect("a split has parts").clone());
         Ok(parts)
     }
 
@@ -423,7 +426,7 @@ impl Applier {
         } else {
             split::put_shape(&region, store);
         }
-        self.region = region.clone();
+        self.region = Arc::new(region.clone());
         changes.push(RegionChange {
             region_id: region.id,
             index,
@@ -460,7 +463,7 @@ impl Applier {
         let record = RegionRecord::Tombstone(tombstone).encode();
         let key = keys::region_state_key(id);
         store.put(Cf::Raft, &key, &record);
-        self.region.peers.clear();
+        Arc::make_mut(&mut self.region).peers.clear();
         self.is_dirty = false;
     }
 

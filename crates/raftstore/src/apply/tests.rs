@@ -5,6 +5,7 @@ use crate::admin::PeerChangeKind;
 use crate::apply::map::Map;
 use crate::command::{BatchEncoder, Command};
 use crate::peer::conf_change_data;
+use std::sync::Arc;
 use types::{KeyRange, Peer, PeerId, raw_value};
 
 /// Keeps the state as of the last `begin_reads`.
@@ -410,7 +411,7 @@ fn left_neighbour() -> crate::MergeSource {
 /// A Region behind `b`, at its first entry.
 fn right_applier() -> Applier {
     let mut applier = applier();
-    applier.region.range.start = b"b".to_vec();
+    Arc::make_mut(&mut applier.region).range.start = b"b".to_vec();
     applier
 }
 
@@ -477,10 +478,10 @@ fn a_commit_for_an_epoch_that_has_passed_has_no_effect_and_waits_for_nobody() {
 #[test]
 fn a_source_that_is_taken_in_applies_nothing_behind_the_entry_that_began_it() {
     let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
-    let (mut source, target) = (left_neighbour().region, right_applier().region.clone());
+    let (mut source, target) = (left_neighbour().region, right_applier().region().clone());
     source.epoch = EPOCH;
     source.id = RegionId(2);
-    applier.region = source;
+    applier.region = Arc::new(source);
     let target = Region {
         id: RegionId(7),
         ..target
@@ -521,14 +522,14 @@ fn the_first_of_a_seal_and_a_rollback_that_needs_none_decides() {
     };
     let merging = |admins: [Admin; 2]| {
         let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
-        applier.region = Region {
+        applier.region = Arc::new(Region {
             epoch: EPOCH,
             id: RegionId(2),
             ..left_neighbour().region
-        };
+        });
         let target = Region {
             id: RegionId(7),
-            ..right_applier().region.clone()
+            ..right_applier().region().clone()
         };
         let prepare = Admin::PrepareMerge(Box::new(target));
         let admins = std::iter::once(prepare).chain(admins);

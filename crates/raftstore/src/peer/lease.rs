@@ -13,6 +13,14 @@ use crate::op::lease::{self, MonotonicTime};
 use ::raft::CAMPAIGN_TRANSFER;
 use ::raft::eraftpb::MessageType;
 use std::sync::Arc;
+use types::Region;
+
+/// What of a lease that readers were told of is asked for again.
+pub(super) struct Published {
+    region: Arc<Region>,
+    term: u64,
+    until: MonotonicTime,
+}
 
 impl Peer {
     /// An input that comes before each other one: the store's clock, read after that one was taken up.
@@ -84,7 +92,11 @@ impl Peer {
             }),
         };
         self.published = match &change {
-            LeaseChange::Granted(view) => Some(view.clone()),
+            LeaseChange::Granted(view) => Some(Published {
+                region: Arc::clone(&view.region),
+                term: view.term,
+                until: view.until,
+            }),
             LeaseChange::Ended(_) => None,
         };
         out.push(Effect::Lease(change));

@@ -11,6 +11,7 @@
 //! **Invariants.** Cached entries are contiguous and end at the last index. Runs are ordered by
 //! index and by term, and the first one begins at the truncated index.
 
+use super::idle::give_back_queue;
 use super::raft::{to_raft_entry, to_raft_hard_state};
 use raft::eraftpb::{ConfState, Entry, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
@@ -38,21 +39,37 @@ pub(super) struct Wish {
 
 /// The log as raft-rs sees it.
 pub(crate) struct LogCache {
-    hard_state: HardState,
-    conf_state: ConfState,
+    /// What raft-rs asks for once, at its start.
+    initial: Option<Box<(HardState, ConfState)>>,
     /// First run begins at the truncated index: the dummy entry before the log.
     runs: Vec<TermRun>,
     last_index: u64,
     entries: VecDeque<LogEntry>,
     bytes: usize,
-    /// Entries that were fetched for the wish that is being answered right now.
-    supplied: Vec<LogEntry>,
-    wishes: RefCell<Vec<Wish>>,
+    /// Nothing, unless a follower is far behind. Behind a cell, since raft-rs asks by shared reference.
+    outside: RefCell<Option<Box<Outside>>>,
     /// About the bytes of the whole log since this replica started.
     log_bytes: u64,
+}
+
+/// What raft-rs has asked for that is not in memory, and what was brought.
+#[derive(Default)]
+struct Outside {
+    /// Entries that were fetched for the wish that is being answered right now.
+    supplied: Vec<LogEntry>,
+    wishes: Vec<Wish>,
     /// By replica, for the next question.
-    snapshots: RefCell<BTreeMap<u64, Snapshot>>,
-    snapshot_wishes: RefCell<BTreeSet<u64>>,
+    snapshots: BTreeMap<u64, Snapshot>,
+    snapshot_wishes: BTreeSet<u64>,
+}
+
+impl Outside {
+    fn is_empty(&self) -> bool {
+        self.supplied.is_empty()
+            && self.wishes.is_empty()
+            && self.snapshots.is_empty()
+            && self.snapshot_wishes.is_empty()
+    }
 }
 
 /// What is known of a log when a Peer starts.
@@ -72,20 +89,31 @@ impl LogCache {
     pub(super) fn new(info: LogInfo, conf_state: ConfState) -> Self {
         let bytes = info.tail.iter().map(|entry| entry.data.len()).sum();
         let cache = Self {
-            hard_state: info.hard_state,
-            conf_state,
+            initial: Some(Box::new((info.hard_state, conf_state))),
             runs: info.runs,
             last_index: info.last_index,
             entries: info.tail.into(),
             bytes,
-            supplied: Vec::new(),
-            wishes: RefCell::default(),
+            outside: RefCell::default(),
             log_bytes: bytes as u64,
-            snapshots: RefCell::default(),
-            snapshot_wishes: RefCell::default(),
         };
         cache.check_invariants();
         cache
+    }
+
+    /// raft-rs has started.
+    pub(super) fn started(&mut self) {
+        self.initial = None;
+    }
+
+    /// Frees what nothing is in.
+    pub(super) fn give_back_buffers(&mut self) {
+        give_back_queue(&mut self.entries);
+        self.outside.get_mut().take_if(|outside| outside.is_empty());
+    }
+
+    fn outside(&mut self) -> &mut Outside {
+        self.outside.get_mut().get_or_insert_default()
     }
 
     /// The last index before the log.
@@ -187,8 +215,7 @@ impl LogCache {
     }
 
     /// Begins an empty log behind a snapshot.
-    pub(crate) fn restore(&mut self, index: u64, term: u64, conf_state: ConfState) {
-        self.conf_state = conf_state;
+    pub(crate) fn restore(&mut self, index: u64, term: u64) {
         self.runs = vec![TermRun { index, term }];
         self.last_index = index;
         self.entries.clear();
@@ -198,27 +225,33 @@ impl LogCache {
 
     /// Answers raft-rs's next question for a snapshot for `to`.
     pub(crate) fn offer_snapshot(&mut self, to: u64, snapshot: Snapshot) {
-        self.snapshots.get_mut().insert(to, snapshot);
+        self.outside().snapshots.insert(to, snapshot);
     }
 
     /// Forgets what was offered and not asked for.
     pub(crate) fn forget_snapshots(&mut self) {
-        self.snapshots.get_mut().clear();
+        if let Some(outside) = self.outside.get_mut() {
+            outside.snapshots.clear();
+        }
     }
 
     /// For whom raft-rs has asked in vain since the last call.
     pub(crate) fn take_snapshot_wishes(&mut self) -> BTreeSet<u64> {
-        std::mem::take(self.snapshot_wishes.get_mut())
+        let outside = self.outside.get_mut().as_mut();
+        outside.map_or_else(BTreeSet::new, |outside| {
+            std::mem::take(&mut outside.snapshot_wishes)
+        })
     }
 
     /// The wishes since the last call.
     pub(super) fn take_wishes(&mut self) -> Vec<Wish> {
-        std::mem::take(self.wishes.get_mut())
+        let outside = self.outside.get_mut().as_mut();
+        outside.map_or_else(Vec::new, |outside| std::mem::take(&mut outside.wishes))
     }
 
     /// Hands over fetched entries for the duration of `on_entries_fetched`.
     pub(super) fn supply(&mut self, entries: Vec<LogEntry>) {
-        self.supplied = entries;
+        self.outside().supplied = entries;
     }
 
     /// After each change, where tests or a debug build run: it costs the length of the cache.
@@ -267,9 +300,11 @@ fn limited<'a>(entries: impl Iterator<Item = &'a LogEntry>, bytes_max: u64) -> V
 
 impl Storage for LogCache {
     fn initial_state(&self) -> raft::Result<RaftState> {
+        let initial = self.initial.as_deref();
+        let (hard_state, conf_state) = initial.expect("raft-rs asks once, at its start");
         Ok(RaftState::new(
-            to_raft_hard_state(&self.hard_state),
-            self.conf_state.clone(),
+            to_raft_hard_state(hard_state),
+            conf_state.clone(),
         ))
     }
 
@@ -291,12 +326,11 @@ impl Storage for LogCache {
         if low >= self.cache_first() {
             return Ok(self.cached(low, high, bytes_max));
         }
-        if self
-            .supplied
-            .first()
-            .is_some_and(|first| first.index == low)
-        {
-            let wanted = self.supplied.iter().take_while(|entry| entry.index < high);
+        let mut outside = self.outside.borrow_mut();
+        let outside = outside.get_or_insert_default();
+        let supplied = &outside.supplied;
+        if supplied.first().is_some_and(|first| first.index == low) {
+            let wanted = supplied.iter().take_while(|entry| entry.index < high);
             return Ok(limited(wanted, bytes_max));
         }
         assert!(
@@ -304,7 +338,7 @@ impl Storage for LogCache {
             "entries above the applied index are always in memory: asked for {low}, cached from {}",
             self.cache_first()
         );
-        self.wishes.borrow_mut().push(Wish {
+        outside.wishes.push(Wish {
             context,
             low,
             high,
@@ -334,10 +368,12 @@ impl Storage for LogCache {
 
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
         let index_min = request_index.max(self.truncated_index());
-        let offered = self.snapshots.borrow_mut().remove(&to);
+        let mut outside = self.outside.borrow_mut();
+        let outside = outside.get_or_insert_default();
+        let offered = outside.snapshots.remove(&to);
         let offered = offered.filter(|snapshot| snapshot.get_metadata().index >= index_min);
         offered.ok_or_else(|| {
-            self.snapshot_wishes.borrow_mut().insert(to);
+            outside.snapshot_wishes.insert(to);
             raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable)
         })
     }
@@ -443,7 +479,7 @@ mod tests {
     fn a_restored_log_is_empty_behind_the_snapshot() {
         let mut cache = cache();
         cache.append(&[entry(6, 6), entry(7, 6)]);
-        cache.restore(20, 9, ConfState::default());
+        cache.restore(20, 9);
         assert_eq!(
             (cache.first_index().unwrap(), cache.last_index().unwrap()),
             (21, 20)

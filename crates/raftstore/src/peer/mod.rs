@@ -24,6 +24,7 @@
 mod change;
 mod check;
 mod hibernate;
+mod idle;
 mod lease;
 mod leave;
 mod log_cache;
@@ -41,7 +42,7 @@ use crate::admin::PeerChange;
 use crate::apply::RegionChange;
 use crate::bootstrap::FIRST_INDEX;
 use crate::command::Command;
-use crate::effect::{Effect, FetchEntries, Leadership, LeaseView};
+use crate::effect::{Effect, FetchEntries, Leadership};
 use crate::error::RequestError;
 use crate::message::RaftMessage;
 use crate::op::hibernate::Hibernation;
@@ -51,6 +52,7 @@ use crate::op::merge::{MergeAsk, SourceWish};
 use crate::op::snapshot::{Arrived, Installing, Sending, SnapshotMeta};
 use crate::state::Tombstone;
 use ::raft::{GetEntriesContext, RawNode, StateRole};
+use lease::Published;
 use leave::Standing;
 use log_cache::LogCache;
 pub(crate) use merge::Merges;
@@ -284,7 +286,8 @@ pub enum Input {
 pub struct Peer {
     pub(crate) region: Arc<Region>,
     pub(crate) me: types::Peer,
-    pub(crate) options: PeerOptions,
+    /// All replicas of a store share them.
+    pub(crate) options: Arc<PeerOptions>,
     pub(crate) raw: RawNode<LogCache>,
     pub(crate) proposals: Proposals,
     reads: Reads,
@@ -294,7 +297,7 @@ pub struct Peer {
     lease: Lease,
     promise: Promise,
     /// What readers on other threads were told last.
-    published: Option<LeaseView>,
+    published: Option<Published>,
     fetches: BTreeMap<u64, GetEntriesContext>,
     fetch_token: u64,
     pub(crate) applied_index: u64,
@@ -303,10 +306,10 @@ pub struct Peer {
     /// As a leader.
     pub(crate) sending: Sending,
     /// As a follower: a snapshot that is about to be installed, and one that is.
-    pub(crate) arrived: Option<Arrived>,
+    pub(crate) arrived: Option<Box<Arrived>>,
     /// One that came before everything handed to the applier was applied.
     pub(crate) early: Option<Box<RaftMessage>>,
-    pub(crate) installing: Option<Installing>,
+    pub(crate) installing: Option<Box<Installing>>,
     pub(crate) cuts: Cuts,
     pub(crate) merges: Merges,
     hibernation: Hibernation,
@@ -341,11 +344,11 @@ impl Peer {
     /// A replica as it was persisted. `me` is one of the Region's peers; a Region without any makes it
     /// an uninitialised one.
     pub fn new(
-        region: Region,
+        region: impl Into<Arc<Region>>,
         me: types::Peer,
         log: LogInfo,
         applied_index: u64,
-        options: PeerOptions,
+        options: impl Into<Arc<PeerOptions>>,
     ) -> Result<Self, ::raft::Error> {
         assert!(
             applied_index <= log.last_index,
@@ -355,20 +358,20 @@ impl Peer {
             log.hard_state.commit >= applied_index,
             "applied what was not committed"
         );
+        let (region, options) = (region.into(), options.into());
         let config = raft::config(me.id, applied_index, &options);
         // In the first term of a log nobody leads.
         let may_owe = log.hard_state.term > FIRST_INDEX;
         let promise = lease_rules::promise(options.tick, options.election_ticks_min);
         let cache = LogCache::new(log, raft::conf_state(&region));
-        let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let mut raw = RawNode::new(&config, cache, &logger)?;
+        let mut raw = raft::start(&config, cache)?;
         if region.peers.len() == 1 {
             // Nobody to wait for.
             raw.campaign()?;
         }
         let leadership = Leadership::unknown(&region);
         Ok(Self {
-            region: Arc::new(region),
+            region,
             me,
             options,
             raw,
@@ -563,6 +566,7 @@ impl Peer {
         self.ask_whether_member(out);
         self.ticks += 1;
         self.compact_now_and_then(out);
+        self.give_back_buffers();
         self.count_down_to_report();
         self.merge_now_and_then(out);
         self.deposed_ticks = match self.is_leader() {
@@ -662,7 +666,12 @@ impl Peer {
         self.lease.applied(index);
         self.raw.advance_apply_to(index);
         self.reads.applied(index, &self.region, out);
-        let mut evict = index;
+        self.evict_applied();
+    }
+
+    /// Lets go of entries that nobody is about to ask for: followers who lag may need those of a leader.
+    fn evict_applied(&mut self) {
+        let mut evict = self.applied_index;
         if self.is_leader() && self.raw.store().bytes() <= self.options.cache_bytes_max {
             let slowest = self
                 .raw
@@ -670,7 +679,7 @@ impl Peer {
                 .prs()
                 .iter()
                 .map(|(_, progress)| progress.matched);
-            evict = evict.min(slowest.min().unwrap_or(index));
+            evict = evict.min(slowest.min().unwrap_or(evict));
         }
         self.raw.mut_store().evict_to(evict);
     }

@@ -5,6 +5,7 @@
 //! a log, so its own entry can't come any more. Where neither happens soon, because the leader that
 //! proposed it was deposed and is cut off, it is answered as undetermined.
 
+use super::idle::{give_back, give_back_queue};
 use crate::command::{BatchEncoder, Command};
 use crate::effect::{ApplyEntry, Effect};
 use crate::error::RequestError;
@@ -57,6 +58,12 @@ impl Proposals {
     /// Whether nothing is gathered and nobody waits.
     pub(super) fn is_empty(&self) -> bool {
         self.batch.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Frees what nothing is in.
+    pub(super) fn give_back_buffers(&mut self) {
+        give_back(&mut self.batch_requests);
+        give_back_queue(&mut self.waiting);
     }
 
     pub(super) fn batch_bytes(&self) -> usize {

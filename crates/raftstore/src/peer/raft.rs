@@ -3,14 +3,29 @@
 //! **Not here.** Decisions; this is the only file of a Peer that speaks protobuf.
 
 use super::PeerOptions;
+use super::log_cache::LogCache;
 use crate::admin::{PeerChangeKind, PeerChanges};
 use bytes::Bytes;
 use protobuf::Message as _;
+use raft::RawNode;
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState, Entry,
     EntryType, HardState as RaftHardState,
 };
+use std::sync::LazyLock;
 use types::{EntryKind, HardState, LogEntry, PeerId, PeerRole, Region};
+
+/// raft-rs's log goes nowhere. One for all Peers.
+static QUIET: LazyLock<slog::Logger> =
+    LazyLock::new(|| slog::Logger::root(slog::Discard, slog::o!()));
+
+/// raft-rs over this log, without what it needs for its start only.
+pub(super) fn start(config: &raft::Config, cache: LogCache) -> raft::Result<RawNode<LogCache>> {
+    let mut raw = RawNode::new(config, cache, &QUIET)?;
+    raw.raft.maybe_free_inflight_buffers();
+    raw.mut_store().started();
+    Ok(raw)
+}
 
 pub(super) fn to_raft_entry(entry: &LogEntry) -> Entry {
     Entry {

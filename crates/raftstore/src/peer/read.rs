@@ -12,6 +12,7 @@
 //! **Not here.** The read itself: the asker takes a snapshot when it hears `ReadReady`. Reads under a
 //! lease: they don't ask a Peer (`node::local_read`).
 
+use super::idle::{give_back, give_back_queue};
 use super::{Peer, RequestContext};
 use crate::effect::{Effect, Reply};
 use crate::error::RequestError;
@@ -30,7 +31,7 @@ pub(super) struct Reads {
     arrived: Vec<RequestId>,
     /// Whether a confirmation is wanted for the sake of the lease.
     is_wanted: bool,
-    confirming: Option<Confirmation>,
+    confirming: Option<Box<Confirmation>>,
     /// Confirmed, waiting until `index` is applied.
     confirmed: VecDeque<(u64, Vec<RequestId>)>,
     /// How many confirmations have begun.
@@ -53,6 +54,12 @@ struct Confirmation {
 impl Reads {
     pub(super) fn push(&mut self, request: RequestId) {
         self.arrived.push(request);
+    }
+
+    /// Frees what nothing is in.
+    pub(super) fn give_back_buffers(&mut self) {
+        give_back(&mut self.arrived);
+        give_back_queue(&mut self.confirmed);
     }
 
     /// A confirmation should begin although nobody waits for it.
@@ -78,14 +85,14 @@ impl Reads {
         // The clock tells lives apart.
         let context = [me.get(), now.0, self.confirmations].map(u64::to_be_bytes);
         let context = context.concat();
-        self.confirming = Some(Confirmation {
+        self.confirming = Some(Box::new(Confirmation {
             context: context.clone(),
             term,
             begun_at: now,
             ticks: 0,
             age_ticks: 0,
             requests: std::mem::take(&mut self.arrived),
-        });
+        }));
         context
     }
 

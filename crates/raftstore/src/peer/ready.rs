@@ -63,9 +63,9 @@ impl Peer {
         );
         let log_end = self.raw.store().log_end();
         let meta = ready.snapshot().get_metadata();
-        let (index, term, members) = (meta.index, meta.term, meta.get_conf_state().clone());
+        let (index, term) = (meta.index, meta.term);
         let store = self.raw.mut_store();
-        store.restore(index, term, members);
+        store.restore(index, term);
         store.append(&entries);
         self.cuts.clear();
         self.begin_install(ready, log_end, entries, out);
@@ -80,6 +80,9 @@ impl Peer {
         out: &mut Vec<Effect>,
     ) {
         let writes = !entries.is_empty() || hard_state.is_some();
+        if !writes && self.unpersisted.is_empty() {
+            return self.keep_promises(number, promises, out);
+        }
         self.unpersisted.push_back(Unpersisted {
             number,
             writes,
@@ -92,9 +95,15 @@ impl Peer {
                 hard_state,
                 number,
             }));
-        } else if self.unpersisted.len() == 1 {
-            self.persisted(number, out);
         }
+    }
+
+    /// Everything up to `number` is durable; these are its messages.
+    fn keep_promises(&mut self, number: u64, promises: Vec<Message>, out: &mut Vec<Effect>) {
+        for message in promises {
+            self.send(message, out);
+        }
+        self.raw.on_persist_ready(number);
     }
 
     /// Keeps the promises of every ready up to `number`, and of those right after it that had

@@ -6,7 +6,9 @@ use crate::apply::map::Map;
 use crate::apply::{Applied, Applier};
 use crate::bootstrap::{FIRST_INDEX, first_apply_state, first_hard_state, first_regions};
 use crate::command::Mutation;
-use crate::effect::{Contradiction, LeaseChange, LogWrite, RegionHeartbeat, Reply, SplitDone};
+use crate::effect::{
+    Contradiction, LeaseChange, LeaseView, LogWrite, RegionHeartbeat, Reply, SplitDone,
+};
 use crate::op::snapshot::{InstallSnapshot, SnapshotKey};
 use bytes::Bytes;
 use engine::Cf;

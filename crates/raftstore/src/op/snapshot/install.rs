@@ -95,8 +95,9 @@ impl Peer {
         }
         let key = meta.key(message.to.id);
         let install = InstallSnapshot { key, meta };
-        if let Some(Arrived { install }) = self.arrived.replace(Arrived { install }) {
-            out.push(Effect::DropSnapshot(install.key));
+        let arrived = Box::new(Arrived { install });
+        if let Some(before) = self.arrived.replace(arrived) {
+            out.push(Effect::DropSnapshot(before.install.key));
         }
     }
 
@@ -123,7 +124,8 @@ impl Peer {
         entries: Vec<LogEntry>,
         out: &mut Vec<Effect>,
     ) {
-        let Arrived { install } = self.arrived.take().expect("it came with its description");
+        let arrived = self.arrived.take();
+        let Arrived { install } = *arrived.expect("it came with its description");
         let raft = ready.snapshot().get_metadata();
         assert_eq!(
             (install.meta.index, install.meta.term),
@@ -149,7 +151,7 @@ impl Peer {
             hard_state: Some(hard_state),
             number: installing.number,
         }));
-        self.installing = Some(installing);
+        self.installing = Some(Box::new(installing));
     }
 
     /// Whether a write of this number is one of an installation, which then goes on.
@@ -166,7 +168,7 @@ impl Peer {
                 self.installing = Some(installing);
             }
             Stage::Installing => unreachable!("nothing is written meanwhile"),
-            Stage::Finishing => self.finish_install(installing, out),
+            Stage::Finishing => self.finish_install(*installing, out),
         }
         true
     }

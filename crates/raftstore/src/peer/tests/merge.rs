@@ -275,7 +275,7 @@ fn a_target_that_can_not_take_a_sealed_source_in_refuses_it_in_its_log() {
     let (source, target) = pair.epochs();
     // One of its replicas needs a snapshot, which would carry it over the merge.
     pair.target.cut = vec![2];
-    pair.target.replicas[0].peer.options.log_gc = LogGcOptions {
+    std::sync::Arc::make_mut(&mut pair.target.replicas[0].peer.options).log_gc = LogGcOptions {
         threshold: 1,
         count_max: 2,
         ..LogGcOptions::default()

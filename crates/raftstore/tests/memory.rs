@@ -1,0 +1,229 @@
+//! What an idle replica holds in memory, in bytes as they were asked for, pinned: a store has a hundred
+//! thousand of them.
+//!
+//! **How.** The allocator counts for each thread, and a test has a thread of its own: what a replica
+//! held is what its drop gives back.
+//!
+//! **Not here.** What the allocator adds, and what the runtime keeps for each actor (`batch-system`).
+
+use bytes::Bytes;
+use engine::Cf;
+use raftstore::apply::{Applied, Applier, ApplyStore};
+use raftstore::bootstrap::{FIRST_INDEX, first_apply_state, first_hard_state, first_regions};
+use raftstore::peer::{Input, LogInfo, PeerOptions, TermRun};
+use raftstore::{Command, Effect, MonotonicTime, Mutation, Peer, RaftMessage, RequestContext};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use types::{ApiVersion, Region, RequestId};
+
+/// A Peer without what it points to. As an actor it has three words more and is a block of its own:
+/// allocators make the next larger ones for 1,536, 1,792 and 2,048 bytes.
+const PEER_BYTES: usize = 1_704;
+/// A Peer with all that belongs to it: of three that leads or follows, and of one.
+const LEADER_BYTES: usize = 3_100;
+const FOLLOWER_BYTES: usize = 2_910;
+const ALONE_BYTES: usize = 2_860;
+/// Without its Region, which is its Peer's.
+const APPLIER_BYTES: usize = 104;
+
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count(change: impl FnOnce(usize) -> usize) {
+    // A thread that ends has nobody to count for.
+    let _ = HELD.try_with(|held| held.set(change(held.get())));
+}
+
+// SAFETY: hands every call to the system's allocator unchanged; the counter is of no concern to it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(|held| held.wrapping_add(layout.size()));
+        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count(|held| held.wrapping_sub(layout.size()));
+        // SAFETY: as above; the block came from `alloc`, hence from the system's allocator.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What is given back with `held`, and its own size.
+fn bytes_of<T>(held: T) -> usize {
+    let before = HELD.get();
+    drop(held);
+    before.wrapping_sub(HELD.get()) + size_of::<T>()
+}
+
+/// A key-value engine that keeps nothing.
+struct Nowhere;
+
+impl ApplyStore for Nowhere {
+    fn begin_reads(&mut self) -> engine::Result<()> {
+        Ok(())
+    }
+
+    fn get(&mut self, _cf: Cf, _key: &[u8]) -> engine::Result<Option<Bytes>> {
+        Ok(None)
+    }
+
+    fn put(&mut self, _cf: Cf, _key: &[u8], _value: &[u8]) {}
+
+    fn delete(&mut self, _cf: Cf, _key: &[u8]) {}
+
+    fn delete_range(&mut self, _cf: Cf, _start: &[u8], _end: &[u8]) {}
+}
+
+/// The replicas of one Region, with disks and appliers that are done at once.
+struct Group {
+    peers: Vec<Peer>,
+    appliers: Vec<Applier>,
+    /// What is counted for nobody: the store's options, and the Region, which each Peer has once more.
+    _shared: (Arc<PeerOptions>, Arc<Region>),
+    wire: VecDeque<Box<RaftMessage>>,
+    now: MonotonicTime,
+}
+
+impl Group {
+    fn new(members: usize) -> Self {
+        let region = Arc::new(first_regions(members, ApiVersion::V1).swap_remove(1));
+        let options = Arc::new(PeerOptions::default());
+        let peer = |me: &types::Peer| {
+            let log = LogInfo {
+                hard_state: first_hard_state(),
+                runs: vec![TermRun {
+                    index: FIRST_INDEX,
+                    term: FIRST_INDEX,
+                }],
+                last_index: FIRST_INDEX,
+                tail: vec![],
+            };
+            let shape = Region::clone(&region);
+            Peer::new(shape, *me, log, FIRST_INDEX, Arc::clone(&options)).unwrap()
+        };
+        let applier =
+            |me: &types::Peer| Applier::new(Arc::clone(&region), me.store_id, first_apply_state());
+        let peers = region.peers.iter().map(peer).collect();
+        let appliers = region.peers.iter().map(applier).collect();
+        Self {
+            peers,
+            appliers,
+            _shared: (options, region),
+            wire: VecDeque::new(),
+            now: MonotonicTime::default(),
+        }
+    }
+
+    fn step(&mut self, at: usize, input: Input) {
+        let mut effects = Vec::new();
+        self.peers[at].set_now(self.now);
+        self.peers[at].step(input, &mut effects);
+        self.peers[at].finish_round(&mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Send(message) => self.wire.push_back(message),
+                Effect::Persist(write) => {
+                    let number = write.number;
+                    self.step(at, Input::Persisted { number });
+                }
+                Effect::Apply(task) => {
+                    let (applier, mut out) = (&mut self.appliers[at], Applied::default());
+                    let applied = applier.apply(task.entries, &mut Nowhere, &mut out);
+                    applied.expect("entries can be applied");
+                    applier.finish_round(&mut Nowhere);
+                    let index = applier.state().applied_index;
+                    self.step(at, Input::Applied { index });
+                }
+                Effect::Heartbeat(_)
+                | Effect::Leadership(_)
+                | Effect::Lease(_)
+                | Effect::Slept(_)
+                | Effect::Woke(_) => {}
+                other => panic!("no part of this: {other:?}"),
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some(message) = self.wire.pop_front() {
+            let to = message.to.store_id.get() as usize - 1;
+            self.step(to, Input::Message(message));
+        }
+    }
+
+    /// So many ticks for all.
+    fn tick(&mut self, ticks: u64) {
+        for _ in 0..ticks {
+            self.now = self.now.after(PeerOptions::default().tick);
+            for at in 0..self.peers.len() {
+                self.step(at, Input::Tick);
+                self.settle();
+            }
+        }
+    }
+
+    fn leader(&self) -> usize {
+        let at = self.peers.iter().position(Peer::is_leader);
+        at.expect("one leads")
+    }
+
+    /// Elects a leader, writes and reads a little, and then leaves it alone.
+    fn used_and_idle(mut self) -> Self {
+        self.tick(40);
+        let leader = self.leader();
+        let peer = &self.peers[leader];
+        let context = RequestContext {
+            region_id: peer.region().id,
+            epoch: peer.region().epoch,
+            ..RequestContext::default()
+        };
+        for number in 0..20 {
+            let command = Command::Write(vec![Mutation::Put {
+                cf: Cf::Default,
+                key: Bytes::from("key"),
+                value: Bytes::from(vec![0; 100]),
+            }]);
+            let (request, context) = (RequestId(number), context.clone());
+            let propose = Input::Propose {
+                request,
+                context,
+                command,
+            };
+            self.step(leader, propose);
+            self.settle();
+        }
+        self.step(leader, Input::RenewLease);
+        self.settle();
+        self.tick(10);
+        self
+    }
+}
+
+fn is_about(bytes: usize, pinned: usize, what: &str) {
+    assert!(
+        (pinned - pinned / 16..=pinned).contains(&bytes),
+        "{what} holds {bytes} bytes, and {pinned} are pinned"
+    );
+}
+
+#[test]
+fn an_idle_replica_holds_few_bytes() {
+    let mut group = Group::new(3).used_and_idle();
+    let leader = group.peers.swap_remove(group.leader());
+    let follower = group.peers.pop().expect("two are left");
+    let mut alone = Group::new(1).used_and_idle();
+    is_about(size_of::<Peer>(), PEER_BYTES, "a Peer itself");
+    is_about(bytes_of(leader), LEADER_BYTES, "a leader");
+    is_about(bytes_of(follower), FOLLOWER_BYTES, "a follower");
+    is_about(bytes_of(alone.peers.pop()), ALONE_BYTES, "a Peer alone");
+    is_about(bytes_of(alone.appliers.pop()), APPLIER_BYTES, "an applier");
+}
