@@ -25,6 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(Path::new(&folder).join("shapes.rs"), shapes)?;
     let mut names = tonic_prost_build::Config::new();
     names.enable_type_names();
+    // Raft messages come in batches, and hardly any has it.
+    names.boxed(".raft_serverpb.RaftMessage.merge_target");
     // `Bytes` for every bytes field: a decoded key is a slice of the buffer that it came in.
     tonic_prost_build::configure()
         .bytes(".")

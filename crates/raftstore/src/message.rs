@@ -162,14 +162,8 @@ impl RaftMessage {
         if let Some(extra) = self.extra {
             return self.check_extra(extra);
         }
-        if self.is_tombstone {
-            return match *message == Message::default() {
-                true => Ok(()),
-                false => fail("a farewell that says more"),
-            };
-        }
-        if self.merged_into.is_some() {
-            return fail("it speaks of a merge and is no farewell");
+        if self.is_tombstone || self.merged_into.is_some() {
+            return self.check_farewell();
         }
         if message.from != self.from.id.get() || message.to != self.to.id.get() {
             return fail("envelope and body name different replicas");
@@ -261,6 +255,16 @@ impl RaftMessage {
 }
 
 impl RaftMessage {
+    fn check_farewell(&self) -> Result<(), MessageError> {
+        match (self.is_tombstone, &self.message) {
+            (true, message) if *message == Message::default() => Ok(()),
+            (true, _) => Err(MessageError::Invalid("a farewell that says more")),
+            (false, _) => Err(MessageError::Invalid(
+                "it speaks of a merge and is no farewell",
+            )),
+        }
+    }
+
     fn check_extra(&self, extra: Extra) -> Result<(), MessageError> {
         let fail = |what| Err(MessageError::Invalid(what));
         if self.is_tombstone || self.message != Message::default() {

@@ -52,8 +52,10 @@ impl Peer {
     /// Begins the end: the Region was merged while this replica was away, and no replica here will take
     /// this one in. `tombstone` is what is to be left of it.
     pub(super) fn merged_elsewhere(&mut self, tombstone: Tombstone, out: &mut Vec<Effect>) {
+        let (last, known) = (tombstone.epoch, self.region.epoch);
+        let is_known = last.version >= known.version && last.conf_ver >= known.conf_ver;
         // An installation comes to its end first; then this replica asks again.
-        if tombstone.peer_id == self.me.id && self.installing.is_none() {
+        if tombstone.peer_id == self.me.id && is_known && self.installing.is_none() {
             self.let_go(out);
             out.push(Effect::Destroy(tombstone));
         }

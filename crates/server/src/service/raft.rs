@@ -158,7 +158,7 @@ impl<B: Backend> RaftReceiver<B> {
             extra,
             merged_into: envelope
                 .merge_target
-                .as_ref()
+                .as_deref()
                 .map(wire::merged_into_from_wire),
             ..RaftMessage::default()
         };

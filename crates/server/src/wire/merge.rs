@@ -9,15 +9,15 @@ use raftstore::state::MergedInto;
 use types::RegionId;
 
 /// For the wire.
-pub(crate) fn merged_into_to_wire(into: MergedInto) -> metapb::Region {
-    metapb::Region {
+pub(crate) fn merged_into_to_wire(into: MergedInto) -> Box<metapb::Region> {
+    Box::new(metapb::Region {
         id: into.region_id.get(),
         region_epoch: Some(metapb::RegionEpoch {
             version: into.version,
             ..metapb::RegionEpoch::default()
         }),
         ..metapb::Region::default()
-    }
+    })
 }
 
 /// From the wire.
