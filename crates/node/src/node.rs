@@ -201,8 +201,7 @@ impl<K: KvEngine> Node<K> {
         let growth = ports.growth.clone();
         let (peers, appliers) = spawn((peers, appliers), (kv.clone(), log.clone()), ports)?;
         let ticker = Ticker::start(peers.router(), options.peer.tick)?;
-        let runtime = || parts.runtime.clone();
-        let split = options.split;
+        let (runtime, split) = (|| parts.runtime.clone(), options.split);
         let split_checker = SplitChecker::start(handle.clone(), growth.clone(), split, runtime())?;
         let load_checker = LoadChecker::start(handle.clone(), growth, options.load, runtime())?;
         // Last: a start that has failed leaves no task behind.
