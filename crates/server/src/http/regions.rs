@@ -51,7 +51,7 @@ async fn by_key<B: Backend>(
     flags: Flags,
     uri: Uri,
 ) -> Reply {
-    let key = key_of(&key, &flags)?;
+    let key = key_of(&key, &flags).map_err(bad)?;
     match http.ask(Ask::GetRegion { key }, &uri).await? {
         Answer::Region(Some(route)) => Ok(Json(region_json(&route))),
         Answer::Region(None) => {
@@ -64,8 +64,8 @@ async fn by_key<B: Backend>(
 
 async fn by_range<B: Backend>(http: State<Http<B>>, flags: Flags, uri: Uri) -> Reply {
     let flag = |name| flags.get(name).map_or("", String::as_str);
-    let start = key_of(flag("key"), &flags)?;
-    let end = key_of(flag("end_key"), &flags)?;
+    let start = key_of(flag("key"), &flags).map_err(bad)?;
+    let end = key_of(flag("end_key"), &flags).map_err(bad)?;
     let limit = match flag("limit") {
         "" => LIMIT_DEFAULT,
         text => text
@@ -148,10 +148,11 @@ fn list<'a>(routes: impl Iterator<Item = &'a RegionRoute>) -> Json<Value> {
     Json(json!({ "count": list.len(), "regions": list }))
 }
 
-fn key_of(text: &str, flags: &Flags) -> Result<Vec<u8>, Response> {
+/// The key, or what is wrong with it.
+fn key_of(text: &str, flags: &Flags) -> Result<Vec<u8>, String> {
     match flags.get("format").map(String::as_str) {
         None | Some("" | "raw") => Ok(text.as_bytes().to_vec()),
-        Some("hex") => unhex(text).ok_or_else(|| bad(format!("{text:?} is no key in hexadecimal"))),
-        Some(other) => Err(bad(format!("there is no format {other:?} of keys"))),
+        Some("hex") => unhex(text).ok_or_else(|| format!("{text:?} is no key in hexadecimal")),
+        Some(other) => Err(format!("there is no format {other:?} of keys")),
     }
 }

@@ -46,9 +46,13 @@ async fn label<B: Backend>(
 ) -> Reply {
     let label = |(name, value): (String, Value)| match value {
         Value::String(value) => Ok((name, value)),
-        other => Err(bad(format!("label {name}: {other} is no text"))),
+        other => Err(format!("label {name}: {other} is no text")),
     };
-    let labels = body.into_iter().map(label).collect::<Result<_, _>>()?;
+    let labels = body
+        .into_iter()
+        .map(label)
+        .collect::<Result<_, _>>()
+        .map_err(bad)?;
     let store_id = StoreId(id);
     http.act(Control::LabelStore { store_id, labels }, &uri)
         .await
