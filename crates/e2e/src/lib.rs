@@ -15,6 +15,7 @@ mod error;
 mod pd_http;
 mod ports;
 mod process;
+mod refused;
 
 pub use cluster::{
     Cluster, ELECTION_TICKS, ELECTION_TIMEOUT_MAX, NO_STATUS, Options, TICK, kontiki_binary,
@@ -26,3 +27,4 @@ pub use error::{Error, Result};
 pub use pd_http::{pd_get, pd_post};
 pub use ports::free_ports;
 pub use process::{Process, own_cpu_time};
+pub use refused::refused;

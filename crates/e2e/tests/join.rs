@@ -1,7 +1,7 @@
 //! Nodes that join a running cluster, come back, and move to other ports.
 
 use client::{Client, RegionInfo};
-use e2e::{Cluster, NO_STATUS, Options, Process, free_ports, kontiki_binary};
+use e2e::{Cluster, NO_STATUS, Options, free_ports, refused};
 use e2e::{official_client, own_client, pd_get, pd_post};
 use std::ffi::OsString;
 use std::path::Path;
@@ -253,22 +253,6 @@ async fn a_first_member_that_is_drained_gives_its_place_in_placement_away_and_is
     let mut now = members(&cluster, 1).await;
     now.sort_unstable();
     assert_eq!(now, [2, 3, joined]);
-}
-
-/// Runs a server that is expected to give up, and returns what it said.
-fn refused(args: &[OsString]) -> String {
-    let dir = tempfile::tempdir().unwrap();
-    let log = dir.path().join("log");
-    let program = kontiki_binary().unwrap();
-    let mut process = Process::spawn("refused", &program, args, &log).unwrap();
-    let status = process.wait(ENDS_WITHIN).unwrap();
-    let output = process.output();
-    assert!(
-        !status.success(),
-        "it should have refused to start: {output}"
-    );
-    assert!(!output.contains("panicked"), "{output}");
-    output
 }
 
 /// The command line of a server on this folder, with these flags.

@@ -1,7 +1,7 @@
 //! Starts that must not succeed: each ends at once, with a message that says what to change.
 
 use client::Config;
-use e2e::{Cluster, NO_STATUS, Options, Process, free_ports, kontiki_binary, own_client};
+use e2e::{Cluster, NO_STATUS, Options, free_ports, own_client, refused};
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
@@ -16,21 +16,6 @@ fn replace(args: &mut [OsString], option: &str, value: OsString) {
         .position(|arg| arg == option)
         .expect("the option is there");
     args[at + 1] = value;
-}
-
-/// Runs a server that is expected to give up, and returns what it said.
-fn refused(args: &[OsString]) -> String {
-    let dir = tempfile::tempdir().unwrap();
-    let log = dir.path().join("log");
-    let mut process = Process::spawn("refused", &kontiki_binary().unwrap(), args, &log).unwrap();
-    let status = process.wait(ENDS_WITHIN).unwrap();
-    let output = process.output();
-    assert!(
-        !status.success(),
-        "it should have refused to start: {output}"
-    );
-    assert!(!output.contains("panicked"), "{output}");
-    output
 }
 
 /// A configuration file with these lines.

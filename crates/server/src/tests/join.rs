@@ -72,9 +72,9 @@ async fn a_store_waits_until_somebody_there_leads() {
     // The leader that is named instead can't be reached.
     node.depose();
     let joins = joining(&[&server]);
-    let task = tokio::spawn(async move { join(&joins).await });
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    assert!(!task.is_finished());
+    let mut task = tokio::spawn(async move { join(&joins).await });
+    let waiting = tokio::time::timeout(std::time::Duration::from_millis(50), &mut task);
+    assert!(waiting.await.is_err(), "it waits");
     node.elect(7);
     assert!(task.await.unwrap().is_ok());
 }
