@@ -377,6 +377,9 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
                     self.ports.link.store_heartbeat(stats);
                 }
                 store::Effect::Create(create) => self.create(create),
+                store::Effect::Deliver(message) => {
+                    self.tell_peer(message.region_id, Input::Message(message));
+                }
                 store::Effect::LetIn(message) => self.let_in(message),
                 store::Effect::AskMerge(target, ask) => {
                     self.tell_peer(target, Input::MergeAsked(ask));

@@ -106,6 +106,8 @@ pub enum Effect {
     Heartbeat(StoreSummary),
     /// Make a replica.
     Create(Create),
+    /// Hand a message to its replica, if that is still there.
+    Deliver(Box<RaftMessage>),
     /// Hand a snapshot's message to its replica; if that is gone, the snapshot is settled.
     LetIn(Box<RaftMessage>),
     /// Ask a replica to take in its neighbour's, or to refuse.
@@ -297,9 +299,13 @@ impl Store {
     fn stray(&mut self, message: Box<RaftMessage>, out: &mut Vec<Effect>) {
         self.strays += 1;
         let region_id = message.region_id;
-        if self.replicas.contains_key(&region_id) || message.is_tombstone {
-            // It is about to be registered, or gone already.
+        if message.is_tombstone {
             return;
+        }
+        if self.replicas.contains_key(&region_id) {
+            // It was made while the message was on its way. Its sender would ask again, but only an
+            // election timeout later.
+            return out.push(Effect::Deliver(message));
         }
         if let Some(Extra::HibernateResponse { .. }) = message.extra {
             return out.push(answer_sleeper(&message));

@@ -53,14 +53,18 @@ fn store(regions: Vec<Region>) -> Store {
     Store::new(StoreId(1), regions, BTreeMap::new(), options(3))
 }
 
-fn created(store: &mut Store, input: Input) -> Vec<Create> {
+fn said(store: &mut Store, input: Input) -> Vec<Effect> {
     let mut out = Vec::new();
     store.step(input, &mut out);
+    out
+}
+
+fn created(store: &mut Store, input: Input) -> Vec<Create> {
     let creation = |effect| match effect {
         Effect::Create(create) => create,
         other => panic!("unexpected {other:?}"),
     };
-    out.into_iter().map(creation).collect()
+    said(store, input).into_iter().map(creation).collect()
 }
 
 fn leadership(region: u64, is_self: bool) -> Input {
@@ -118,8 +122,22 @@ fn a_question_creates_a_replica_that_knows_nothing_and_hears_the_question() {
     );
     assert!(created[0].region.peers.is_empty());
     assert_eq!(created[0].message, Some(asked.clone()));
-    let again = self::created(&mut store, Input::Stray(asked));
-    assert!(again.is_empty(), "it is there");
+    let again = said(&mut store, Input::Stray(asked.clone()));
+    assert_eq!(again, [Effect::Deliver(asked)], "it is there");
+}
+
+#[test]
+fn a_question_that_crosses_the_split_is_heard_by_what_was_cut_off() {
+    let mut store = store(vec![region(2, "", "")]);
+    let split = SplitDone {
+        parts: vec![region(3, "", "m"), region(2, "m", "")],
+        was_led_here: false,
+    };
+    // The question found no replica, and the store hears of the split before it hears of that.
+    let asked = question(&region(3, "", "m"), peer(3, 1));
+    assert_eq!(created(&mut store, Input::Split(split)).len(), 1);
+    let told = said(&mut store, Input::Stray(asked.clone()));
+    assert_eq!(told, [Effect::Deliver(asked)]);
 }
 
 #[test]

@@ -16,12 +16,6 @@ fn ask(source: &Region, target: &Region) -> Input {
     }))
 }
 
-fn said(store: &mut Store, input: Input) -> Vec<Effect> {
-    let mut out = Vec::new();
-    store.step(input, &mut out);
-    out
-}
-
 #[test]
 fn a_merge_is_refused_once_the_target_has_left_its_epoch_entry_by_entry() {
     let (source, target) = (region(5, "", "m"), region(6, "m", ""));
