@@ -54,6 +54,16 @@ pub struct Identified {
     pub is_new: bool,
 }
 
+impl Identified {
+    /// Whether it is for this node to lead first: of those that found a cluster one asks for votes at once, so
+    /// that nobody waits an election timeout for the first leader, and no two ask at the same time.
+    pub fn leads_first(&self) -> bool {
+        let first = self.members.iter().next().map(|member| member.store_id);
+        let founds = self.is_new && self.origin == Origin::Founded;
+        founds && first == Some(self.identity.store_id)
+    }
+}
+
 /// Finds out who the node is that this directory belongs to, or would belong to.
 ///
 /// # Errors
@@ -278,6 +288,18 @@ mod tests {
         }
         let longer = Bytes::from([&record[..], &[0]].concat());
         assert_eq!(Ident::decode(&longer), None);
+    }
+
+    #[test]
+    fn one_of_those_that_found_a_cluster_leads_first_and_no_later_start_does() {
+        let list = "a=h:1,b=h:2,c=h:3";
+        let firsts = ["a", "b", "c"].map(|name| bootstrapped(&configured(name, list)));
+        assert_eq!(
+            firsts.each_ref().map(|(_, first)| first.leads_first()),
+            [true, false, false]
+        );
+        let again = identify(&firsts[0].0, &configured("a", list)).unwrap();
+        assert!(!again.leads_first());
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl<K: KvEngine> Node<K> {
             ..
         } = parts;
         bootstrap(&kv, &log, &identified)?;
-        let identity = identified.identity;
+        let (leads_first, identity) = (identified.leads_first(), identified.identity);
         let room = DiskRoom::new(options.disk_full_pause);
         let dir = parts.snapshots;
         recover_snapshots(&kv, &*dir, &room)?;
@@ -192,7 +192,7 @@ impl<K: KvEngine> Node<K> {
             syncs: KvSyncs::default(),
             peer_options,
         };
-        register(&ports, recovered);
+        register(&ports, recovered, leads_first);
         let snapshots = Snapshots::new(kv.clone(), dir, options.snap.clone());
         let engines = (kv.clone(), log.clone());
         let background = Background::start(engines, snapshots.clone(), channel, &ports, &options)?;
@@ -346,7 +346,7 @@ fn spawn<K: KvEngine, L: RaftLog>(
     Ok((peers, appliers))
 }
 
-fn register(ports: &Ports, recovered: Recovered) {
+fn register(ports: &Ports, recovered: Recovered, campaigns: bool) {
     for (peer, applier) in recovered.replicas {
         let address = peer.region().id.get();
         let (peer, applier) = actors(peer, applier);
@@ -354,6 +354,9 @@ fn register(ports: &Ports, recovered: Recovered) {
         assert!(registered.is_ok(), "Region {address} is registered once");
         let registered = ports.peers.register(address, peer);
         assert!(registered.is_ok(), "Region {address} is registered once");
+        if campaigns {
+            let _ = ports.peers.force_send(address, PeerMessage(Input::Campaign));
+        }
     }
 }
 

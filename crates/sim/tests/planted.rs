@@ -188,7 +188,7 @@ fn a_replica_that_is_never_told_of_its_removal_is_found() {
     assert_found(
         PlantedBug::NoFarewell,
         &[FaultKind::Isolation, FaultKind::OneWayCut],
-        &["still has"],
+        &["still has", "has None where its newest shape is"],
     );
 }
 

@@ -10,8 +10,8 @@ use super::Peer;
 use crate::effect::{Effect, LeaseChange, LeaseView};
 use crate::message::RaftMessage;
 use crate::op::lease::{self, MonotonicTime};
-use ::raft::CAMPAIGN_TRANSFER;
 use ::raft::eraftpb::MessageType;
+use ::raft::{CAMPAIGN_TRANSFER, StateRole};
 use std::sync::Arc;
 use types::Region;
 
@@ -128,6 +128,15 @@ impl Peer {
     pub(super) fn campaign(&mut self) {
         if !self.promise.holds(self.now) {
             let _ = self.raw.campaign();
+        }
+    }
+
+    /// A new replica that asks whether it would be voted for asks again with each tick: a store may be about
+    /// to start, or about to make its replica, and raft-rs would wait an election timeout. Nobody's term rises.
+    pub(super) fn campaign_again(&mut self) {
+        let is_new = self.ticks < self.options.election_ticks_min as u64;
+        if is_new && self.raw.raft.state == StateRole::PreCandidate {
+            self.campaign();
         }
     }
 

@@ -561,6 +561,7 @@ impl Peer {
         // A campaign reads entries that a snapshot has just replaced.
         if self.installing.is_none() {
             self.raw.tick();
+            self.campaign_again();
         }
         self.ask_again(out);
         self.ask_whether_member(out);

@@ -740,6 +740,20 @@ fn election_timeouts_come_from_the_seed() {
 }
 
 #[test]
+fn a_new_replica_whose_question_is_lost_asks_again_with_the_next_tick() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.cut = vec![0];
+    net.step(0, Input::Campaign);
+    net.tick(0);
+    assert!(!net.replicas[0].peer.is_leader());
+    net.cut.clear();
+    let term = net.replicas[0].peer.term();
+    net.tick(0);
+    assert!(net.replicas[0].peer.is_leader());
+    assert_eq!(net.replicas[0].peer.term(), term + 1, "asking costs no term");
+}
+
+#[test]
 fn a_leader_reports_at_its_election_at_its_interval_and_when_asked() {
     let options = PeerOptions {
         report_ticks: 5,
