@@ -24,7 +24,7 @@ use engine::{Cf, KvEngine};
 use raftstore::op::measure::Size;
 use raftstore::peer::Input;
 use raftstore::store;
-use raftstore::{Command, Mutation, Outcome, RaftMessage, Reply, RequestContext, RequestError};
+use raftstore::{Command, Outcome, RaftMessage, Reply, RequestContext, RequestError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -140,13 +140,7 @@ impl<K: KvEngine> NodeHandle<K> {
     ) -> Result<Outcome, RequestError> {
         let region = context.region_id;
         let _permit = self.admit_write(region, command.size_bytes()).await?;
-        let traffic = &self.inner.traffic;
-        let drawn = traffic.is_watching().then(|| keys_of(&command)).flatten();
-        let outcome = self.propose(context, command, PeerRouter::send).await?;
-        if let Some((first, last)) = drawn {
-            traffic.offer(region, (&first, &last));
-        }
-        Ok(outcome)
+        self.propose(context, command, PeerRouter::send).await
     }
 
     /// As [`Self::write`], past the bounds that keep clients' requests from piling up: for the
@@ -417,19 +411,6 @@ impl<K: KvEngine> NodeHandle<K> {
             Err(SendError::Stopped(_)) => Err(RequestError::Stopping),
         }
     }
-}
-
-/// The first and the last key of what stands for a command: of many keys, the middle one.
-fn keys_of(command: &Command) -> Option<(Bytes, Bytes)> {
-    let mutation = match command {
-        Command::Write(mutations) => mutations.get(mutations.len() / 2)?,
-        Command::CompareAndSwap { key, .. } => return Some((key.clone(), key.clone())),
-        Command::Admin(_) => return None,
-    };
-    Some(match mutation {
-        Mutation::Put { key, .. } | Mutation::Delete { key, .. } => (key.clone(), key.clone()),
-        Mutation::DeleteRange { start, end, .. } => (start.clone(), end.clone()),
-    })
 }
 
 #[cfg(test)]

@@ -355,7 +355,9 @@ fn register(ports: &Ports, recovered: Recovered, campaigns: bool) {
         let registered = ports.peers.register(address, peer);
         assert!(registered.is_ok(), "Region {address} is registered once");
         if campaigns {
-            let _ = ports.peers.force_send(address, PeerMessage(Input::Campaign));
+            let _ = ports
+                .peers
+                .force_send(address, PeerMessage(Input::Campaign));
         }
     }
 }

@@ -1,5 +1,5 @@
 //! How much is read and written: of each Region that is led here, and of the store; and which keys, of
-//! Regions that are asked for too much.
+//! Regions that are read too much.
 //!
 //! **Who counts.** Whoever serves: a read on the thread that does it, a write when it is applied. What a
 //! replica applies for a leader elsewhere, or reads as a follower, counts for the store only: a Region is
@@ -22,7 +22,6 @@ use raftstore::op::measure::Size;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use types::RegionId;
 
@@ -36,8 +35,6 @@ struct Shared {
     shards: [Mutex<Shard>; SHARDS],
     /// When the store has told its traffic.
     told_at: Mutex<MonotonicTime>,
-    /// Regions of whose requests some are drawn.
-    watched: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -103,18 +100,12 @@ impl Counts {
 impl Flow {
     fn add(&mut self, counts: &Counts) {
         self.untold.add(counts);
-        self.load.requests += counts.reads + counts.writes;
-        self.load.bytes += counts.read.bytes + counts.written.bytes;
+        self.load.requests += counts.reads;
+        self.load.bytes += counts.read.bytes;
         self.load.busy += counts.busy;
     }
 
-    fn offer(&mut self, (first, last): Keys<'_>) {
-        if let Some(sample) = &mut self.sample {
-            sample.offer(first, last);
-        }
-    }
-
-    /// What was drawn since the last look, if that was over a limit; from then on, requests are drawn.
+    /// What was drawn since the last look, if that was over a limit; from then on, reads are drawn.
     fn look(&mut self, id: RegionId, limits: &LoadLimits, length: Duration) -> Option<Vec<Span>> {
         if !limits.are_exceeded_by(&std::mem::take(&mut self.load), length) {
             self.sample = None;
@@ -134,7 +125,6 @@ impl Default for Shared {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
             told_at: Mutex::default(),
-            watched: AtomicUsize::new(0),
         }
     }
 }
@@ -149,8 +139,7 @@ impl Traffic {
         self.shard(region).lock().store.add(counts);
     }
 
-    /// As [`Self::count`], where the replica was asked as its Region's leader. The keys may be offered
-    /// apart.
+    /// As [`Self::count`], where the replica was asked as its Region's leader: for these keys, if it was read.
     pub(crate) fn count_led(&self, region: RegionId, counts: &Counts, keys: Option<Keys<'_>>) {
         // Nobody reports the placement Region.
         if region == RegionId::PLACEMENT {
@@ -160,20 +149,8 @@ impl Traffic {
         shard.store.add(counts);
         let flow = shard.regions.entry(region).or_default();
         flow.add(counts);
-        if let Some(keys) = keys {
-            flow.offer(keys);
-        }
-    }
-
-    /// Whether [`Self::offer`] is of any use.
-    pub(crate) fn is_watching(&self) -> bool {
-        self.0.watched.load(Ordering::Relaxed) > 0
-    }
-
-    /// The keys of a request that is counted elsewhere.
-    pub(crate) fn offer(&self, region: RegionId, keys: Keys<'_>) {
-        if let Some(flow) = self.shard(region).lock().regions.get_mut(&region) {
-            flow.offer(keys);
+        if let (Some((first, last)), Some(sample)) = (keys, &mut flow.sample) {
+            sample.offer(first, last);
         }
     }
 
@@ -193,7 +170,6 @@ impl Traffic {
                 regions.shrink_to_fit();
             }
         }
-        self.0.watched.store(exceeding.len(), Ordering::Relaxed);
         exceeding
     }
 
@@ -322,6 +298,21 @@ mod tests {
     }
 
     #[test]
+    fn writes_are_reported_and_are_no_reason_to_cut() {
+        let traffic = Traffic::default();
+        for _ in 0..100 {
+            let written = Counts {
+                written: Size { bytes: 1, keys: 1 },
+                writes: 1,
+                ..Counts::default()
+            };
+            traffic.count_led(REGION, &written, None);
+        }
+        assert!(look(&traffic).is_empty());
+        assert_eq!(traffic.take_region(REGION, MINUTE).write_requests, 100);
+    }
+
+    #[test]
     fn keys_are_drawn_only_while_there_is_too_much() {
         let traffic = Traffic::default();
         let ask = |times| {
@@ -330,20 +321,14 @@ mod tests {
             }
         };
         ask(10);
-        assert!(look(&traffic).is_empty() && !traffic.is_watching());
+        assert!(look(&traffic).is_empty());
         ask(11);
         assert_eq!(look(&traffic), [(REGION, vec![])], "from now on");
         ask(11);
-        assert!(traffic.is_watching());
-        traffic.offer(REGION, (b"m", b"m"));
         let seen = look(&traffic).pop().unwrap().1;
-        assert_eq!(seen.len(), 12);
-        assert_eq!(
-            (&seen[0].last[..], &seen[11].last[..]),
-            (&b"l"[..], &b"m"[..])
-        );
+        assert_eq!((seen.len(), &seen[0].last[..]), (11, &b"l"[..]));
         ask(10);
-        assert!(look(&traffic).is_empty() && !traffic.is_watching());
+        assert!(look(&traffic).is_empty());
         ask(11);
         assert_eq!(look(&traffic), [(REGION, vec![])], "nothing of before");
     }

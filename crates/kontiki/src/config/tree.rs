@@ -341,13 +341,13 @@ impl Default for Coprocessor {
     }
 }
 
-/// How busy Regions get: one that is over any of these for long enough is split where its requests are halved.
+/// How much Regions are read: one that is over any of these for long enough is split where its reads are halved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Split {
-    /// Requests in a second.
+    /// Reads in a second.
     pub qps_threshold: u64,
-    /// Bytes that are read and written in a second.
+    /// Bytes that are read in a second.
     pub byte_threshold: ReadableSize,
     /// Time that threads spend on its reads in a second; "250ms" is a quarter of a core.
     pub region_cpu_threshold: ReadableDuration,

@@ -81,7 +81,7 @@ impl<K: KvEngine> ApplyHandler<K> {
             ..Counts::default()
         };
         let traffic = &self.ports.traffic;
-        // Who waits for a write has asked the leader, where its keys were offered.
+        // Who waits for a write has asked the leader.
         if counts.writes > 0 {
             traffic.count_led(region, &counts, None);
         } else if counts != Counts::default() {

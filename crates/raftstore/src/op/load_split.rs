@@ -1,4 +1,8 @@
-//! Where a Region that is asked for too much is to be cut: by what it is asked for, not by what it holds.
+//! Where a Region that is read too much is to be cut: by what it is asked for, not by what it holds.
+//!
+//! **Why reads only.** Parts of a Region can be read side by side, on several stores. Writes gain little: each
+//! Region writes an entry of its own and sends messages of its own, which one Region does for many writes at
+//! once; and what they add is cut for its size. TiKV counts reads only, too (`AutoSplitController`).
 //!
 //! **How.** A Region over a limit is watched: of each stretch of time a few of its requests are drawn, each
 //! as likely as any other ([`Sample`]). Once it has been over a limit for long enough without a break, the
@@ -15,12 +19,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use types::RegionId;
 
-/// When a Region is asked for too much. Names and defaults follow TiKV's `split` section.
+/// When a Region is read too much. Names and defaults follow TiKV's `split` section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadLimits {
     /// More requests a second are too many.
     pub qps: u64,
-    /// More bytes a second, read or written, are too many.
+    /// More bytes a second are too many.
     pub bytes: u64,
     /// More time of threads a second is too much.
     pub cpu: Duration,
@@ -49,12 +53,12 @@ impl LoadLimits {
     }
 }
 
-/// What a Region was asked for.
+/// What was read of a Region.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// How often.
     pub requests: u64,
-    /// Bytes that were read and written.
+    /// Bytes that were read.
     pub bytes: u64,
     /// Time of threads.
     pub busy: Duration,

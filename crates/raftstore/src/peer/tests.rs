@@ -750,7 +750,11 @@ fn a_new_replica_whose_question_is_lost_asks_again_with_the_next_tick() {
     let term = net.replicas[0].peer.term();
     net.tick(0);
     assert!(net.replicas[0].peer.is_leader());
-    assert_eq!(net.replicas[0].peer.term(), term + 1, "asking costs no term");
+    assert_eq!(
+        net.replicas[0].peer.term(),
+        term + 1,
+        "asking costs no term"
+    );
 }
 
 #[test]
