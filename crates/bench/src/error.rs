@@ -47,6 +47,28 @@ pub enum Error {
     /// The echo server.
     #[error("the echo server")]
     Echo(#[from] tonic::transport::Error),
+    /// A cluster does not come to where it should.
+    #[error("not in time: {what}; now it has {now}")]
+    NotWithin {
+        /// Where to.
+        what: &'static str,
+        /// How it stands instead.
+        now: String,
+    },
+    /// Placement's Regions leave a gap, or overlap.
+    #[error("the Regions do not tile the key space")]
+    NotTiled,
+    /// Nobody takes placement's settings, or knows a store.
+    #[error("placement does not answer")]
+    Unsettled,
+    /// What was acknowledged is not all there.
+    #[error("{written} pairs were written, {seen} are there")]
+    Lost {
+        /// Found.
+        seen: u64,
+        /// Acknowledged.
+        written: u64,
+    },
     /// A file or folder could not be used.
     #[error("can't use {}", path.display())]
     Io {

@@ -438,6 +438,8 @@ mod tests {
 
         fn store_heartbeat(&self, _: StoreStats) {}
 
+        fn split_done(&self, _: Vec<Region>) {}
+
         fn ask_split(
             &self,
             _: Region,

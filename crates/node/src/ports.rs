@@ -43,6 +43,9 @@ pub trait PlacementLink: Send + Sync + 'static {
     fn region_heartbeat(&self, heartbeat: RegionHeartbeat);
     /// The store's report.
     fn store_heartbeat(&self, stats: StoreStats);
+    /// A Region that is led here was cut into these, the last of which is what is left of it; before any of them
+    /// reports.
+    fn split_done(&self, parts: Vec<Region>);
     /// Asks for the ids of so many Regions that are to be cut off from this one. An error says why there
     /// are none now.
     fn ask_split(

@@ -75,6 +75,10 @@ impl PlacementLink for Link {
         self.tell(Request::StoreHeartbeat(stats));
     }
 
+    fn split_done(&self, parts: Vec<Region>) {
+        self.tell(Request::SplitDone(parts));
+    }
+
     fn ask_split(
         &self,
         region: Region,

@@ -77,9 +77,13 @@ pub struct StoreStats {
 
 impl RegionHeartbeat {
     pub(crate) fn size_bytes(&self) -> usize {
-        let range = self.region.range.start.len() + self.region.range.end.len();
-        let peers = self.region.peers.len() * size_of::<Peer>();
         let lists = (self.down_peers.len() + self.pending_peers.len()) * size_of::<PeerId>();
-        size_of::<Self>() + range + peers + lists
+        size_of::<Self>() + region_bytes(&self.region) + lists
     }
+}
+
+/// About how much memory a Region's shape holds.
+pub(crate) fn region_bytes(region: &Region) -> usize {
+    let range = region.range.start.len() + region.range.end.len();
+    size_of::<Region>() + range + region.peers.len() * size_of::<Peer>()
 }

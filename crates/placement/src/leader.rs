@@ -23,7 +23,7 @@ use crate::view::View;
 use crate::{Error, PersistFailed, keyspaces, safepoint, service, stores};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use types::{KeyRange, RegionId, RequestId};
+use types::{KeyRange, Region, RegionId, RequestId};
 
 /// A request that has no answer yet. It can't be copied: whoever answers consumes it.
 #[derive(Debug)]
@@ -336,6 +336,7 @@ impl Leader {
             Request::RegionHeartbeat(heartbeat) => {
                 return self.region_heartbeat(&heartbeat, step);
             }
+            Request::SplitDone(parts) => return self.split_done(&parts, step.now),
             Request::Control(control) => return self.control(*control, step),
             Request::StoreHeartbeat(stats) => return self.store_heartbeat(step.now, stats),
             Request::GetMembers => view.members(),
@@ -396,6 +397,31 @@ impl Leader {
                 .record_region(step.now, settings, heartbeat, region.clone());
         }
         Ok(Planned::Change(changes, self.heard(id, step)))
+    }
+
+    /// Until the parts of a split report they count as led from where the whole was: there they ask for votes.
+    fn split_done(&mut self, parts: &[Region], now: Now) -> Result<Planned> {
+        let changes = self.ledger.staged().routes.plan_split(parts)?;
+        let kept = parts.last().and_then(|kept| self.observed.region(kept.id));
+        let store = kept.map(|seen| seen.leader().store_id);
+        for change in &changes {
+            let Change::Region(part) = change else {
+                continue;
+            };
+            let leader = store.and_then(|store| part.peer_on(store));
+            let Some(leader) = leader.filter(|_| self.observed.region(part.id).is_none()) else {
+                continue;
+            };
+            let guess = RegionHeartbeat {
+                region: Region::clone(part),
+                leader: leader.id,
+                ..RegionHeartbeat::default()
+            };
+            let settings = &self.scheduling.settings;
+            self.observed
+                .record_region(now, settings, &guess, part.clone());
+        }
+        Ok(Planned::Change(changes, Response::Done))
     }
 
     /// The placement Region itself reports. It is not in the clients' key space, so it is not routed to,

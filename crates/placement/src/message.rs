@@ -6,7 +6,7 @@
 
 use crate::control::Control;
 use crate::error::{Error, PersistFailed};
-use crate::heartbeat::{RegionHeartbeat, StoreStats};
+use crate::heartbeat::{RegionHeartbeat, StoreStats, region_bytes};
 use crate::heat::StoreHeat;
 use crate::instruct::RegionInstruction;
 use crate::keyspaces::Keyspace;
@@ -154,6 +154,9 @@ pub enum Request {
     /// A leader reports its Region. Answered by [`Response::Instruction`], or by [`Response::Done`] if
     /// there is nothing to do.
     RegionHeartbeat(Box<RegionHeartbeat>),
+    /// A Region was cut into these, in the order of their keys; the last one is what is left of it. Answered by
+    /// [`Response::Done`], also if it is known otherwise.
+    SplitDone(Vec<Region>),
     /// The Region that owns a key. Answered by [`Response::Region`].
     GetRegion {
         /// A key as Regions' boundaries are encoded.
@@ -308,6 +311,7 @@ impl Request {
         let heap = match self {
             Request::PutStore(store) => store.size_bytes(),
             Request::RegionHeartbeat(heartbeat) => heartbeat.size_bytes(),
+            Request::SplitDone(parts) => parts.iter().map(region_bytes).sum(),
             Request::GetRegion { key } | Request::GetPrevRegion { key } => key.len(),
             Request::ScanRegions { start, end, .. } => start.len() + end.len(),
             Request::LoadKeyspace { name } => name.len(),

@@ -161,6 +161,43 @@ impl Routes {
         Ok(changes)
     }
 
+    /// What a split changes: all of its parts come at once, so that no key is without a Region in between.
+    /// Nothing if the Region is not known just as it was before: then its parts report by themselves.
+    ///
+    /// # Errors
+    ///
+    /// The parts make no sense.
+    pub(crate) fn plan_split(&self, parts: &[Region]) -> Result<Vec<Change>> {
+        let (Some(first), Some(kept)) = (parts.first(), parts.last()) else {
+            return Ok(Vec::new());
+        };
+        parts.iter().try_for_each(check_shape)?;
+        let follow = |pair: &[Region]| pair[0].range.end == pair[1].range.start;
+        let are_parts = |part: &Region| part.epoch == kept.epoch;
+        if !parts.windows(2).all(follow) || !parts.iter().all(are_parts) {
+            return Err(invalid(
+                kept,
+                "the parts of its split don't follow each other",
+            ));
+        }
+        let is_as_before = |known: &&Arc<Region>| {
+            known.epoch.version < kept.epoch.version
+                && known.epoch.conf_ver == kept.epoch.conf_ver
+                && (&known.range.start, &known.range.end) == (&first.range.start, &kept.range.end)
+        };
+        let is_new = |part: &Region| self.by_id(part.id).is_none();
+        let before = self.by_id(kept.id).filter(is_as_before);
+        if before.is_none() || !parts[..parts.len() - 1].iter().all(is_new) {
+            return Ok(Vec::new());
+        }
+        // First what is left of it, so that there is room for the others.
+        let all = parts
+            .iter()
+            .rev()
+            .map(|part| Change::Region(Arc::new(part.clone())));
+        Ok(all.collect())
+    }
+
     /// Whether a part of the key space belongs to no Region that is known. Looks at all of them.
     pub(crate) fn has_gap(&self) -> bool {
         let mut reached: Option<&[u8]> = Some(&[]);

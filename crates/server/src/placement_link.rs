@@ -33,8 +33,8 @@ use placement::{RegionHeartbeat, RegionInstruction, SplitIds, Store, StoreStats}
 use proto::pdpb::pd_client::PdClient;
 use proto::pdpb::{
     AskBatchSplitRequest, GetAllStoresRequest, GetMembersRequest, GetStoreRequest, PutStoreRequest,
-    RegionHeartbeatRequest, RegionHeartbeatResponse, RequestHeader, ResponseHeader,
-    StoreHeartbeatRequest,
+    RegionHeartbeatRequest, RegionHeartbeatResponse, ReportBatchSplitRequest, RequestHeader,
+    ResponseHeader, StoreHeartbeatRequest,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +87,8 @@ struct Shared {
     pending: Mutex<Pending>,
     /// A store's heartbeat is there.
     store_report: Notify,
+    /// A split is there.
+    split: Notify,
     /// There is another leader to learn from.
     opened: Notify,
     /// To the leader that is reported to.
@@ -111,6 +113,7 @@ impl PdLink {
             store,
             pending: Mutex::default(),
             store_report: Notify::new(),
+            split: Notify::new(),
             opened: Notify::new(),
             client: Mutex::default(),
         };
@@ -145,6 +148,11 @@ impl PlacementLink for PdLink {
     fn store_heartbeat(&self, stats: StoreStats) {
         self.shared.pending.lock().store = Some(stats);
         self.shared.store_report.notify_one();
+    }
+
+    fn split_done(&self, parts: Vec<Region>) {
+        self.shared.pending.lock().put_split(parts);
+        self.shared.split.notify_one();
     }
 
     fn ask_split(
@@ -251,6 +259,7 @@ impl Shared {
         let answers = in_time("opening the stream", client.region_heartbeat(reports)).await?;
         *self.client.lock() = Some(client.clone());
         self.opened.notify_one();
+        self.split.notify_one();
         tracing::info!(%leader, "reporting to the placement leader");
         (node.report_all)();
         Ok(Session {
@@ -318,6 +327,7 @@ impl Shared {
                     Err(status) => return Err(status.message().to_owned()),
                 },
                 () = self.store_report.notified() => self.report_store(&mut client, node).await?,
+                () = self.split.notified() => self.report_splits(&mut client).await?,
                 _ = check.tick() => {
                     if (node.leader)().is_some_and(|now| now != leader) {
                         return Ok(());
@@ -352,6 +362,28 @@ impl Shared {
         let response = in_time("the store's heartbeat", call).await?;
         // A leader that does not know the store, or has it otherwise, is told anew who it is.
         accepted(response.get_ref().header.as_ref())
+    }
+
+    /// Tells of the splits that are there. One that can't be told stays for the next leader.
+    async fn report_splits(&self, client: &mut PdClient<Channel>) -> Result<(), String> {
+        loop {
+            let Some(parts) = self.pending.lock().split() else {
+                return Ok(());
+            };
+            let request = ReportBatchSplitRequest {
+                header: Some(self.header()),
+                regions: parts.iter().map(Into::into).collect(),
+            };
+            let response =
+                in_time("telling of a split", client.report_batch_split(request)).await?;
+            if let Some(reason) = refusal(response.get_ref().header.as_ref()) {
+                tracing::info!(reason, "a split is not taken");
+            }
+            let reader = self.pending.lock().split_told();
+            if let Some(reader) = reader {
+                reader.wake();
+            }
+        }
     }
 
     async fn ask_split(&self, region: &Region, parts: usize) -> Result<Vec<SplitIds>, String> {

@@ -169,6 +169,8 @@ impl PlacementLink for SimPorts {
 
     fn store_heartbeat(&self, _stats: StoreStats) {}
 
+    fn split_done(&self, _parts: Vec<Region>) {}
+
     fn ask_split(
         &self,
         _region: Region,

@@ -87,7 +87,12 @@ impl<L: RaftLog> PeerHandler<L> {
                     self.batch.remove(tombstone.region_id);
                     self.removed.push(tombstone);
                 }
-                Effect::Split(split) => self.tell_store(store::Input::Split(split)),
+                Effect::Split(split) => {
+                    if split.was_led_here {
+                        self.ports.link.split_done(split.parts.clone());
+                    }
+                    self.tell_store(store::Input::Split(split));
+                }
                 Effect::Reshaped(region) => self.tell_store(store::Input::Reshaped(region)),
                 Effect::Slept(sleep) => self.tell_store(store::Input::Slept(sleep)),
                 Effect::Woke(region) => self.tell_store(store::Input::Woke(region)),

@@ -292,6 +292,7 @@ impl Transport for Nowhere {
 impl PlacementLink for Nowhere {
     fn region_heartbeat(&self, _heartbeat: RegionHeartbeat) {}
     fn store_heartbeat(&self, _stats: StoreStats) {}
+    fn split_done(&self, _: Vec<Region>) {}
     fn ask_split(&self, _: Region, _: usize) -> BoxFuture<'static, Result<Vec<SplitIds>, String>> {
         ready(Err("nobody gives ids".to_owned())).boxed()
     }

@@ -116,6 +116,13 @@ impl PlacementLink for Link {
         }
     }
 
+    fn split_done(&self, parts: Vec<Region>) {
+        if let Some(handles) = self.handles() {
+            self.runtime
+                .spawn(async move { ask(&handles, Request::SplitDone(parts)).await });
+        }
+    }
+
     fn ask_split(
         &self,
         region: Region,

@@ -125,6 +125,48 @@ fn a_split_is_routed_after_it_is_persisted_and_not_before() {
 }
 
 #[test]
+fn a_split_that_is_told_leaves_no_key_without_a_region_and_its_parts_are_led_where_the_whole_was() {
+    let mut world = World::settled();
+    world
+        .call(0, heartbeat(&region(2, b"", b"", 1), 1, 6))
+        .unwrap();
+    let parts = [
+        region(3, b"", b"g", 3),
+        region(4, b"g", b"p", 3),
+        region(2, b"p", b"", 3),
+    ];
+    world.ask(0, Request::SplitDone(parts.to_vec()));
+    assert_eq!(world.route_now(b"h"), 2);
+    world.persist(0, Outcome::Committed);
+    assert_eq!(scan(&mut world, b"", b"", 0), [3, 4, 2]);
+    let route = world.route(0, b"h").unwrap();
+    assert_eq!(route.leader, Some(parts[1].peers[1]));
+    // Whoever leads says so, in whatever term.
+    world.call(0, heartbeat(&parts[1], 2, 5)).unwrap();
+    assert_eq!(
+        world.route(0, b"h").unwrap().leader,
+        Some(parts[1].peers[2])
+    );
+}
+
+#[test]
+fn a_split_that_comes_late_or_makes_no_sense_changes_nothing() {
+    let mut world = split_world();
+    let parts = vec![region(9, b"", b"c", 4), region(2, b"c", b"z", 4)];
+    assert_eq!(world.call(0, Request::SplitDone(parts)), Ok(Response::Done));
+    assert_eq!(scan(&mut world, b"", b"", 0), [2, 3, 4], "2 ends elsewhere");
+    let parts = vec![region(3, b"", b"c", 4), region(2, b"c", b"g", 4)];
+    assert_eq!(world.call(0, Request::SplitDone(parts)), Ok(Response::Done));
+    assert_eq!(scan(&mut world, b"", b"", 0), [2, 3, 4], "3 is there");
+    let parts = vec![region(9, b"", b"c", 4), region(2, b"d", b"g", 4)];
+    let refused = world.call(0, Request::SplitDone(parts));
+    assert!(
+        matches!(refused, Err(Error::InvalidRegion { .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn both_halves_of_a_split_fit_into_one_write() {
     let mut world = World::settled();
     world.ask(0, Request::UpdateGcSafePoint { safe_point: 1 });

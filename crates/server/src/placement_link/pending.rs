@@ -1,15 +1,21 @@
 //! What the node has reported and nobody has sent yet.
 //!
 //! **Invariants.** At most one report of each Region, the latest. Only the stream that was opened last
-//! gets anything.
+//! gets anything. No report overtakes that of a split: of a part without the others, placement would have a
+//! gap.
 
 use placement::{RegionHeartbeat, StoreStats};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
-use types::RegionId;
+use types::{Region, RegionId};
+
+/// Beyond so many splits the oldest are dropped: their parts report by themselves.
+const SPLITS_MAX: usize = 1_024;
 
 #[derive(Default)]
 pub(super) struct Pending {
+    /// Splits, oldest first.
+    splits: VecDeque<Vec<Region>>,
     regions: BTreeMap<RegionId, RegionHeartbeat>,
     /// The latest report of the store.
     pub(super) store: Option<StoreStats>,
@@ -21,6 +27,24 @@ impl Pending {
     /// Keeps a report; returns whom to wake.
     pub(super) fn put(&mut self, heartbeat: RegionHeartbeat) -> Option<Waker> {
         self.regions.insert(heartbeat.region.id, heartbeat);
+        self.reader.take()
+    }
+
+    pub(super) fn put_split(&mut self, parts: Vec<Region>) {
+        if self.splits.len() == SPLITS_MAX {
+            self.splits.pop_front();
+        }
+        self.splits.push_back(parts);
+    }
+
+    /// The oldest split.
+    pub(super) fn split(&self) -> Option<Vec<Region>> {
+        self.splits.front().cloned()
+    }
+
+    /// The oldest split was told; returns whom to wake.
+    pub(super) fn split_told(&mut self) -> Option<Waker> {
+        self.splits.pop_front();
         self.reader.take()
     }
 
@@ -42,13 +66,13 @@ impl Pending {
         if generation != self.generation {
             return Poll::Ready(None);
         }
-        match self.regions.pop_first() {
-            Some((_, heartbeat)) => Poll::Ready(Some(heartbeat)),
-            None => {
-                self.reader = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        if self.splits.is_empty()
+            && let Some((_, heartbeat)) = self.regions.pop_first()
+        {
+            return Poll::Ready(Some(heartbeat));
         }
+        self.reader = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 
@@ -88,6 +112,22 @@ mod tests {
         );
         assert_eq!(pending.poll(stream, &mut cx), Poll::Pending);
         assert!(pending.put(report(2, 2)).is_some(), "the stream is woken");
+    }
+
+    #[test]
+    fn nothing_is_reported_before_a_split_is_told() {
+        let mut pending = Pending::default();
+        let mut cx = Context::from_waker(noop_waker_ref());
+        let stream = pending.next_generation();
+        pending.put_split(vec![report(2, 1).region]);
+        pending.put(report(2, 1));
+        assert_eq!(pending.poll(stream, &mut cx), Poll::Pending);
+        assert_eq!(pending.split(), Some(vec![report(2, 1).region]));
+        assert!(pending.split_told().is_some(), "the stream is woken");
+        assert_eq!(
+            pending.poll(stream, &mut cx),
+            Poll::Ready(Some(report(2, 1)))
+        );
     }
 
     #[test]

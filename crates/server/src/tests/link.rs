@@ -154,6 +154,43 @@ async fn reports_follow_the_leader_and_are_asked_for_again_after_a_change() {
 }
 
 #[tokio::test]
+async fn a_split_is_told_at_once_and_as_a_whole() {
+    let cluster = Cluster::start().await;
+    let (link, beside) = (cluster.link(), Beside::default());
+    beside.leads(1);
+    let whole = cluster.nodes[0].region();
+    let (mut left, mut kept) = (whole.clone(), whole.clone());
+    (left.id, left.range.end) = (RegionId(9), b"m".to_vec());
+    kept.range.start = b"m".to_vec();
+    let mut ids = 90..;
+    left.peers
+        .iter_mut()
+        .for_each(|peer| peer.id = PeerId(ids.next().unwrap()));
+    for part in [&mut left, &mut kept] {
+        part.epoch.version += 1;
+    }
+    link.split_done(vec![left.clone(), kept.clone()]);
+    let report = RegionHeartbeat {
+        region: kept.clone(),
+        ..cluster.report()
+    };
+    let task = tokio::spawn(link.clone().run(beside.node(link, report)));
+    let leader = &cluster.nodes[0];
+    until_region_is_led(leader).await;
+    let all = Request::ScanRegions {
+        start: Vec::new(),
+        end: Vec::new(),
+        limit: 0,
+    };
+    let Ok(Response::Regions(routes)) = leader.place(all).await else {
+        panic!("no Regions");
+    };
+    let shapes: Vec<_> = routes.iter().map(|route| (*route.region).clone()).collect();
+    assert_eq!(shapes, [left, kept]);
+    task.abort();
+}
+
+#[tokio::test]
 async fn a_leader_that_was_deposed_and_leads_again_hears_all_reports_again() {
     let cluster = Cluster::start().await;
     let (link, beside) = (cluster.link(), Beside::default());

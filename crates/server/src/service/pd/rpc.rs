@@ -164,11 +164,7 @@ impl<B: Backend> Pd for PdService<B> {
         &self,
         request: Request<ReportBatchSplitRequest>,
     ) -> Reply<ReportBatchSplitResponse> {
-        self.check(request.get_ref().header.as_ref())?;
-        // The heartbeats of the new Regions say the same, and who leads them.
-        Ok(Response::new(ReportBatchSplitResponse {
-            header: self.header(),
-        }))
+        self.split_done(request.into_inner()).await
     }
 
     async fn scatter_region(

@@ -49,6 +49,20 @@ impl<B: Backend> PdService<B> {
         })
     }
 
+    pub(super) async fn split_done(
+        &self,
+        request: ReportBatchSplitRequest,
+    ) -> Reply<ReportBatchSplitResponse> {
+        self.check(request.header.as_ref())?;
+        let parts = request.regions.into_iter().map(Region::try_from);
+        let parts = parts.collect::<Result<Vec<_>, _>>();
+        let parts = parts.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let result = self.ask(Ask::SplitDone(parts)).await;
+        self.finish(result, |answer, _: &mut ReportBatchSplitResponse| {
+            matches!(answer, Answer::Done).then_some(())
+        })
+    }
+
     pub(super) async fn scatter(
         &self,
         request: ScatterRegionRequest,
