@@ -28,7 +28,7 @@ pub enum Error {
     #[error(transparent)]
     Workload(#[from] workload::SpecError),
     /// The official client of TiKV.
-    #[error("tikv-client")]
+    #[error("tikv-client: {0}")]
     Tikv(#[source] Box<tikv_client::Error>),
     /// Our own client.
     #[error(transparent)]

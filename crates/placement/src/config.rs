@@ -39,6 +39,9 @@ pub struct Config {
     /// Boundaries that no merge removes: those between the first Regions, which clients of API V2
     /// rely on.
     pub kept_boundaries: BTreeSet<Vec<u8>>,
+    /// About what a Region holds after stores have cut it for its size, in bytes and in keys. A merge makes
+    /// none that is larger, whatever the settings say: it would be cut again, and merged again.
+    pub region_split: (u64, u64),
     /// What can be changed online begins with this.
     pub settings: Settings,
     /// The most bytes of requests that wait for an answer; above it they are refused as busy.
@@ -59,6 +62,7 @@ impl Config {
             tso_window_ms: 3_000,
             id_step: 1_000,
             load_wait_ms: 1_000,
+            region_split: (256 << 20, 2_560_000),
             settings: Settings::default(),
             pending_bytes_max: 16 << 20,
             write_bytes_max: 1 << 20,

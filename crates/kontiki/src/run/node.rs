@@ -182,7 +182,7 @@ async fn start_on<L: RaftLog>(
     ));
     let received = FileDir::new(&data_dir.path().join("snap")).map_err(Error::Engine)?;
     let parts = Parts {
-        placement: placement::Config::new(beginning(&identified)),
+        placement: settings::placement_config(config, beginning(&identified)),
         options: settings::node_options(config, identity.store_id.get()),
         identified,
         kv,

@@ -9,6 +9,7 @@ use crate::config::{Config, Raftstore};
 use engine_rocks::RocksOptions;
 use node::snap::SnapOptions;
 use node::{NodeOptions, SplitOptions, Told};
+use placement::Bootstrap;
 use raftstore::LogGcOptions;
 use raftstore::op::load_split::LoadLimits;
 use raftstore::op::measure::SplitLimits;
@@ -138,6 +139,14 @@ pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
         log_purge_interval: raftstore.raft_log_purge_interval.0,
         ..NodeOptions::default()
     }
+}
+
+/// What placement goes by, around a cluster's beginning.
+pub fn placement_config(config: &Config, beginning: Bootstrap) -> placement::Config {
+    let items = &config.coprocessor;
+    let mut placement = placement::Config::new(beginning);
+    placement.region_split = (items.region_split_size.0, items.region_split_keys);
+    placement
 }
 
 fn split_options(config: &Config) -> SplitOptions {

@@ -16,6 +16,9 @@ use crate::operator::{Operator, OperatorKind, OperatorStep};
 use crate::plan;
 use types::{RegionId, StoreId};
 
+/// No Region is small that has more than this part of what one holds after it was cut.
+const SMALL_PART: u64 = 4;
+
 /// The two operators of a merge, if this Region is to be merged.
 pub(super) fn propose(
     cluster: &Cluster<'_>,
@@ -23,9 +26,10 @@ pub(super) fn propose(
     seen: &RegionSeen,
 ) -> Option<Vec<Operator>> {
     let settings = cluster.health.settings;
+    let (split_bytes, split_keys) = cluster.config.region_split;
     let is_small = seen.size_bytes > 0
-        && seen.size_bytes <= settings.max_merge_region_mib << 20
-        && seen.keys <= settings.max_merge_region_keys;
+        && seen.size_bytes <= (settings.max_merge_region_mib << 20).min(split_bytes / SMALL_PART)
+        && seen.keys <= settings.max_merge_region_keys.min(split_keys / SMALL_PART);
     let has_room = cluster.operators.allows(settings, OperatorKind::Merge, 2);
     if !is_small || !has_room || !is_settled(cluster, seen) {
         return None;
@@ -36,9 +40,10 @@ pub(super) fn propose(
         if !may_merge(cluster, seen, target) {
             return false;
         }
-        let merged = target.size_bytes.saturating_add(seen.size_bytes);
+        let merged_bytes = target.size_bytes.saturating_add(seen.size_bytes);
         target.size_bytes > 0
-            && merged <= settings.max_merged_region_mib << 20
+            && merged_bytes <= (settings.max_merged_region_mib << 20).min(split_bytes)
+            && target.keys.saturating_add(seen.keys) <= split_keys
             && is_settled(cluster, target)
     };
     let fitting = neighbours

@@ -68,6 +68,22 @@ fn regions_that_are_large_or_whose_size_is_unknown_do_not_merge() {
 }
 
 #[test]
+fn what_stores_would_cut_again_is_not_merged_whatever_the_settings_say() {
+    for (split_bytes, merges) in [(8 * MIB, 0), (40 * MIB, 1)] {
+        let plan = Plan {
+            size_bytes: 6 * MIB,
+            ..small(2, |_| vec![1, 2, 3], 3)
+        };
+        let mut fleet = Fleet::with_config(&plan, |config| {
+            merged_soon(&mut config.settings);
+            config.region_split.0 = split_bytes;
+        });
+        fleet.run(600_000);
+        assert_eq!(fleet.done.merges, merges);
+    }
+}
+
+#[test]
 fn what_was_split_is_not_merged_for_an_hour() {
     let plan = small(1, |_| vec![1, 2, 3], 3);
     let mut fleet = Fleet::with(&plan, |settings| settings.merge_schedule_limit = 8);

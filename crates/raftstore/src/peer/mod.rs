@@ -69,6 +69,9 @@ pub use log_cache::{LogInfo, TermRun};
 pub(crate) use raft::conf_change_data;
 pub(crate) use raft::{conf_change_context, conf_state, from_raft_hard_state};
 
+/// A deposed leader that hears of its successor waits so many times longer for the fate of its proposals.
+const PATIENCE_WITH_LEADER: usize = 10;
+
 /// What one Peer may do and hold. Names and defaults follow TiKV's `raftstore` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerOptions {
@@ -574,9 +577,13 @@ impl Peer {
             true => 0,
             false => self.deposed_ticks.saturating_add(1),
         };
-        // By now another one could have led and committed. Whoever waits holds a share of the bound
-        // on writes, and this replica may be cut off for good.
-        if self.deposed_ticks >= self.options.election_ticks_max {
+        // Whoever waits holds a share of the bound on writes, and by now another one could have led and
+        // committed: this replica may be cut off for good, or, if it hears of a leader, be slow to apply.
+        let patience = match self.raw.raft.leader_id {
+            0 => self.options.election_ticks_max,
+            _ => self.options.election_ticks_max * PATIENCE_WITH_LEADER,
+        };
+        if self.deposed_ticks >= patience {
             self.proposals.give_up_waiting(out);
         }
     }

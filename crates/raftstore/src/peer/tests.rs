@@ -509,6 +509,27 @@ fn a_cut_off_leaders_proposals_are_answered_an_election_timeout_after_it_stepped
 }
 
 #[test]
+fn a_deposed_leader_that_is_slow_to_apply_waits_for_the_fate_of_its_proposals() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.replicas[0].holds_apply = true;
+    net.propose(0, 1);
+    net.settle();
+    let to = net.replicas[1].peer.me().id;
+    net.step(0, Input::TransferLeader { to });
+    net.settle();
+    assert!(net.replicas[1].peer.is_leader());
+    for _ in 0..40 {
+        net.tick(0);
+        net.tick(1);
+    }
+    assert_eq!(net.answer(1), None, "it has not failed");
+    net.release_applier(0);
+    net.settle();
+    assert_eq!(net.answer(1), Some(WRITTEN));
+}
+
+#[test]
 fn a_leader_deposed_within_a_round_refuses_the_proposals_of_that_round() {
     let mut net = Net::new(&PeerOptions::default());
     net.elect(0);
