@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 use types::{RegionId, StoreId};
 
 const HISTORY_MAX: usize = 1_024;
+const STORE_LOST: OperatorStatus = OperatorStatus::Cancelled("a store of it is lost");
 
 /// An operator, and how it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,13 +209,16 @@ impl Operators {
         self.end(now, id, status);
     }
 
-    /// Gives up what takes too long.
+    /// Gives up what takes too long, and what a lost store stands in the way of.
     pub(crate) fn expire(&mut self, health: &Health<'_>) {
-        let running = self.running.values().map(|running| &running.operator);
-        let overdue = running.filter(|operator| operator.is_overdue(health));
-        let overdue: Vec<RegionId> = overdue.map(|operator| operator.region_id).collect();
-        for id in overdue {
-            self.end(health.now, id, OperatorStatus::TimedOut);
+        let verdict = |operator: &Operator| match operator.is_overdue(health) {
+            true => Some(OperatorStatus::TimedOut),
+            false => operator.is_hopeless(health).then_some(STORE_LOST),
+        };
+        let running = self.running.iter();
+        let over = running.filter_map(|(id, running)| Some((*id, verdict(&running.operator)?)));
+        for (id, status) in over.collect::<Vec<_>>() {
+            self.end(health.now, id, status);
         }
     }
 

@@ -187,6 +187,19 @@ impl Operator {
         health.now.monotonic_ms.saturating_sub(self.step_began_ms) >= timeout_ms
     }
 
+    /// Whether it waits for a store that nobody expects back, or keeps its Region from being repaired after
+    /// such a loss.
+    pub(crate) fn is_hopeless(&self, health: &Health<'_>) -> bool {
+        let mut left = self.steps[self.steps_done..].iter();
+        if left.any(|step| step.gives_to().is_some_and(|store| health.is_lost(store))) {
+            return true;
+        }
+        let repairs = matches!(self.kind, OperatorKind::Replica | OperatorKind::Admin);
+        let seen = health.observed.region(self.region_id);
+        let mut peers = seen.into_iter().flat_map(|seen| &seen.region.peers);
+        !repairs && peers.any(|peer| health.is_lost(peer.store_id))
+    }
+
     /// What it is going to add to stores, beyond what the report shows.
     pub(crate) fn influence(&self, seen: &RegionSeen) -> Vec<(StoreId, Influence)> {
         let mut influences: BTreeMap<StoreId, Influence> = BTreeMap::new();

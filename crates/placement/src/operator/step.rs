@@ -69,6 +69,22 @@ impl OperatorStep {
         )
     }
 
+    /// The store that it gives something to do.
+    pub(crate) fn gives_to(&self) -> Option<StoreId> {
+        match self {
+            OperatorStep::AddLearner(peer) | OperatorStep::PromoteLearner(peer) => {
+                Some(peer.store_id)
+            }
+            OperatorStep::TransferLeader { to } => Some(*to),
+            OperatorStep::EnterJoint { .. }
+            | OperatorStep::LeaveJoint
+            | OperatorStep::RemovePeer(_)
+            | OperatorStep::Merge { .. }
+            | OperatorStep::AwaitMerge { .. }
+            | OperatorStep::Split { .. } => None,
+        }
+    }
+
     /// Whether it changes what this replica is.
     pub(crate) fn touches(&self, id: PeerId) -> bool {
         match self {

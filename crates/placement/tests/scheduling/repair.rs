@@ -35,6 +35,31 @@ fn a_store_that_is_down_for_long_is_replaced_everywhere() {
 }
 
 #[test]
+fn what_is_under_way_when_a_store_is_lost_does_not_hold_the_repair_up() {
+    const HOURS: u64 = 4 * 3_600_000;
+    let plan = Plan {
+        stores: 4,
+        regions: 40,
+        places: |_| vec![1, 2, 3],
+        ..Plan::default()
+    };
+    let mut fleet = Fleet::with(&plan, |settings| {
+        settings.store_down_ms = 60_000;
+        (settings.slow_step_timeout_ms, settings.fast_step_timeout_ms) = (HOURS, HOURS);
+    });
+    // Until Regions are on their way to the fourth store.
+    while fleet.operators().is_empty() {
+        fleet.run(1_000);
+    }
+    fleet.kill(StoreId(4));
+    fleet.join();
+    fleet.settle(120_000, HOURS / 4);
+    fleet.assert_replicated(3);
+    assert_eq!(fleet.replicas()[&StoreId(4)], 0);
+    fleet.placement.check_invariants();
+}
+
+#[test]
 fn without_a_place_to_go_a_region_keeps_its_lost_replica() {
     let mut fleet = Fleet::with(
         &Plan {
