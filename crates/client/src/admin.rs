@@ -1,7 +1,8 @@
 //! The HTTP routes by which placement is steered, for `kontiki ctl`.
 //!
 //! **Who is asked.** The leader, as members name it. One that leads no more redirects, or says that it is
-//! not ready: then the leader is looked for again, until the deadline.
+//! not ready: then the leader is looked for again, until the deadline. What a Region's leader does goes to
+//! where the placement leader redirects.
 //!
 //! **Invariant.** A change whose answer was lost is not sent again, but ends with
 //! [`Error::Undetermined`].
@@ -24,6 +25,11 @@ use tokio::net::TcpStream;
 /// The largest answer that is taken.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
+/// The longest time in which somebody must take a connection, however long the answer may take.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How often one request is redirected: to another placement leader, and to a Region's leader that moves.
+const REDIRECTS_MAX: usize = 4;
+
 /// The routes of the placement leader.
 pub struct Admin<'a>(pub(crate) &'a Inner);
 
@@ -32,6 +38,24 @@ struct Lost {
     /// Whether the request may have had an effect.
     ambiguous: bool,
     reason: String,
+}
+
+/// What somebody has answered.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    /// Where to ask instead.
+    location: Option<String>,
+    body: Bytes,
+}
+
+impl Answer {
+    /// The authority at which to ask instead.
+    fn elsewhere(&self) -> Option<&str> {
+        let is_redirect = self.status == StatusCode::TEMPORARY_REDIRECT;
+        let url = self.location.as_ref().filter(|_| is_redirect)?;
+        url.strip_prefix("http://")?.split('/').next()
+    }
 }
 
 impl Lost {
@@ -58,6 +82,29 @@ impl Admin<'_> {
         self.call(Method::POST, path, body).await
     }
 
+    /// Asks whom the answers name to do what may take as long as `patience`, and what does no harm if it is
+    /// done twice.
+    ///
+    /// # Errors
+    /// It is refused, with the reason; or nobody answers in time.
+    pub async fn post_patiently(&self, path: &str, patience: Duration) -> Result<Value> {
+        let mut budget = Budget::new(patience);
+        let mut turns = 0..;
+        loop {
+            let turn = turns.next().unwrap_or_default();
+            let url = self.0.pd.leader_url(turn, &mut budget).await?;
+            let placement = url.trim_start_matches("http://").to_owned();
+            let reason = match follow(placement, path, &budget).await? {
+                Ok(answer) => match read(answer.status, &answer.body, path) {
+                    Err(reason) => reason,
+                    Ok(read) => return read,
+                },
+                Err(lost) => lost.reason,
+            };
+            budget.pause(Duration::ZERO, reason).await?;
+        }
+    }
+
     /// Removes what is there.
     ///
     /// # Errors
@@ -77,16 +124,10 @@ impl Admin<'_> {
             let turn = turns.next().unwrap_or_default();
             let url = self.0.pd.leader_url(turn, &mut budget).await?;
             let authority = url.trim_start_matches("http://").to_owned();
-            let request = Request::builder()
-                .method(method.clone())
-                .uri(path)
-                .header(header::HOST, &authority)
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(Full::new(body.clone()));
-            let request = request.map_err(|error| Error::Protocol(error.to_string()))?;
+            let request = request(&method, &authority, path, body.clone())?;
             let timeout = budget.attempt(self.0.config.attempt_timeout);
             let reason = match send(&authority, request, timeout).await {
-                Ok((status, answer)) => match read(status, &answer, path) {
+                Ok(answer) => match read(answer.status, &answer.body, path) {
                     Err(reason) => reason,
                     Ok(read) => return read,
                 },
@@ -99,6 +140,41 @@ impl Admin<'_> {
             budget.pause(Duration::ZERO, reason).await?;
         }
     }
+}
+
+/// The answer of the one to whom all others redirect.
+async fn follow(
+    mut authority: String,
+    path: &str,
+    budget: &Budget,
+) -> Result<std::result::Result<Answer, Lost>> {
+    let mut redirects = 0;
+    loop {
+        let request = request(&Method::POST, &authority, path, Bytes::new())?;
+        let timeout = budget.attempt(Duration::MAX);
+        let answer = send(&authority, request, timeout).await;
+        let elsewhere = answer.as_ref().ok().and_then(Answer::elsewhere);
+        match elsewhere.filter(|_| redirects < REDIRECTS_MAX) {
+            Some(other) => authority = other.to_owned(),
+            None => return Ok(answer),
+        }
+        redirects += 1;
+    }
+}
+
+fn request(
+    method: &Method,
+    authority: &str,
+    path: &str,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>> {
+    let request = Request::builder()
+        .method(method.clone())
+        .uri(path)
+        .header(header::HOST, authority)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body));
+    request.map_err(|error| Error::Protocol(error.to_string()))
 }
 
 /// What an answer says; or why the leader is to be looked for again.
@@ -124,11 +200,12 @@ async fn send(
     authority: &str,
     request: Request<Full<Bytes>>,
     timeout: Duration,
-) -> std::result::Result<(StatusCode, Bytes), Lost> {
+) -> std::result::Result<Answer, Lost> {
     let before = |reason: &dyn Display| Lost::new(false, format!("{authority}: {reason}"));
     let after = |reason: &dyn Display| Lost::new(true, format!("{authority}: {reason}"));
     let late = "no answer in time";
-    let connect = tokio::time::timeout(timeout, TcpStream::connect(authority)).await;
+    let connect = TcpStream::connect(authority);
+    let connect = tokio::time::timeout(timeout.min(CONNECT_MAX), connect).await;
     let stream = connect.map_err(|_| before(&late))?;
     let stream = TokioIo::new(stream.map_err(|error| before(&error))?);
     let (mut sender, connection) = http1::handshake(stream)
@@ -142,9 +219,16 @@ async fn send(
             .await
             .map_err(|error| after(&error))?;
         let status = response.status();
+        let location = response.headers().get(header::LOCATION);
+        let location = location.and_then(|to| to.to_str().ok()).map(str::to_owned);
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
         let body = body.collect().await.map_err(|error| after(&error))?;
-        Ok((status, body.to_bytes()))
+        let body = body.to_bytes();
+        Ok(Answer {
+            status,
+            location,
+            body,
+        })
     };
     let answer = tokio::time::timeout(timeout, exchange).await;
     answer.unwrap_or_else(|_| Err(after(&late)))
@@ -157,6 +241,21 @@ mod tests {
     use tokio::net::TcpListener;
 
     const PATH: &str = "/pd/api/v1/stores";
+
+    #[test]
+    fn a_redirect_says_whom_to_ask_instead() {
+        let answer = |status, location: Option<&str>| Answer {
+            status,
+            location: location.map(str::to_owned),
+            body: Bytes::new(),
+        };
+        let to = Some("http://127.0.0.1:2379/region/2/consistency-check");
+        let redirect = answer(StatusCode::TEMPORARY_REDIRECT, to);
+        assert_eq!(redirect.elsewhere(), Some("127.0.0.1:2379"));
+        assert_eq!(answer(StatusCode::OK, to).elsewhere(), None);
+        let nowhere = answer(StatusCode::TEMPORARY_REDIRECT, None);
+        assert_eq!(nowhere.elsewhere(), None);
+    }
 
     #[test]
     fn only_who_does_not_lead_or_is_not_ready_is_asked_again() {
@@ -184,7 +283,7 @@ mod tests {
     }
 
     /// What a request comes to, whose connection is answered so and closed.
-    async fn answered(answer: &'static [u8]) -> std::result::Result<(StatusCode, Bytes), Lost> {
+    async fn answered(answer: &'static [u8]) -> std::result::Result<Answer, Lost> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority = listener.local_addr().unwrap().to_string();
         let serve = tokio::spawn(async move {
@@ -198,7 +297,7 @@ mod tests {
         sent
     }
 
-    async fn ask(authority: &str) -> std::result::Result<(StatusCode, Bytes), Lost> {
+    async fn ask(authority: &str) -> std::result::Result<Answer, Lost> {
         let request = Request::get(PATH).header(header::HOST, authority);
         let request = request.body(Full::new(Bytes::new())).unwrap();
         send(authority, request, Duration::from_secs(60)).await
@@ -207,10 +306,9 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_read_whole() {
         let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}";
-        let Ok((status, body)) = answered(answer).await else {
-            panic!("it was answered");
-        };
-        assert_eq!((status, &body[..]), (StatusCode::NOT_FOUND, &b"{}"[..]));
+        let answer = answered(answer).await.ok().expect("it was answered");
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+        assert_eq!((&answer.body[..], answer.location), (&b"{}"[..], None));
     }
 
     #[tokio::test]

@@ -1,10 +1,11 @@
-//! What runs beside the batch systems: the work on snapshots, and log GC's slow part.
+//! What runs beside the batch systems: the work on snapshots, log GC's slow part, and hashing.
 //!
 //! **Invariants.** When [`Background::stop`] returns, none of its threads is left, and no snapshot is sent
 //! any more, if the transport was stopped before.
 //!
-//! **Not here.** The work itself (`snap`, `log_gc`).
+//! **Not here.** The work itself (`snap`, `log_gc`, `consistency`).
 
+use crate::consistency::{HashQueue, HashThread};
 use crate::error::StartError;
 use crate::log_gc::{Intervals, LogGc};
 use crate::node::NodeOptions;
@@ -21,13 +22,14 @@ pub(crate) struct Background<K: KvEngine> {
     snapshots: Snapshots<K>,
     snap: SnapThreads,
     log_gc: LogGc,
+    hashes: HashThread,
 }
 
 impl<K: KvEngine> Background<K> {
     pub(crate) fn start<L: RaftLog>(
         (kv, log): (K, L),
         snapshots: Snapshots<K>,
-        (senders, receivers): (SnapSenders, SnapReceivers),
+        (senders, receivers, hashes): (SnapSenders, SnapReceivers, HashQueue),
         ports: &Ports,
         options: &NodeOptions,
     ) -> Result<Self, StartError> {
@@ -38,16 +40,20 @@ impl<K: KvEngine> Background<K> {
         };
         let (syncs, peers) = (ports.syncs.clone(), ports.peers.clone());
         let log_gc = LogGc::start(kv, log, syncs, peers, intervals)?;
+        let bytes_per_s_max = options.consistency.bytes_per_s_max;
+        let hashes = HashThread::start(hashes, ports.peers.clone(), bytes_per_s_max)?;
         Ok(Self {
             snapshots,
             snap,
             log_gc,
+            hashes,
         })
     }
 
     pub(crate) fn stop(self) {
         self.snap.stop();
         self.log_gc.stop();
+        self.hashes.stop();
         if !self.snapshots.await_senders(SENDERS_PATIENCE) {
             tracing::warn!("a snapshot is still being sent");
         }

@@ -4,7 +4,7 @@
 
 use batch_system::{Fsm, Message, Router};
 use raftstore::apply::Applier;
-use raftstore::op::merge::SourceWish;
+use raftstore::op::merge::{ReadySource, SourceWish};
 use raftstore::state::Tombstone;
 use raftstore::store::{self, Store};
 use raftstore::{ApplyTask, InstallSnapshot, Peer, peer};
@@ -127,7 +127,7 @@ pub enum ApplyMessage {
     /// A target waits for this source.
     Freeze(SourceWish),
     /// The source that this target waits for has come so far.
-    SourceReady(SourceWish),
+    SourceReady(ReadySource),
     /// A target has taken this source in.
     End,
 }
@@ -179,6 +179,8 @@ impl Message for PeerMessage {
             | peer::Input::SnapshotSent { .. }
             | peer::Input::SnapshotInstalled { .. }
             | peer::Input::KvSynced { .. }
+            | peer::Input::CheckConsistency { .. }
+            | peer::Input::Hashed { .. }
             | peer::Input::Unreachable { .. }
             | peer::Input::LeaderLost { .. }
             | peer::Input::Wake

@@ -5,6 +5,7 @@
 //! "busy" as fatal, and is refused only then. What another store leads is never refused as busy.
 
 use crate::clock::Clock;
+use crate::consistency::Quarantines;
 use crate::fsm::{PeerMessage, PeerRouter, StoreMessage};
 use crate::identity::{Identity, Members};
 use crate::leaders::Leaders;
@@ -101,6 +102,7 @@ pub(crate) struct Inner<K: KvEngine> {
     pub(crate) busy_wait: Duration,
     pub(crate) reads: Semaphore,
     pub(crate) leaders: Leaders,
+    pub(crate) quarantines: Quarantines,
     pub(crate) delegates: ReadDelegates,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) traffic: Traffic,
@@ -167,7 +169,7 @@ impl<K: KvEngine> NodeHandle<K> {
         };
         match self.ask(region, input, send).await? {
             Reply::Command(outcome) => Ok(outcome),
-            Reply::ReadReady(_) => unreachable!("a command is not answered like a read"),
+            other => unreachable!("a command is not answered with {other:?}"),
         }
     }
 
@@ -315,7 +317,7 @@ impl<K: KvEngine> NodeHandle<K> {
         let input = |request| Input::Read { request, context };
         match self.ask(region, input, send).await? {
             Reply::ReadReady(region) => Ok(region),
-            Reply::Command(_) => unreachable!("a read is not answered like a command"),
+            other => unreachable!("a read is not answered with {other:?}"),
         }
     }
 
@@ -470,6 +472,7 @@ mod tests {
             busy_wait: Duration::from_secs(3600),
             reads: Semaphore::new(0),
             leaders: Leaders::default(),
+            quarantines: Quarantines::default(),
             delegates: ReadDelegates::default(),
             clock: Arc::new(SystemClock),
             traffic: Traffic::default(),

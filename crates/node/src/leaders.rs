@@ -36,6 +36,14 @@ impl Leaders {
         self.0.write().remove(&region_id);
     }
 
+    /// The Region led here with the least id above this one, or else the one with the least.
+    pub(crate) fn led_here_after(&self, last: RegionId) -> Option<RegionId> {
+        let known = self.0.read();
+        let led = || known.iter().filter(|(_, known)| known.is_self);
+        let mut above = led().filter(|(id, _)| **id > last);
+        above.next().or_else(|| led().next()).map(|(id, _)| *id)
+    }
+
     /// Refuses what has to be asked elsewhere.
     pub(crate) fn check_leads(&self, region_id: RegionId) -> Result<(), RequestError> {
         match self.0.read().get(&region_id) {
@@ -45,5 +53,28 @@ impl Leaders {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::Epoch;
+
+    #[test]
+    fn the_regions_led_here_come_one_after_the_other_and_then_again() {
+        let leaders = Leaders::default();
+        assert_eq!(leaders.led_here_after(RegionId(0)), None);
+        for (id, is_self) in [(2, true), (3, false), (5, true)] {
+            leaders.set(Leadership {
+                region_id: RegionId(id),
+                leader: None,
+                is_self,
+                term: 6,
+                epoch: Epoch::default(),
+            });
+        }
+        let after = |id| leaders.led_here_after(RegionId(id)).map(RegionId::get);
+        assert_eq!([0, 2, 5].map(after), [Some(2), Some(5), Some(2)]);
     }
 }

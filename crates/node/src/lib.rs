@@ -15,6 +15,7 @@
 
 mod background;
 mod clock;
+mod consistency;
 mod error;
 mod fsm;
 mod growth;
@@ -43,6 +44,7 @@ mod threads;
 mod traffic;
 
 pub use clock::{Clock, SystemClock};
+pub use consistency::{ConsistencyOptions, HashTask, HashWork, Hashed, Quarantines};
 pub use error::StartError;
 pub use fsm::{ApplyFsm, ApplyMessage, ApplyRouter, NoControl, PeerFsm, PeerMessage, PeerRouter};
 pub use fsm::{StoreFsm, StoreMessage, actors};

@@ -9,6 +9,7 @@
 
 use crate::background::Background;
 use crate::clock::SystemClock;
+use crate::consistency::{ConsistencyOptions, HashQueue, Quarantines, check_in_rounds};
 use crate::error::StartError;
 use crate::fsm::actors;
 use crate::fsm::{ApplyFsm, ApplyMessage, NoControl, PeerFsm, PeerMessage, StoreFsm, StoreMessage};
@@ -83,6 +84,8 @@ pub struct NodeOptions {
     pub log_gc_sync_interval: Duration,
     /// How often the Raft log is asked to give back space (`raft-log-purge-interval`).
     pub log_purge_interval: Duration,
+    /// When and how fast replicas are compared.
+    pub consistency: ConsistencyOptions,
 }
 
 impl Default for NodeOptions {
@@ -105,6 +108,7 @@ impl Default for NodeOptions {
             snap: SnapOptions::default(),
             log_gc_sync_interval: Duration::from_secs(3),
             log_purge_interval: Duration::from_secs(10),
+            consistency: ConsistencyOptions::default(),
         }
     }
 }
@@ -143,6 +147,8 @@ pub struct Node<K: KvEngine> {
     background: Background<K>,
     /// The placement host; nothing else.
     host: JoinSet<()>,
+    /// The comparison of replicas in the background, if there is one.
+    checks: JoinSet<()>,
     sync: Box<dyn FnOnce() -> engine::Result<()> + Send + Sync>,
 }
 
@@ -159,19 +165,16 @@ impl<K: KvEngine> Node<K> {
             options,
             ..
         } = parts;
-        bootstrap(&kv, &log, &identified)?;
-        let (leads_first, identity) = (identified.leads_first(), identified.identity);
-        let room = DiskRoom::new(options.disk_full_pause);
-        let dir = parts.snapshots;
-        recover_snapshots(&kv, &*dir, &room)?;
+        let (room, dir) = (DiskRoom::new(options.disk_full_pause), parts.snapshots);
         let peer_options = Arc::new(options.peer.clone());
-        let recovered = recover(&kv, &log, &identity, &peer_options)?;
+        let recovered = found((&kv, &log), &identified, (&*dir, &room), &peer_options)?;
+        let (leads_first, identity) = (identified.leads_first(), identified.identity);
         let store = store_of(&identity, &recovered, &options);
         let replies = Arc::new(ReplyTable::default());
         let (peers, appliers) = systems(&options, store, &replies)?;
 
         let (placement, observer, inbox) = placement_host::channel(identity.store_id);
-        let channel = SnapSenders::channel();
+        let (channel, hashes) = (SnapSenders::channel(), HashQueue::default());
         let ports = Ports {
             transport: parts.transport,
             link: parts.link,
@@ -190,12 +193,15 @@ impl<K: KvEngine> Node<K> {
             room,
             snaps: Arc::new(channel.0.clone()),
             syncs: KvSyncs::default(),
+            hashes: Arc::new(hashes.clone()),
+            quarantines: Quarantines::default(),
             peer_options,
         };
         register(&ports, recovered, leads_first);
         let snapshots = Snapshots::new(kv.clone(), dir, options.snap.clone());
         let engines = (kv.clone(), log.clone());
-        let background = Background::start(engines, snapshots.clone(), channel, &ports, &options)?;
+        let queues = (channel.0, channel.1, hashes);
+        let background = Background::start(engines, snapshots.clone(), queues, &ports, &options)?;
         let hands = (Arc::clone(&replies), snapshots, placement);
         let handle = handle_of(identity, kv.clone(), &options, &ports, hands);
         let growth = ports.growth.clone();
@@ -205,9 +211,8 @@ impl<K: KvEngine> Node<K> {
         let split_checker = SplitChecker::start(handle.clone(), growth.clone(), split, runtime())?;
         let load_checker = LoadChecker::start(handle.clone(), growth, options.load, runtime())?;
         // Last: a start that has failed leaves no task behind.
-        let mut host = JoinSet::new();
-        let placement_host = Host::new(handle.clone(), parts.placement, &inbox);
-        host.spawn_on(placement_host.run(inbox), &parts.runtime);
+        let host = host(&handle, parts.placement, inbox, &parts.runtime);
+        let checks = checks(&handle, options.consistency.interval, &parts.runtime);
         Ok(Self {
             handle,
             peers,
@@ -218,6 +223,7 @@ impl<K: KvEngine> Node<K> {
             load_checker,
             background,
             host,
+            checks,
             sync: Box::new(move || kv.sync().and_then(|()| log.sync())),
         })
     }
@@ -240,6 +246,7 @@ impl<K: KvEngine> Node<K> {
     /// The last sync failed; what was acknowledged is in the synced Raft log all the same.
     pub async fn stop(mut self) -> engine::Result<()> {
         self.host.shutdown().await;
+        self.checks.shutdown().await;
         let stopped = tokio::task::spawn_blocking(move || self.stop_threads()).await;
         stopped.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
@@ -264,6 +271,43 @@ impl<K: KvEngine> Node<K> {
         self.background.stop();
         (self.sync)()
     }
+}
+
+/// What a directory holds, which is made this store's first, if it is new.
+fn found<K: KvEngine, L: RaftLog>(
+    (kv, log): (&K, &L),
+    identified: &Identified,
+    (dir, room): (&dyn SnapshotDir, &DiskRoom),
+    options: &Arc<PeerOptions>,
+) -> Result<Recovered, StartError> {
+    bootstrap(kv, log, identified)?;
+    recover_snapshots(kv, dir, room)?;
+    recover(kv, log, &identified.identity, options)
+}
+
+fn host<K: KvEngine>(
+    handle: &NodeHandle<K>,
+    config: placement::Config,
+    inbox: placement_host::Inbox,
+    runtime: &tokio::runtime::Handle,
+) -> JoinSet<()> {
+    let mut host = JoinSet::new();
+    let placement_host = Host::new(handle.clone(), config, &inbox);
+    host.spawn_on(placement_host.run(inbox), runtime);
+    host
+}
+
+/// The comparison of replicas in the background, if there is one.
+fn checks<K: KvEngine>(
+    handle: &NodeHandle<K>,
+    interval: Duration,
+    runtime: &tokio::runtime::Handle,
+) -> JoinSet<()> {
+    let mut checks = JoinSet::new();
+    if !interval.is_zero() {
+        checks.spawn_on(check_in_rounds(handle.clone(), interval), runtime);
+    }
+    checks
 }
 
 type PeerSystem = System<PeerFsm, StoreFsm>;
@@ -296,6 +340,7 @@ fn handle_of<K: KvEngine>(
         busy_wait: options.busy_wait,
         reads: Semaphore::new(options.reads_max),
         leaders: ports.leaders.clone(),
+        quarantines: ports.quarantines.clone(),
         delegates: ports.delegates.clone(),
         clock: Arc::clone(&ports.clock),
         traffic: ports.traffic.clone(),
@@ -349,6 +394,9 @@ fn spawn<K: KvEngine, L: RaftLog>(
 fn register(ports: &Ports, recovered: Recovered, campaigns: bool) {
     for (peer, applier) in recovered.replicas {
         let address = peer.region().id.get();
+        if let Some(quarantine) = peer.quarantine() {
+            ports.quarantines.insert(peer.region().id, quarantine);
+        }
         let (peer, applier) = actors(peer, applier);
         let registered = ports.appliers.register(address, applier);
         assert!(registered.is_ok(), "Region {address} is registered once");
@@ -369,7 +417,8 @@ fn refuse_peer_message(replies: &ReplyTable, letter: DeadLetter<PeerMessage, Sto
     };
     if let Input::Propose { request, .. }
     | Input::Read { request, .. }
-    | Input::ChangePeers { request, .. } = input
+    | Input::ChangePeers { request, .. }
+    | Input::CheckConsistency { request, .. } = input
     {
         replies.complete(request, Err(RequestError::Stopping));
     }

@@ -5,6 +5,7 @@
 //! purpose.)
 
 use crate::clock::Clock;
+use crate::consistency::{HashWork, Quarantines};
 use crate::fsm::{ApplyRouter, PeerRouter};
 use crate::growth::Growth;
 use crate::leaders::Leaders;
@@ -108,4 +109,8 @@ pub struct Ports {
     pub snaps: Arc<dyn SnapWork>,
     /// Who waits for a sync of the key-value engine.
     pub syncs: KvSyncs,
+    /// Where views go that are to be hashed.
+    pub hashes: Arc<dyn HashWork>,
+    /// Replicas here that serve nobody.
+    pub quarantines: Quarantines,
 }

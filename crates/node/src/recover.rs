@@ -19,6 +19,7 @@ use bytes::Bytes;
 use engine::{Cf, Durability, KvBatch, KvEngine, KvIterator, KvSnapshot, RaftLog, RaftLogBatch};
 use raftstore::apply::Applier;
 use raftstore::bootstrap::{FIRST_VERSION, first_apply_state, first_hard_state, first_regions};
+use raftstore::op::consistency::Quarantine;
 use raftstore::op::merge::History;
 use raftstore::peer::{LogInfo, PeerOptions, TermRun};
 use raftstore::state::{RegionRecord, Tombstone};
@@ -148,11 +149,17 @@ pub fn recover<K: KvEngine, L: RaftLog>(
         histories.insert(region.id, history(kv, region.id, region.epoch)?);
         let last_merge = last_merge(kv, region.id)?;
         let (peer, applier) = replica(log, &region, me, applied, options)?;
-        replicas.push((
-            peer.with_merging(merging.clone())
-                .with_last_merge(last_merge),
-            applier.with_merging(merging),
-        ));
+        let mut peer = peer
+            .with_merging(merging.clone())
+            .with_last_merge(last_merge);
+        let mut applier = applier.with_merging(merging);
+        if let Some(quarantine) = quarantine(kv, region.id, me)? {
+            let (region, index) = (region.id, quarantine.index);
+            tracing::warn!(%region, index, "the replica here is quarantined");
+            peer.set_quarantine(quarantine);
+            applier.set_quarantine(quarantine);
+        }
+        replicas.push((peer, applier));
     }
     remove_buried_logs(log, &tombstones)?;
     Ok(Recovered {
@@ -285,6 +292,22 @@ fn apply_state<K: KvEngine>(kv: &K, region: RegionId) -> Result<ApplyState, Star
     state::decode_apply_state(record).map_err(|error| StartError::Damaged {
         what: format!("apply state of Region {region}: {error}"),
     })
+}
+
+fn quarantine<K: KvEngine>(
+    kv: &K,
+    region: RegionId,
+    me: types::Peer,
+) -> Result<Option<Quarantine>, StartError> {
+    let record = kv
+        .get(Cf::Raft, &keys::quarantine_key(region))
+        .map_err(StartError::engine("reading a quarantine"))?;
+    let found = record.map(Quarantine::decode).transpose();
+    let found = found.map_err(|error| StartError::Damaged {
+        what: format!("quarantine of Region {region}: {error}"),
+    })?;
+    // A later replica has nothing to do with it.
+    Ok(found.filter(|quarantine| quarantine.peer_id == me.id))
 }
 
 fn log_info<L: RaftLog>(

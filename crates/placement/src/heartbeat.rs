@@ -38,6 +38,8 @@ pub struct RegionHeartbeat {
     pub down_peers: Vec<PeerId>,
     /// Replicas that are catching up.
     pub pending_peers: Vec<PeerId>,
+    /// Replicas that hold something else than most, and serve nobody.
+    pub quarantined_peers: Vec<PeerId>,
     /// About how many bytes it holds; zero if that is not known.
     pub approximate_size_bytes: u64,
     /// About how many keys it holds; zero if that is not known.
@@ -77,7 +79,12 @@ pub struct StoreStats {
 
 impl RegionHeartbeat {
     pub(crate) fn size_bytes(&self) -> usize {
-        let lists = (self.down_peers.len() + self.pending_peers.len()) * size_of::<PeerId>();
+        let lists = [
+            &self.down_peers,
+            &self.pending_peers,
+            &self.quarantined_peers,
+        ];
+        let lists: usize = lists.map(Vec::len).iter().sum::<usize>() * size_of::<PeerId>();
         size_of::<Self>() + region_bytes(&self.region) + lists
     }
 }

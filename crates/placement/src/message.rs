@@ -288,6 +288,8 @@ pub struct RegionRoute {
     pub down_peers: Vec<Peer>,
     /// Replicas that are catching up.
     pub pending_peers: Vec<Peer>,
+    /// Replicas that hold something else than most, and serve nobody.
+    pub quarantined_peers: Vec<Peer>,
     /// About how many bytes it holds; zero if that is not known.
     pub approximate_size_bytes: u64,
     /// About how many keys it holds; zero if that is not known.

@@ -37,6 +37,7 @@ const PREPARED_MS: u64 = 300_000;
 struct Ailing {
     down: Vec<PeerId>,
     pending: Vec<PeerId>,
+    quarantined: Vec<PeerId>,
 }
 
 /// The last report of a Region.
@@ -74,13 +75,20 @@ impl RegionSeen {
         self.ailing.as_ref().map_or(&[], |ailing| &ailing.pending)
     }
 
+    pub(crate) fn quarantined(&self) -> &[PeerId] {
+        self.ailing
+            .as_ref()
+            .map_or(&[], |ailing| &ailing.quarantined)
+    }
+
     pub(crate) fn is_well(&self) -> bool {
         self.ailing.is_none()
     }
 
-    /// Whether this replica is there and has caught up.
+    /// Whether this replica is there, has caught up, and holds what it should.
     pub(crate) fn is_peer_well(&self, id: PeerId) -> bool {
-        !self.down().contains(&id) && !self.pending().contains(&id)
+        let ailing = [self.down(), self.pending(), self.quarantined()];
+        !ailing.iter().any(|ids| ids.contains(&id))
     }
 
     fn part(&self, peer: &Peer) -> Part {
@@ -327,6 +335,7 @@ impl Observed {
             leader: seen.and_then(|seen| region.peer(seen.leader)).copied(),
             down_peers: seen.map_or_else(Vec::new, |seen| known(seen.down())),
             pending_peers: seen.map_or_else(Vec::new, |seen| known(seen.pending())),
+            quarantined_peers: seen.map_or_else(Vec::new, |seen| known(seen.quarantined())),
             approximate_size_bytes: seen.map_or(0, |seen| seen.size_bytes),
             approximate_keys: seen.map_or(0, |seen| seen.keys),
         }
@@ -409,6 +418,7 @@ fn seen_now(
     let ailing = Ailing {
         down: heartbeat.down_peers.clone(),
         pending: heartbeat.pending_peers.clone(),
+        quarantined: heartbeat.quarantined_peers.clone(),
     };
     RegionSeen {
         region,

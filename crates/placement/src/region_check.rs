@@ -9,7 +9,7 @@ use types::{Peer, PeerRole, StoreId};
 /// A Region that reports no more bytes counts as empty.
 const EMPTY_BYTES_MAX: u64 = 1 << 20;
 
-/// What to look for. The names are PD's.
+/// What to look for. The names are PD's, but for the one that PD does not have: `quarantined-peer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegionCheck {
     /// Fewer voters than there should be.
@@ -24,17 +24,20 @@ pub enum RegionCheck {
     LearnerPeer,
     /// A replica on a store that is drained or has left.
     OfflinePeer,
+    /// A replica that holds something else than most, and serves nobody.
+    QuarantinedPeer,
     /// Next to no data.
     EmptyRegion,
 }
 
-const NAMES: [(&str, RegionCheck); 7] = [
+const NAMES: [(&str, RegionCheck); 8] = [
     ("miss-peer", RegionCheck::MissPeer),
     ("extra-peer", RegionCheck::ExtraPeer),
     ("down-peer", RegionCheck::DownPeer),
     ("pending-peer", RegionCheck::PendingPeer),
     ("learner-peer", RegionCheck::LearnerPeer),
     ("offline-peer", RegionCheck::OfflinePeer),
+    ("quarantined-peer", RegionCheck::QuarantinedPeer),
     ("empty-region", RegionCheck::EmptyRegion),
 ];
 
@@ -63,6 +66,7 @@ impl RegionCheck {
             RegionCheck::PendingPeer => !route.pending_peers.is_empty(),
             RegionCheck::LearnerPeer => peers.iter().any(|peer| peer.role == PeerRole::Learner),
             RegionCheck::OfflinePeer => peers.iter().any(|peer| offline.contains(&peer.store_id)),
+            RegionCheck::QuarantinedPeer => !route.quarantined_peers.is_empty(),
             // Of a Region that has not reported yet, the size is not known.
             RegionCheck::EmptyRegion => {
                 route.leader.is_some() && route.approximate_size_bytes <= EMPTY_BYTES_MAX
@@ -94,6 +98,7 @@ mod tests {
             }),
             down_peers: Vec::new(),
             pending_peers: Vec::new(),
+            quarantined_peers: Vec::new(),
             approximate_size_bytes: 2 << 20,
             approximate_keys: 0,
         }
@@ -123,6 +128,9 @@ mod tests {
         ailing.down_peers.push(ailing.region.peers[1]);
         ailing.pending_peers.push(ailing.region.peers[2]);
         assert_eq!(found(&ailing), ["down-peer", "pending-peer"]);
+        let mut damaged = route(voters(&[1, 2, 3]));
+        damaged.quarantined_peers.push(damaged.region.peers[2]);
+        assert_eq!(found(&damaged), ["quarantined-peer"]);
     }
 
     #[test]

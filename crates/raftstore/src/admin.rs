@@ -7,6 +7,8 @@
 //! prepare := 5  target:bytes            commit   := 7  source:bytes  index  term
 //! seal    := 6  index                   refuse   := 8  source_id
 //! rollback := 9  index  unless_sealed:u8
+//! hash    := 10
+//! verify  := 11  index  agreed:hash  count:varint  (peer_id  hash)*          hash := u128be
 //! peers   := version:u8=1  conf_ver  version  count:varint  (kind:u8  peer_id  store_id)*
 //! ```
 //!
@@ -16,6 +18,7 @@
 //! **Not here.** What they do (`op`).
 
 use crate::codec::{DecodeError, Reader, put_bytes, put_varint};
+use crate::op::consistency::{Verdict, put_hash, read_hash};
 use crate::state::{decode_shape, encode_shape};
 use bytes::Bytes;
 use types::{Epoch, PeerId, Region, RegionId, StoreId};
@@ -27,6 +30,8 @@ const TAG_SEAL_MERGE: u8 = 6;
 pub(crate) const TAG_COMMIT_MERGE: u8 = 7;
 const TAG_REFUSE_MERGE: u8 = 8;
 const TAG_ROLLBACK_MERGE: u8 = 9;
+const TAG_COMPUTE_HASH: u8 = 10;
+const TAG_VERIFY_HASH: u8 = 11;
 const PEERS_VERSION: u8 = 1;
 
 /// A command about the Region, not about its data.
@@ -65,6 +70,10 @@ pub enum Admin {
         /// Whether it counts only if the merge is not sealed yet. Otherwise the target has refused.
         unless_sealed: bool,
     },
+    /// Hash what the Region holds at this entry. Proposed by the leader itself, as is what follows.
+    ComputeHash,
+    /// The hashes at an earlier entry were compared: quarantine those that deviate.
+    VerifyHash(Verdict),
 }
 
 /// A neighbour that a Region takes in.
@@ -136,6 +145,11 @@ impl Admin {
             Admin::SealMerge { .. } | Admin::RefuseMerge { .. } | Admin::RollbackMerge { .. } => {
                 NUMBER_BYTES
             }
+            Admin::ComputeHash => 0,
+            Admin::VerifyHash(verdict) => {
+                let one = PEER_BYTES + size_of::<u128>();
+                2 * NUMBER_BYTES + (verdict.deviating.len() + 1) * one
+            }
         }
     }
 
@@ -179,6 +193,17 @@ impl Admin {
                 put_number(out, TAG_ROLLBACK_MERGE, *index);
                 out.push(u8::from(*unless_sealed));
             }
+            Admin::ComputeHash => out.push(TAG_COMPUTE_HASH),
+            Admin::VerifyHash(verdict) => {
+                out.push(TAG_VERIFY_HASH);
+                put_varint(out, verdict.index);
+                put_hash(out, verdict.agreed);
+                put_varint(out, verdict.deviating.len() as u64);
+                for (peer, hash) in &verdict.deviating {
+                    put_varint(out, peer.get());
+                    put_hash(out, *hash);
+                }
+            }
         }
     }
 
@@ -215,6 +240,8 @@ impl Admin {
                 index: reader.varint()?,
                 unless_sealed: reader.byte()? != 0,
             })),
+            TAG_COMPUTE_HASH => Ok(Some(Admin::ComputeHash)),
+            TAG_VERIFY_HASH => Ok(Some(Admin::VerifyHash(read_verdict(reader)?))),
             _ => Ok(None),
         }
     }
@@ -223,6 +250,19 @@ impl Admin {
 fn put_number(out: &mut Vec<u8>, tag: u8, number: u64) {
     out.push(tag);
     put_varint(out, number);
+}
+
+fn read_verdict(reader: &mut Reader) -> Result<Verdict, DecodeError> {
+    let (index, agreed) = (reader.varint()?, read_hash(reader)?);
+    let mut deviating = Vec::new();
+    for _ in 0..reader.varint()? {
+        deviating.push((PeerId(reader.varint()?), read_hash(reader)?));
+    }
+    Ok(Verdict {
+        index,
+        agreed,
+        deviating,
+    })
 }
 
 fn read_cut(reader: &mut Reader) -> Result<Cut, DecodeError> {
@@ -292,6 +332,7 @@ impl PeerChanges {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::consistency::Hash;
     use proptest::prelude::*;
     use types::{KeyRange, Peer};
 
@@ -327,7 +368,21 @@ mod tests {
                 index,
                 unless_sealed,
             });
-        prop_oneof![split, compact, prepare, seal, commit, refuse, rollback]
+        let merges = prop_oneof![prepare, seal, commit, refuse, rollback];
+        let compute = Just(Admin::ComputeHash);
+        prop_oneof![split, compact, merges, compute, verify()]
+    }
+
+    fn verify() -> impl Strategy<Value = Admin> {
+        let deviating = proptest::collection::vec((any::<u64>(), any::<u128>()), 0..4);
+        (any::<u64>(), any::<u128>(), deviating).prop_map(|(index, agreed, named)| {
+            let named = named.into_iter();
+            Admin::VerifyHash(Verdict {
+                index,
+                agreed: Hash(agreed),
+                deviating: named.map(|(id, hash)| (PeerId(id), Hash(hash))).collect(),
+            })
+        })
     }
 
     fn region() -> impl Strategy<Value = Region> {

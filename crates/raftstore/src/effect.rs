@@ -8,6 +8,7 @@
 use crate::command::Outcome;
 use crate::error::RequestError;
 use crate::message::RaftMessage;
+use crate::op::consistency::{Quarantine, Report};
 use crate::op::hibernate::Sleep;
 use crate::op::lease::MonotonicTime;
 use crate::op::merge::{MergeAsk, SourceWish};
@@ -92,6 +93,15 @@ pub enum Effect {
     /// What readers on other threads may do has changed. To be performed before every effect that
     /// follows.
     Lease(LeaseChange),
+    /// A replica here is quarantined from now on: this one, or one of a Region that is cut off from it.
+    Quarantined {
+        /// Its Region.
+        region_id: RegionId,
+        /// Why.
+        quarantine: Quarantine,
+    },
+    /// Replicas of the Region hold different things: an operator has to know.
+    Inconsistent(Report),
     /// A message was dropped that no correct member sends to this replica: worth a line in the log.
     Refused(Refusal),
     /// This replica contradicts what it promised: the store must stop, with this as its message.
@@ -164,6 +174,8 @@ pub enum Reply {
     /// Every write that was acknowledged before the read was asked for is visible in a snapshot
     /// that is taken now. Carries the Region, to clip the read to its range.
     ReadReady(Arc<Region>),
+    /// The replicas were compared.
+    Checked(Box<Report>),
 }
 
 /// One Region's part of a log write.
@@ -239,6 +251,8 @@ pub struct RegionHeartbeat {
     /// How long the leader has not told what was read and written, in whole seconds. Zero: too short a
     /// time to say anything about it, and the next report speaks of it too.
     pub measured: Duration,
+    /// Replicas that hold something else than most: they are to be replaced.
+    pub quarantined_peers: Vec<PeerId>,
 }
 
 /// What a Peer tells readers on other threads about its lease.

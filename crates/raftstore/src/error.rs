@@ -19,6 +19,16 @@ pub enum RequestError {
         /// The leader as this replica knows it.
         leader: Option<Peer>,
     },
+    /// What this replica holds differs from what most hold, and it serves nobody. Ask the leader.
+    #[error(
+        "the replica of Region {region_id} here is quarantined: its data differs from the others'"
+    )]
+    Quarantined {
+        /// The Region.
+        region_id: RegionId,
+        /// The leader as this replica knows it, if that is another one.
+        leader: Option<Peer>,
+    },
     /// No replica of the Region lives here. The client drops its route and retries.
     #[error("no replica of Region {region_id} on this store")]
     RegionNotFound {

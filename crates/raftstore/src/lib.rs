@@ -33,7 +33,7 @@ pub use codec::DecodeError;
 pub use command::{Command, Mutation, Outcome};
 pub use effect::{
     ApplyEntry, ApplyTask, Contradiction, Effect, FetchEntries, Leadership, LeaseChange, LeaseView,
-    LogWrite, MergeDone, Refusal, RegionHeartbeat, Reply,
+    LogWrite, MergeDone, Refusal, RegionHeartbeat, Reply, SplitDone,
 };
 pub use error::RequestError;
 pub use message::{MessageError, RaftMessage};

@@ -18,10 +18,11 @@ use futures::stream::BoxStream;
 use node::snap::{IncomingSnapshot, SnapshotRefused};
 use node::{Identity, Members, NodeHandle, RegionSnapshot};
 use placement::RegionInstruction;
+use raftstore::op::consistency::Report;
 use raftstore::{Command, Outcome, RaftMessage, RequestContext, RequestError};
 use std::future::Future;
 use std::ops::ControlFlow;
-use types::{KeyRange, Region, StoreId};
+use types::{KeyRange, Region, RegionId, StoreId};
 
 /// The placement driver's answer.
 pub(crate) type Placed = Result<placement::Response, placement::Error>;
@@ -63,6 +64,12 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
         context: RequestContext,
         key: &[u8],
     ) -> impl Future<Output = Result<Option<Bytes>, Failure>> + Send;
+
+    /// Compares the replicas of a Region that is led here; may take minutes.
+    fn check_consistency(
+        &self,
+        region_id: RegionId,
+    ) -> impl Future<Output = Result<Report, RequestError>> + Send;
 
     /// Hands over a message from another store. Never blocks.
     fn deliver(&self, message: RaftMessage);
@@ -170,6 +177,10 @@ impl<K: KvEngine> Backend for NodeHandle<K> {
 
     async fn get(&self, context: RequestContext, key: &[u8]) -> Result<Option<Bytes>, Failure> {
         Ok(NodeHandle::get(self, context, Cf::Default, key).await??)
+    }
+
+    async fn check_consistency(&self, region_id: RegionId) -> Result<Report, RequestError> {
+        NodeHandle::check_consistency(self, region_id).await
     }
 
     fn deliver(&self, message: RaftMessage) {

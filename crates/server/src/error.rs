@@ -178,7 +178,9 @@ pub(crate) fn region_error(error: RequestError) -> errorpb::Error {
         ..Default::default()
     };
     match error {
-        RequestError::NotLeader { region_id, leader } => {
+        // Where the replica is quarantined another one serves: clients go to the leader.
+        RequestError::NotLeader { region_id, leader }
+        | RequestError::Quarantined { region_id, leader } => {
             wire.not_leader = Some(errorpb::NotLeader {
                 region_id: region_id.get(),
                 leader: leader.map(Into::into),
@@ -289,6 +291,17 @@ mod tests {
         });
         let current = wire.epoch_not_match.unwrap().current_regions;
         assert_eq!(Region::try_from(current[0].clone()), Ok(region()));
+    }
+
+    #[test]
+    fn a_quarantined_replica_sends_clients_to_the_leader() {
+        let error = RequestError::Quarantined {
+            region_id: RegionId(2),
+            leader: Some(region().peers[0]),
+        };
+        let wire = region_error(error);
+        assert!(wire.message.contains("quarantined"));
+        assert!(wire.not_leader.is_some_and(|hint| hint.leader.is_some()));
     }
 
     #[test]

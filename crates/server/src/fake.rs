@@ -16,6 +16,7 @@ use node::snap::{FormatError, SnapshotRefused};
 use node::{DEFAULT_TOKEN, Identity, Members};
 use parking_lot::Mutex;
 use placement::{Bootstrap, Config, Effect, Input, Now, Placement, RegionInstruction};
+use raftstore::op::consistency::{Hash, Report};
 use raftstore::op::split;
 use raftstore::{
     Admin, Command, Cut, Mutation, Outcome, RaftMessage, RequestContext, RequestError,
@@ -367,7 +368,9 @@ impl Backend for FakeNode {
                 | Admin::SealMerge { .. }
                 | Admin::CommitMerge(_)
                 | Admin::RefuseMerge { .. }
-                | Admin::RollbackMerge { .. },
+                | Admin::RollbackMerge { .. }
+                | Admin::ComputeHash
+                | Admin::VerifyHash(_),
             ) => Ok(Outcome::Written),
             Command::Admin(Admin::Split(cuts)) => {
                 let parts = split::parts(&state.region, &cuts)?;
@@ -393,6 +396,21 @@ impl Backend for FakeNode {
             Outcome::Split(regions) => Ok(regions),
             other => unreachable!("a split is not answered with {other:?}"),
         }
+    }
+
+    async fn check_consistency(&self, region_id: RegionId) -> Result<Report, RequestError> {
+        let state = self.inner.state.lock();
+        let region = &state.region;
+        if region_id != region.id {
+            return Err(RequestError::RegionNotFound { region_id });
+        }
+        let peers = region.peers.iter();
+        Ok(Report {
+            region_id,
+            index: 9,
+            agreed: Some(Hash(7)),
+            hashes: peers.map(|peer| (*peer, Some(Hash(7)))).collect(),
+        })
     }
 
     async fn read(&self, context: RequestContext) -> Result<FakeView, RequestError> {

@@ -8,12 +8,14 @@
 //! | `/pd/api/v1/stores` | the stores |
 //! | `/pd/api/v1/regions` | the Regions of the client key space, and how many |
 //! | `/pd/api/v1/config` | what is fixed for the cluster, and what is set |
+//! | `POST /region/{id}/consistency-check` | the hashes of a Region's replicas; the one route that is not PD's |
 //!
 //! **Who answers.** What only the placement leader knows is answered elsewhere with a redirect to it.
 //!
 //! **Not here.** Single stores and Regions, and what changes something: `scheduling`, `regions`, `stores`. What
 //! is busy: `hotspot`.
 
+mod consistency;
 mod hotspot;
 mod regions;
 mod scheduling;
@@ -26,7 +28,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use node::Member;
 use placement::{Liveness, RegionRoute, Request as Ask, Response as Answer, StoreState, StoreView};
 use serde_json::{Value, json};
@@ -62,6 +64,10 @@ pub(crate) fn router<B: Backend>(backend: B, book: AddressBook) -> Router {
         .route(
             "/pd/api/v1/config",
             get(config::<B>).post(scheduling::set::<B>),
+        )
+        .route(
+            "/region/{id}/consistency-check",
+            post(consistency::check::<B>),
         )
         .merge(scheduling::router())
         .merge(regions::router())
@@ -207,6 +213,7 @@ fn region_json(route: &RegionRoute) -> Value {
         "leader": route.leader.as_ref().map(peer_json),
         "down_peers": route.down_peers.iter().map(peer_json).collect::<Vec<_>>(),
         "pending_peers": route.pending_peers.iter().map(peer_json).collect::<Vec<_>>(),
+        "quarantined_peers": route.quarantined_peers.iter().map(peer_json).collect::<Vec<_>>(),
         "approximate_size_bytes": route.approximate_size_bytes,
         "approximate_keys": route.approximate_keys,
     })

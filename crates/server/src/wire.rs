@@ -26,6 +26,24 @@ fn peer_stats(peers: &[Peer]) -> Vec<pdpb::PeerStats> {
     peers.iter().map(stats).collect()
 }
 
+/// A quarantined replica is on the wire one that has been down for ever: a placement driver that knows
+/// nothing of quarantine may then replace it, and clients don't ask it.
+const QUARANTINED_SECONDS: u64 = u64::MAX;
+
+fn quarantined_stats(peers: &[Peer]) -> Vec<pdpb::PeerStats> {
+    let mut stats = peer_stats(peers);
+    for stats in &mut stats {
+        stats.down_seconds = QUARANTINED_SECONDS;
+    }
+    stats
+}
+
+/// Replicas that a client should not ask.
+fn unavailable(route: &RegionRoute) -> Vec<pdpb::PeerStats> {
+    let quarantined = quarantined_stats(&route.quarantined_peers);
+    [peer_stats(&route.down_peers), quarantined].concat()
+}
+
 fn peers(peers: &[Peer]) -> Vec<metapb::Peer> {
     peers.iter().copied().map(Into::into).collect()
 }
@@ -36,7 +54,7 @@ pub(crate) fn get_region_response(route: &RegionRoute) -> pdpb::GetRegionRespons
         header: None,
         region: Some((&*route.region).into()),
         leader: route.leader_or_guess().map(Into::into),
-        down_peers: peer_stats(&route.down_peers),
+        down_peers: unavailable(route),
         pending_peers: peers(&route.pending_peers),
     }
 }
@@ -46,7 +64,7 @@ pub(crate) fn region(route: &RegionRoute) -> pdpb::Region {
     pdpb::Region {
         region: Some((&*route.region).into()),
         leader: route.leader_or_guess().map(Into::into),
-        down_peers: peer_stats(&route.down_peers),
+        down_peers: unavailable(route),
         pending_peers: peers(&route.pending_peers),
     }
 }
@@ -56,7 +74,7 @@ pub(crate) fn region_response(route: &RegionRoute) -> pdpb::RegionResponse {
     pdpb::RegionResponse {
         region: Some((&*route.region).into()),
         leader: route.leader_or_guess().map(Into::into),
-        down_peers: peer_stats(&route.down_peers),
+        down_peers: unavailable(route),
         pending_peers: peers(&route.pending_peers),
     }
 }
@@ -208,15 +226,19 @@ pub(crate) fn heartbeat_from_wire(
     let leader = request
         .leader
         .ok_or("a Region heartbeat without a leader")?;
-    let down = request
-        .down_peers
-        .into_iter()
-        .filter_map(|stats| stats.peer);
+    let is_quarantined = |stats: &pdpb::PeerStats| stats.down_seconds == QUARANTINED_SECONDS;
+    let (quarantined, down): (Vec<_>, Vec<_>) =
+        request.down_peers.into_iter().partition(is_quarantined);
+    let ids = |stats: Vec<pdpb::PeerStats>| {
+        let peers = stats.into_iter().filter_map(|stats| stats.peer);
+        peers.map(|peer| PeerId(peer.id)).collect()
+    };
     Ok(RegionHeartbeat {
         region,
         leader: PeerId(leader.id),
         term: request.term,
-        down_peers: down.map(|peer| PeerId(peer.id)).collect(),
+        down_peers: ids(down),
+        quarantined_peers: ids(quarantined),
         pending_peers: request
             .pending_peers
             .iter()
@@ -249,13 +271,15 @@ pub(crate) fn heartbeat_to_wire(
             ..Peer::default()
         })
     };
-    let down: Vec<Peer> = heartbeat.down_peers.iter().map(find).collect();
+    let find_all = |ids: &[PeerId]| -> Vec<Peer> { ids.iter().map(find).collect() };
+    let quarantined = quarantined_stats(&find_all(&heartbeat.quarantined_peers));
+    let down_peers = [peer_stats(&find_all(&heartbeat.down_peers)), quarantined].concat();
     pdpb::RegionHeartbeatRequest {
         header: Some(header),
         region: Some(region.into()),
         leader: Some(find(&heartbeat.leader).into()),
         term: heartbeat.term,
-        down_peers: peer_stats(&down),
+        down_peers,
         pending_peers: heartbeat
             .pending_peers
             .iter()
@@ -337,6 +361,7 @@ mod tests {
             term: 6,
             down_peers: vec![PeerId(5)],
             pending_peers: vec![PeerId(6)],
+            quarantined_peers: vec![PeerId(4)],
             approximate_size_bytes: 7,
             approximate_keys: 8,
             traffic: Traffic {

@@ -138,6 +138,14 @@ impl SimKv {
     pub(crate) fn new(inner: MemKv, control: Arc<Control>) -> Self {
         Self { inner, control }
     }
+
+    /// With [`PlantedBug::DamagedData`]: a pair that nobody has written.
+    pub(crate) fn damage(&self, key: &[u8]) {
+        let mut batch = self.inner.batch();
+        batch.put(Cf::Default, key, b"damaged");
+        let written = self.inner.write(&mut batch, Durability::Buffered);
+        written.expect("the engine can be written");
+    }
 }
 
 impl KvEngine for SimKv {

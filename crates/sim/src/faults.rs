@@ -157,6 +157,8 @@ pub enum PlantedBug {
     NoTombstone,
     /// Nobody tells a replica that it was removed.
     NoFarewell,
+    /// On one store there are pairs that nobody has written. Only comparing the replicas finds them.
+    DamagedData,
 }
 
 impl Default for Options {

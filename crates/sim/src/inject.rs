@@ -15,9 +15,10 @@ impl Options {
     /// The planted bug, where it is in this store.
     pub(crate) fn planted_bug_on(&self, store: usize) -> Option<PlantedBug> {
         self.planted_bug.filter(|bug| match bug {
-            PlantedBug::ForgottenWrite | PlantedBug::WipedReplica | PlantedBug::MixedSnapshot => {
-                store == 1
-            }
+            PlantedBug::ForgottenWrite
+            | PlantedBug::WipedReplica
+            | PlantedBug::MixedSnapshot
+            | PlantedBug::DamagedData => store == 1,
             PlantedBug::SkippedSync
             | PlantedBug::VoteBeforeSync
             | PlantedBug::AnswerTwice

@@ -1,5 +1,5 @@
-//! The operator: cuts and merges Regions, moves their replicas between stores and hands leaderships
-//! over, as a placement driver would, at random times and all over the faults.
+//! The operator: cuts and merges Regions, moves their replicas between stores, hands leaderships over
+//! and has replicas compared, as a placement driver would, at random times and all over the faults.
 //!
 //! **Invariants.** Ids that it gives out are never given out again. After a change a Region has at least
 //! three voters. A learner becomes a voter once its leader has reported it as caught up; now and then it
@@ -7,16 +7,18 @@
 //!
 //! **Not here.** Whether a change comes through: its leader may be another one by now.
 
+use crate::faults::PlantedBug;
 use crate::rng::Rng;
 use crate::world::{Event, World};
 use placement::RegionHeartbeat;
 use raftstore::op::conf_change::is_joint;
+use raftstore::op::consistency::Report as ConsistencyReport;
 use raftstore::peer::Input;
 use raftstore::{
     Admin, Command, Cut, Outcome, PeerChange, PeerChangeKind, Reply, RequestContext, RequestError,
 };
 use std::collections::BTreeMap;
-use types::{Peer, PeerId, PeerRole, Region, RegionId, RequestId, StoreId};
+use types::{Peer, PeerId, PeerRole, Region, RegionId, RequestId, Space, StoreId};
 
 /// The longest time between two changes.
 const GAP_US_MAX: u64 = 150_000;
@@ -142,10 +144,12 @@ impl World {
         if self.is_healed {
             return;
         }
-        match self.rng.below(10) {
+        self.damage_data();
+        match self.rng.below(12) {
             0..3 => self.cut_a_region(),
             3..5 => self.hand_a_leadership_over(),
             5..7 => self.merge_a_region(),
+            7..9 => self.compare_replicas(),
             _ => self.move_a_replica(),
         }
         let gap_us = self.rng.between(1_000, GAP_US_MAX);
@@ -199,6 +203,47 @@ impl World {
         self.note(format_args!("operator hands r{region} over to {to:?}"));
         self.operator.count("handover");
         self.wake(store);
+    }
+
+    fn compare_replicas(&mut self) {
+        let group = self.rng.below(self.clients.keys().groups() as u64) as usize;
+        let region = self.clients.route(group).clone();
+        let store = self.clients.leader(group);
+        let request = self.operator.request();
+        self.note(format_args!(
+            "operator compares the replicas of r{}",
+            region.id
+        ));
+        let context = context(&region);
+        let input = Input::CheckConsistency { request, context };
+        self.hand_in(store, region.id, request, input);
+    }
+
+    /// With a planted bug: a pair on one store that nobody has written.
+    fn damage_data(&mut self) {
+        let damaged =
+            |store: &usize| self.options.planted_bug_on(*store) == Some(PlantedBug::DamagedData);
+        let Some(store) = (0..self.stores.len()).find(damaged) else {
+            return;
+        };
+        let group = self.rng.below(self.clients.keys().groups() as u64) as usize;
+        let (region, keys) = (self.clients.route(group).id, self.clients.keys());
+        let mut key = Space::of(region).key(keys.key(keys.of(group).start));
+        key.push(0);
+        if let Some(life) = &self.stores[store].life {
+            life.kv.damage(&key);
+        }
+    }
+
+    /// All replicas are equal at an equal index, whatever has happened.
+    fn hear_of_comparison(&mut self, report: &ConsistencyReport) {
+        self.operator.count("comparison");
+        if report.hashes.iter().all(|(_, hash)| hash.is_some()) {
+            self.operator.count("comparison of all replicas");
+        }
+        if report.differs() {
+            self.violate(format_args!("replicas differ: {report:?}"));
+        }
     }
 
     fn move_a_replica(&mut self) {
@@ -307,6 +352,7 @@ impl World {
                 self.operator.count(name);
                 self.clients.learn(std::slice::from_ref(region));
             }
+            (Ok(Reply::Checked(report)), None) => self.hear_of_comparison(report),
             (Ok(other), _) => {
                 let other = format!("{other:?}");
                 self.violate(format_args!("the operator hears {other} for {request}"));

@@ -6,7 +6,7 @@
 use crate::faults::PlantedBug;
 use futures::future::BoxFuture;
 use node::snap::{OutgoingSnapshot, SnapTask, SnapWork};
-use node::{LeadershipObserver, PlacementLink, Replies, Transport};
+use node::{HashTask, HashWork, LeadershipObserver, PlacementLink, Replies, Transport};
 use parking_lot::Mutex;
 use placement::{RegionHeartbeat, SplitIds, StoreStats};
 use raftstore::{Leadership, RaftMessage, Reply, RequestError};
@@ -16,6 +16,8 @@ use types::{Region, RegionId, RequestId};
 
 /// Every so many answers one is wrong, where a planted bug says so.
 const WRONG_EVERY: u64 = 50;
+/// Views that may wait to be hashed.
+const HASHES_MAX: usize = 2;
 
 /// An answer of a store to a request.
 pub(crate) type Answer = (RequestId, Result<Reply, RequestError>);
@@ -128,6 +130,32 @@ impl SimWork {
 impl SnapWork for SimWork {
     fn submit(&self, task: SnapTask) {
         self.0.lock().push_back(task);
+    }
+}
+
+/// Views that wait to be hashed.
+#[derive(Default)]
+pub(crate) struct SimHashes(Mutex<VecDeque<HashTask>>);
+
+impl SimHashes {
+    pub(crate) fn next(&self) -> Option<HashTask> {
+        self.0.lock().pop_front()
+    }
+
+    /// It is not done yet.
+    pub(crate) fn put_back(&self, task: HashTask) {
+        self.0.lock().push_front(task);
+    }
+}
+
+impl HashWork for SimHashes {
+    fn submit(&self, task: HashTask) -> Result<(), HashTask> {
+        let mut waiting = self.0.lock();
+        if waiting.len() >= HASHES_MAX {
+            return Err(task);
+        }
+        waiting.push_back(task);
+        Ok(())
     }
 }
 

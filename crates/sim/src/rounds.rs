@@ -6,7 +6,7 @@
 
 use crate::checker::{replicas, tiling};
 use crate::engines::Cut;
-use crate::faults::FaultKind;
+use crate::faults::{FaultKind, PlantedBug};
 use crate::ports::Outbox;
 use crate::store::{LifeOptions, MAILBOX_BYTES_MAX};
 use crate::world::{Event, World};
@@ -162,6 +162,12 @@ impl World {
             self.send(store, message);
         }
         for heartbeat in outbox.heartbeats {
+            if !heartbeat.quarantined_peers.is_empty() {
+                let (region, peers) = (heartbeat.region.id, &heartbeat.quarantined_peers);
+                self.violate(format_args!(
+                    "r{region} has quarantined replicas: {peers:?}"
+                ));
+            }
             self.operator.learn(heartbeat);
         }
         for snapshot in outbox.snapshots {
@@ -238,6 +244,10 @@ impl World {
                 let contents = replicas::contents(&current.kv, region).map_err(failed)?;
                 news.push((region.id, state.applied_index, contents));
             }
+        }
+        // Snapshots carry what is damaged on one store to others.
+        if self.options.planted_bug == Some(PlantedBug::DamagedData) {
+            return Ok(());
         }
         for (region, index, contents) in news {
             self.note(format_args!(

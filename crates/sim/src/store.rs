@@ -10,7 +10,7 @@ use crate::checker::raft::Progress;
 use crate::clock::SimClock;
 use crate::engines::{Control, Cut, SimKv, SimLog};
 use crate::faults::PlantedBug;
-use crate::ports::{Outbox, SharedOutbox, SimPorts, SimWork};
+use crate::ports::{Outbox, SharedOutbox, SimHashes, SimPorts, SimWork};
 use crate::quiet;
 use crate::rng::Rng;
 use batch_system::{
@@ -22,9 +22,9 @@ use engine::mem::Disk;
 use engine::{Cf, KvEngine, KvIterator, KvSnapshot, RaftLog};
 use node::snap::{MemDir, SnapOptions, SnapTask, Snapshots, recover_snapshots};
 use node::{
-    ApplyFsm, ApplyHandler, Configured, DiskRoom, Growth, KvSyncs, Leaders, Memory, NoControl,
-    PeerFsm, PeerHandler, PeerRouter, Ports, ReadDelegates, Recovered, Slowness, SplitOptions,
-    StartError, StoreFsm, Traffic, actors, bootstrap, identify, recover,
+    ApplyFsm, ApplyHandler, Configured, DiskRoom, Growth, Hashed, KvSyncs, Leaders, Memory,
+    NoControl, PeerFsm, PeerHandler, PeerRouter, Ports, Quarantines, ReadDelegates, Recovered,
+    Slowness, SplitOptions, StartError, StoreFsm, Traffic, actors, bootstrap, identify, recover,
 };
 use raftstore::apply::Applier;
 use raftstore::op::lease;
@@ -74,6 +74,7 @@ pub(crate) struct Life {
     ports: Ports,
     pub(crate) snapshots: Snapshots<SimKv>,
     work: Arc<SimWork>,
+    hashes: Arc<SimHashes>,
     /// Installations that the life before has left half done.
     pub(crate) resumed: u64,
     pub(crate) kv: SimKv,
@@ -138,6 +139,7 @@ impl LifeOptions {
                 stale_check_ticks: 30,
                 hibernate_ticks: rng.between(3, 30),
                 asleep_check_ticks: rng.between(10, 200),
+                consistency_patience_ticks: 50,
                 log_gc: LogGcOptions {
                     interval_ticks: rng.between(1, 4),
                     threshold: rng.between(2, 20),
@@ -233,8 +235,14 @@ impl Life {
         let peers = system(&options.pool, StoreFsm(state), MAILBOX_BYTES_MAX, outbox)?;
         let appliers = system(&options.pool, NoControl, usize::MAX, outbox)?;
         let work = Arc::new(SimWork::default());
+        let hashes = Arc::new(SimHashes::default());
         let clock = store.clock.clone();
-        let ports = ports(outbox, (&peers, &appliers), (&work, room, clock), &options);
+        let ports = ports(
+            outbox,
+            (&peers, &appliers),
+            (&work, &hashes, room, clock),
+            &options,
+        );
         register(&ports, recovered.replicas);
         let (router, delegates) = (ports.peers.clone(), ports.delegates.clone());
         let apply_handler = ApplyHandler::new(kv.clone(), ports.clone());
@@ -247,6 +255,7 @@ impl Life {
             ports,
             snapshots,
             work,
+            hashes,
             resumed,
             kv,
             log,
@@ -366,8 +375,20 @@ impl Life {
         (0..3).any(|turn| match (first + turn) % 3 {
             0 => self.peers.step(),
             1 => self.appliers.step(),
-            _ => self.work(cut),
+            _ => self.work(cut) || self.hash(),
         })
+    }
+
+    /// One step of hashing a replica.
+    fn hash(&mut self) -> bool {
+        let Some(mut task) = self.hashes.next() else {
+            return false;
+        };
+        match task.step(1).expect("the engine can be read") {
+            Hashed::Part(_) => self.hashes.put_back(task),
+            Hashed::All(hash) => task.answer(Some(hash), &self.router),
+        }
+        true
     }
 
     fn work(&mut self, cut: Option<Cut>) -> bool {
@@ -453,7 +474,7 @@ fn lease_length(peer: &PeerOptions) -> Duration {
 fn ports(
     outbox: &SharedOutbox,
     (peers, appliers): (&System<PeerFsm, StoreFsm>, &System<ApplyFsm, NoControl>),
-    (work, room, clock): (&Arc<SimWork>, DiskRoom, SimClock),
+    (work, hashes, room, clock): (&Arc<SimWork>, &Arc<SimHashes>, DiskRoom, SimClock),
     options: &LifeOptions,
 ) -> Ports {
     let sim_ports = Arc::new(SimPorts(Arc::clone(outbox)));
@@ -475,6 +496,8 @@ fn ports(
         slowness: Slowness::new(SlowScoreOptions::default()),
         snaps: Arc::clone(work) as _,
         syncs: KvSyncs::default(),
+        hashes: Arc::clone(hashes) as _,
+        quarantines: Quarantines::default(),
         peer_options: Arc::new(options.peer.clone()),
     }
 }

@@ -324,6 +324,11 @@ impl World {
             Ok(Reply::Command(Outcome::Split(_) | Outcome::Changed(_))) => {
                 self.violate(format_args!("{request} asked for no change of its Region"));
             }
+            Ok(Reply::Checked(_)) => {
+                self.violate(format_args!(
+                    "{request} asked for no comparison of replicas"
+                ));
+            }
             Ok(Reply::ReadReady(region)) => {
                 self.look_later(store, request, region);
             }

@@ -80,6 +80,8 @@ fn assert_changes_happen(reports: &[Report]) {
         "merge begun",
         "merge",
         "told of a merge",
+        "comparison",
+        "comparison of all replicas",
     ] {
         let changes = reports
             .iter()

@@ -193,6 +193,11 @@ fn a_replica_that_is_never_told_of_its_removal_is_found() {
 }
 
 #[test]
+fn data_that_is_damaged_on_a_disk_is_found_by_comparing_replicas() {
+    assert_found(PlantedBug::DamagedData, &[], &["replicas differ: Report"]);
+}
+
+#[test]
 fn without_a_planted_bug_and_without_faults_nothing_is_found() {
     let options = Options {
         faults: FaultOptions {

@@ -15,6 +15,7 @@
 //! | `0x01 0x04` + Region id, 8 bytes big-endian | the mark of a snapshot that is being installed |
 //! | `0x01 0x05` + Region id, 8 bytes big-endian | the epoch in which a snapshot brought the Region here |
 //! | `0x01 0x06` + Region id, 8 bytes big-endian | the entry with which the Region last took a neighbour in |
+//! | `0x01 0x07` + Region id, 8 bytes big-endian | why this store's replica of that Region is quarantined |
 //! | `0x01 0x08` | where placement's members were when the store last knew |
 //! | `p` + key | the placement Region's data |
 //! | `z` + key | client data |
@@ -43,6 +44,7 @@ const APPLY_STATE: u8 = 0x03;
 const SNAPSHOT_MARK: u8 = 0x04;
 const RESTORED_EPOCH: u8 = 0x05;
 const LAST_MERGE: u8 = 0x06;
+const QUARANTINE: u8 = 0x07;
 const LOCAL_REGION_KEY_BYTES: usize = 10;
 
 /// The length in bytes of the encoding of a key of `key_len_bytes`.
@@ -221,6 +223,11 @@ pub fn snapshot_mark_key(region: RegionId) -> [u8; LOCAL_REGION_KEY_BYTES] {
 /// The range `[start, end)` that holds the marks of all Regions, in the order of their ids.
 pub const SNAPSHOT_MARK_RANGE: (&[u8], &[u8]) =
     (&[LOCAL, SNAPSHOT_MARK], &[LOCAL, SNAPSHOT_MARK + 1]);
+
+/// The key of the record that this store's replica of `region` is quarantined.
+pub fn quarantine_key(region: RegionId) -> [u8; LOCAL_REGION_KEY_BYTES] {
+    local_region_key(QUARANTINE, region)
+}
 
 /// The Region whose apply state `key` holds, or `None` for any other key.
 pub fn region_of_apply_key(key: &[u8]) -> Option<RegionId> {

@@ -272,6 +272,11 @@ pub struct Raftstore {
     pub snap_gc_timeout: ReadableDuration,
     /// The most bytes of snapshots that a store sends in a second. 0: no bound.
     pub snap_io_max_bytes_per_sec: ReadableSize,
+    /// Time after which the replicas of the next Region that is led here are compared, whether it sleeps or
+    /// not. 0: only by request.
+    pub consistency_check_interval: ReadableDuration,
+    /// The most bytes that a store reads in a second to compare replicas. 0: no bound.
+    pub consistency_check_io_max_bytes_per_sec: ReadableSize,
 }
 
 impl Default for Raftstore {
@@ -309,6 +314,8 @@ impl Default for Raftstore {
             concurrent_recv_snap_limit: 32,
             snap_gc_timeout: ReadableDuration::secs(4 * 60 * 60),
             snap_io_max_bytes_per_sec: ReadableSize::mib(100),
+            consistency_check_interval: ReadableDuration::secs(0),
+            consistency_check_io_max_bytes_per_sec: ReadableSize::mib(32),
         }
     }
 }

@@ -9,6 +9,7 @@
 //! **Not here.** The protocol (crate `client`).
 
 mod args;
+mod consistency;
 mod drain;
 mod encoding;
 mod load;

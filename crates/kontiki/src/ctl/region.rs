@@ -1,13 +1,15 @@
-//! `ctl region`: the Regions as placement sees them; splitting and scattering them.
+//! `ctl region`: the Regions as placement sees them; splitting and scattering them, comparing their replicas.
 //!
 //! **Keys.** Arguments are a user's keys. Bounds are printed as placement has them, always escaped: under
 //! API V2 they are encoded, and not what the user wrote.
 //!
-//! **Not here.** Operators on single Regions (`operator`).
+//! **Not here.** Operators on single Regions (`operator`); how a comparison is printed (`consistency`).
 
+use super::consistency;
 use super::encoding::Encoding;
 use super::session::Session;
 use super::table::{Cell, Row, at, items};
+use crate::config::units::ReadableDuration;
 use crate::error::{Error, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -50,6 +52,14 @@ pub enum RegionCommand {
         /// In which way.
         kind: CheckKind,
     },
+    /// Compare the replicas of a Region; the exit code is 1 if they differ.
+    CheckConsistency {
+        /// Its id.
+        id: u64,
+        /// How long it may take: every replica reads all that it holds, at a bounded rate.
+        #[arg(long, default_value = "15m", value_name = "DURATION")]
+        within: ReadableDuration,
+    },
     /// Cut the Region of a key there, and print the Regions that it became.
     Split {
         /// The first key of the new Region.
@@ -66,7 +76,7 @@ pub enum RegionCommand {
     },
 }
 
-/// What `ctl region check` looks for; the names are PD's.
+/// What `ctl region check` looks for; the names are those of placement's route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CheckKind {
     /// Fewer voters than there should be.
@@ -81,6 +91,8 @@ pub enum CheckKind {
     LearnerPeer,
     /// A replica on a store that is drained or has left.
     OfflinePeer,
+    /// A replica that holds something else than most, and serves nobody.
+    QuarantinedPeer,
     /// Next to no data.
     EmptyRegion,
 }
@@ -94,6 +106,7 @@ impl CheckKind {
             CheckKind::PendingPeer => "pending-peer",
             CheckKind::LearnerPeer => "learner-peer",
             CheckKind::OfflinePeer => "offline-peer",
+            CheckKind::QuarantinedPeer => "quarantined-peer",
             CheckKind::EmptyRegion => "empty-region",
         }
     }
@@ -111,6 +124,9 @@ pub async fn run(session: &mut Session<'_>, args: RegionArgs) -> Result<()> {
         (Some(RegionCommand::Check { kind }), _) => {
             let path = format!("/regions/check/{}", kind.name());
             rows(&session.get(&path).await?)
+        }
+        (Some(RegionCommand::CheckConsistency { id, within }), _) => {
+            return consistency::check(session, *id, *within).await;
         }
         (Some(RegionCommand::Split { key }), _) => {
             let key = session.key(key)?;
@@ -197,10 +213,11 @@ fn row(region: &Value) -> Row {
         Cell::new("keys", region["approximate_keys"].clone()),
         Cell::new("down", peers("/down_peers")),
         Cell::new("pending", peers("/pending_peers")),
+        Cell::new("quarantined", peers("/quarantined_peers")),
     ]
 }
 
-fn peer_of(peer: &Value) -> String {
+pub(super) fn peer_of(peer: &Value) -> String {
     let role = match peer["role_name"].as_str() {
         None | Some("Voter") => "",
         Some("Learner") => " learner",
@@ -264,12 +281,13 @@ mod tests {
             "id": 9, "start_key": "610A", "end_key": "",
             "epoch": { "conf_ver": 3, "version": 4 },
             "peers": [peer], "leader": null, "down_peers": [peer], "pending_peers": [],
+            "quarantined_peers": [peer],
             "approximate_size_bytes": 2048, "approximate_keys": 5,
         });
         let lines = table::lines(&[row(&region)]);
         let cells: Vec<&str> = lines[1].split_whitespace().collect();
         let expected = [
-            "9", "a\\n", "-", "3.4", "7@2", "-", "2.0KiB", "5", "7@2", "-",
+            "9", "a\\n", "-", "3.4", "7@2", "-", "2.0KiB", "5", "7@2", "-", "7@2",
         ];
         assert_eq!(cells, expected);
     }

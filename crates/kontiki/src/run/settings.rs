@@ -8,7 +8,7 @@
 use crate::config::{Config, Raftstore};
 use engine_rocks::RocksOptions;
 use node::snap::SnapOptions;
-use node::{NodeOptions, SplitOptions, Told};
+use node::{ConsistencyOptions, NodeOptions, SplitOptions, Told};
 use placement::Bootstrap;
 use raftstore::LogGcOptions;
 use raftstore::op::load_split::LoadLimits;
@@ -137,6 +137,10 @@ pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
         },
         log_gc_sync_interval: raftstore.raft_log_gc_tick_interval.0,
         log_purge_interval: raftstore.raft_log_purge_interval.0,
+        consistency: ConsistencyOptions {
+            interval: raftstore.consistency_check_interval.0,
+            bytes_per_s_max: raftstore.consistency_check_io_max_bytes_per_sec.0,
+        },
         ..NodeOptions::default()
     }
 }

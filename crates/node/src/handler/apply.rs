@@ -10,6 +10,7 @@
 //! **Invariants.** A reply leaves after the write it speaks of can be read. One that follows a
 //! failed write does not leave at all: the handler panics.
 
+use crate::consistency::{HashTask, Pinned, hash_is_missing};
 use crate::fsm::{AppliedMark, ApplyFsm, ApplyMessage, NoControl, NoMessage, PeerMessage};
 use crate::ports::Ports;
 use crate::room::{DiskRoom, Insisted};
@@ -19,8 +20,9 @@ use batch_system::{Batch, Handler, Inbox, RoundInfo};
 use bytes::Bytes;
 use engine::{Cf, Durability, KvBatch, KvEngine};
 use raftstore::apply::{Applied, Applier, ApplyError, ApplyStore, Change, RegionChange};
+use raftstore::op::consistency::HashWish;
 use raftstore::op::measure::Size;
-use raftstore::op::merge::SourceWish;
+use raftstore::op::merge::ReadySource;
 use raftstore::peer::Input;
 use raftstore::state::Tombstone;
 use raftstore::{ApplyTask, InstallSnapshot, RequestError};
@@ -34,7 +36,7 @@ pub struct ApplyHandler<K: KvEngine> {
     /// Replicas that the round removes.
     destroyed: Vec<Tombstone>,
     /// Sources that are ready once the round is written.
-    fulfilled: Vec<SourceWish>,
+    fulfilled: Vec<ReadySource>,
     /// Regions of the round and the index each has come to.
     applied: Vec<(u64, u64, Arc<AppliedMark>)>,
     /// What the round applies, as it was counted.
@@ -54,6 +56,7 @@ impl<K: KvEngine> ApplyHandler<K> {
                 room: ports.room.clone(),
                 unwritten: None,
                 written: Size::default(),
+                pinned: Vec::new(),
             },
             out: Applied::default(),
             destroyed: Vec::new(),
@@ -89,8 +92,8 @@ impl<K: KvEngine> ApplyHandler<K> {
         }
     }
 
-    fn go_on(&mut self, applier: &mut Applier, wish: SourceWish) {
-        let result = applier.source_is_ready(wish, &mut self.round, &mut self.out);
+    fn go_on(&mut self, applier: &mut Applier, source: ReadySource) {
+        let result = applier.source_is_ready(source, &mut self.round, &mut self.out);
         must_apply(applier, result);
     }
 
@@ -101,7 +104,7 @@ impl<K: KvEngine> ApplyHandler<K> {
             | Change::Peers { .. }
             | Change::Merging { .. }
             | Change::Merged { .. } => true,
-            Change::CompactLog { .. } => false,
+            Change::CompactLog { .. } | Change::Hashing | Change::Verified(_) => false,
         };
         !self.destroyed.is_empty() || self.out.changes.iter().any(is_reshaped)
     }
@@ -109,6 +112,7 @@ impl<K: KvEngine> ApplyHandler<K> {
     /// The store stops and the round is not written: the next start applies it from the log.
     fn give_up(&mut self) {
         self.round.batch.clear();
+        self.round.pinned.clear();
         self.applied.clear();
         self.destroyed.clear();
         self.fulfilled.clear();
@@ -149,7 +153,7 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
                 ApplyMessage::Install(install) => self.installs.push(install),
                 ApplyMessage::Restored { region, state } => fsm.applier.restore(*region, state),
                 ApplyMessage::Freeze(wish) => fsm.applier.freeze(wish),
-                ApplyMessage::SourceReady(wish) => self.go_on(&mut fsm.applier, wish),
+                ApplyMessage::SourceReady(source) => self.go_on(&mut fsm.applier, source),
                 ApplyMessage::End => fsm.is_stopped = true,
             }
         }
@@ -198,10 +202,15 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
             let message = PeerMessage(Input::AwaitsSource(wish));
             let _ = self.ports.peers.force_send(wish.target_id.get(), message);
         }
-        for wish in self.fulfilled.drain(..) {
-            let message = ApplyMessage::SourceReady(wish);
+        for source in self.fulfilled.drain(..) {
+            let message = ApplyMessage::SourceReady(source);
             let appliers = &self.ports.appliers;
-            let _ = appliers.force_send(wish.target_id.get(), message);
+            let _ = appliers.force_send(source.wish.target_id.get(), message);
+        }
+        for task in self.round.pinned.drain(..) {
+            if let Err(task) = self.ports.hashes.submit(task) {
+                hash_is_missing(&task, &self.ports.peers);
+            }
         }
         for install in self.installs.drain(..) {
             self.ports.snaps.submit(SnapTask::Install(install));
@@ -229,6 +238,8 @@ struct Round<K: KvEngine> {
     unwritten: Option<Unwritten>,
     /// By commands, since it was set to nothing last.
     written: Size,
+    /// Views as of some of the round's entries.
+    pinned: Vec<HashTask>,
 }
 
 /// What the batch holds and the engine does not.
@@ -318,24 +329,70 @@ impl<K: KvEngine> ApplyStore for Round<K> {
             unwritten.delete_range(cf, start, end);
         }
     }
+
+    fn pin(&mut self, wish: HashWish) {
+        // A round that is given up is not written, and its views are let go of with it.
+        let written = self.write(Durability::Buffered);
+        if let Err(error) = written {
+            tracing::error!(%error, "the key-value engine can't be written: the store stops");
+            panic!("the key-value engine can't be written: {error:?}");
+        }
+        self.unwritten = None;
+        let view = Pinned::new(self.engine.snapshot(), wish);
+        self.pinned.push(HashTask::new(view));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::mem::Disk;
+    use engine::mem::{Disk, MemKv};
     use std::time::Duration;
+    use types::{Region, RegionId};
 
-    #[test]
-    fn reads_see_the_writes_of_the_round() {
-        let engine = Disk::new().open_kv("kv").unwrap();
-        let mut round = Round {
+    fn round(engine: &MemKv) -> Round<MemKv> {
+        Round {
             batch: engine.batch(),
             engine: engine.clone(),
             room: DiskRoom::new(Duration::ZERO),
             unwritten: None,
             written: Size::default(),
+            pinned: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_view_that_is_pinned_in_a_round_shows_what_came_before_it_and_nothing_else() {
+        let hash_of_round = |keys: &[&[u8]], is_read: bool| {
+            let engine = Disk::new().open_kv("kv").unwrap();
+            let mut round = round(&engine);
+            if is_read {
+                round.begin_reads().unwrap();
+            }
+            let (before, after) = keys.split_at(1);
+            round.put(Cf::Default, before[0], b"1");
+            let region = Region {
+                id: RegionId::FIRST_DATA,
+                ..Region::default()
+            };
+            round.pin(HashWish { region, index: 9 });
+            for key in after {
+                round.put(Cf::Default, key, b"2");
+            }
+            round.begin_reads().unwrap();
+            assert_eq!(round.get(Cf::Default, before[0]).unwrap().unwrap(), "1");
+            round.pinned.remove(0).step(u64::MAX).unwrap()
         };
+        let alone = hash_of_round(&[b"za"], false);
+        assert_eq!(hash_of_round(&[b"za"], true), alone);
+        assert_eq!(hash_of_round(&[b"za", b"zb", b"zc"], true), alone);
+        assert_ne!(hash_of_round(&[b"zb"], false), alone);
+    }
+
+    #[test]
+    fn reads_see_the_writes_of_the_round() {
+        let engine = Disk::new().open_kv("kv").unwrap();
+        let mut round = round(&engine);
         round.put(Cf::Default, b"a", b"before");
         round.begin_reads().unwrap();
         let read = |round: &mut Round<_>, key: &[u8]| round.get(Cf::Default, key).unwrap();

@@ -8,6 +8,7 @@
 //! **Invariants.** After a log write that failed, or once a Peer contradicts what it promised, nothing
 //! more is sent: the handler panics, and the owner's panic policy decides (the process ends).
 
+use crate::consistency::log_difference;
 use crate::fsm::{ApplyMessage, PeerFsm, PeerMessage, StoreFsm, StoreMessage, actors};
 use crate::memory::is_over;
 use crate::ports::Ports;
@@ -17,13 +18,25 @@ use crate::snap::SnapTask;
 use batch_system::{Batch, Handler, Inbox, RegisterError, RoundInfo};
 use engine::{Durability, RaftLog, RaftLogBatch};
 use placement::{RegionHeartbeat, StoreStats};
+use raftstore::op::consistency::Quarantine;
 use raftstore::peer::Input;
 use raftstore::state::Tombstone;
 use raftstore::store;
 use raftstore::{
-    ApplyTask, Effect, FetchEntries, Leadership, LogWrite, MergeDone, RaftMessage, SnapshotKey,
+    ApplyTask, Effect, FetchEntries, Leadership, LogWrite, MergeDone, RaftMessage, Refusal,
+    SnapshotKey, SplitDone,
 };
 use types::RegionId;
+
+fn log_refusal(refusal: &Refusal) {
+    tracing::debug!(
+        region = %refusal.region_id,
+        store = %refusal.from.store_id,
+        peer = %refusal.from.id,
+        reason = refusal.reason,
+        "dropped a Raft message"
+    );
+}
 
 /// One poller's handler.
 pub struct PeerHandler<L: RaftLog> {
@@ -87,12 +100,7 @@ impl<L: RaftLog> PeerHandler<L> {
                     self.batch.remove(tombstone.region_id);
                     self.removed.push(tombstone);
                 }
-                Effect::Split(split) => {
-                    if split.was_led_here {
-                        self.ports.link.split_done(split.parts.clone());
-                    }
-                    self.tell_store(store::Input::Split(split));
-                }
+                Effect::Split(split) => self.split(split),
                 Effect::Reshaped(region) => self.tell_store(store::Input::Reshaped(region)),
                 Effect::Slept(sleep) => self.tell_store(store::Input::Slept(sleep)),
                 Effect::Woke(region) => self.tell_store(store::Input::Woke(region)),
@@ -124,13 +132,12 @@ impl<L: RaftLog> PeerHandler<L> {
                 Effect::Heartbeat(heartbeat) => self.report(heartbeat),
                 Effect::Leadership(leadership) => self.announce(leadership),
                 Effect::Lease(change) => self.ports.delegates.change(change),
-                Effect::Refused(refusal) => tracing::debug!(
-                    region = %refusal.region_id,
-                    store = %refusal.from.store_id,
-                    peer = %refusal.from.id,
-                    reason = refusal.reason,
-                    "dropped a Raft message"
-                ),
+                Effect::Quarantined {
+                    region_id,
+                    quarantine,
+                } => self.quarantine(region_id, quarantine),
+                Effect::Inconsistent(report) => log_difference(&report),
+                Effect::Refused(refusal) => log_refusal(&refusal),
                 Effect::Contradiction(contradiction) => {
                     tracing::error!("{contradiction}");
                     panic!("{contradiction}");
@@ -156,6 +163,13 @@ impl<L: RaftLog> PeerHandler<L> {
 
     fn tell_applier(&self, region: RegionId, message: ApplyMessage) {
         let _ = self.ports.appliers.force_send(region.get(), message);
+    }
+
+    fn split(&self, split: SplitDone) {
+        if split.was_led_here {
+            self.ports.link.split_done(split.parts.clone());
+        }
+        self.tell_store(store::Input::Split(split));
     }
 
     /// The store first: it must not hear that the neighbour is gone before it knows whose its range is.
@@ -259,6 +273,18 @@ impl<L: RaftLog> PeerHandler<L> {
         }
     }
 
+    fn quarantine(&self, region: RegionId, quarantine: Quarantine) {
+        self.ports.quarantines.insert(region, quarantine);
+        tracing::error!(
+            %region,
+            peer = %quarantine.peer_id,
+            index = quarantine.index,
+            found = %quarantine.found,
+            agreed = %quarantine.agreed,
+            "the replica here is quarantined: its data differs from that of most others"
+        );
+    }
+
     fn tell_store(&self, input: store::Input) {
         let _ = self.ports.peers.force_send_control(StoreMessage(input));
     }
@@ -270,8 +296,12 @@ impl<L: RaftLog> PeerHandler<L> {
             peers, appliers, ..
         } = &self.ports;
         let address = create.region.id.get();
-        let (peer, applier) = create_replica(&self.log, &create, &self.ports.peer_options)
+        let (mut peer, mut applier) = create_replica(&self.log, &create, &self.ports.peer_options)
             .unwrap_or_else(|error| panic!("Region {address} can't be created: {error}"));
+        if let Some(quarantine) = self.ports.quarantines.of(create.region.id, create.me.id) {
+            peer.set_quarantine(quarantine);
+            applier.set_quarantine(quarantine);
+        }
         let (peer, applier) = actors(peer, applier);
         match appliers.register(address, applier) {
             Ok(()) => {}
@@ -310,6 +340,7 @@ impl<L: RaftLog> PeerHandler<L> {
             self.ports.growth.forget(tombstone.region_id);
             self.ports.traffic.forget(tombstone.region_id);
             self.ports.observer.removed(tombstone.region_id);
+            self.ports.quarantines.remove(tombstone.region_id);
             self.tell_store(store::Input::Removed(tombstone));
         }
     }
@@ -326,6 +357,7 @@ impl<L: RaftLog> PeerHandler<L> {
             term: heartbeat.term,
             down_peers: heartbeat.down_peers,
             pending_peers: heartbeat.pending_peers,
+            quarantined_peers: heartbeat.quarantined_peers,
             approximate_size_bytes: bytes,
             approximate_keys: size.keys,
             traffic: self.ports.traffic.take_region(id, heartbeat.measured),

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 /// Gives out times at which bytes may pass.
-pub(super) struct Limiter {
+pub(crate) struct Limiter {
     /// Zero: no bound.
     bytes_per_s: u64,
     /// When everything that was let through would have passed at that rate.
@@ -17,7 +17,7 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    pub(super) fn new(bytes_per_s: u64) -> Self {
+    pub(crate) fn new(bytes_per_s: u64) -> Self {
         Self {
             bytes_per_s,
             free_at: Mutex::new(None),
@@ -25,7 +25,7 @@ impl Limiter {
     }
 
     /// How long to wait before so many bytes.
-    pub(super) fn reserve(&self, now: Instant, bytes: u64) -> Duration {
+    pub(crate) fn reserve(&self, now: Instant, bytes: u64) -> Duration {
         if self.bytes_per_s == 0 {
             return Duration::ZERO;
         }

@@ -1,6 +1,6 @@
 //! The three nodes, what lies between them, and what clients do.
 //!
-//! **Not here.** What is tried (`main`, `merge`).
+//! **Not here.** What is tried (`main`, `consistency`, `merge`).
 
 use bytes::Bytes;
 use engine::mem::{Disk, MemKv, MemLog};
@@ -9,7 +9,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use node::snap::{MemDir, OutgoingSnapshot};
 use node::{
-    Configured, Members, Node, NodeHandle, NodeOptions, Parts, PlacementLink, Transport, identify,
+    Configured, ConsistencyOptions, Members, Node, NodeHandle, NodeOptions, Parts, PlacementLink,
+    Transport, identify,
 };
 use placement::{
     Bootstrap, Control, RegionHeartbeat, Request, Response, SplitIds, Store, StoreStats,
@@ -171,16 +172,6 @@ impl Cluster {
                 address: member.address.clone(),
                 ..Store::default()
             });
-            let mut options = NodeOptions {
-                disk_full_pause: Duration::from_millis(5),
-                log_gc_sync_interval: Duration::from_millis(20),
-                log_purge_interval: Duration::from_millis(50),
-                ..NodeOptions::default()
-            };
-            options.peer.tick = Duration::from_millis(10);
-            options.peer.seed = member.store_id.get();
-            options.peer.log_gc.count_max = 100;
-            options.peer.report_ticks = 10;
             let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
             let snapshots = MemDir::default();
             stored.push((kv.clone(), log.clone(), snapshots.clone()));
@@ -212,7 +203,7 @@ impl Cluster {
                     stores: stores.collect(),
                     regions: first_regions(3, ApiVersion::V1),
                 }),
-                options,
+                options: options(member.store_id.get()),
                 runtime: tokio::runtime::Handle::current(),
             });
             let node = node.unwrap();
@@ -310,6 +301,25 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// All that happens now and then happens all the time.
+fn options(seed: u64) -> NodeOptions {
+    let mut options = NodeOptions {
+        disk_full_pause: Duration::from_millis(5),
+        log_gc_sync_interval: Duration::from_millis(20),
+        log_purge_interval: Duration::from_millis(50),
+        consistency: ConsistencyOptions {
+            interval: Duration::from_millis(20),
+            bytes_per_s_max: 1 << 20,
+        },
+        ..NodeOptions::default()
+    };
+    options.peer.tick = Duration::from_millis(10);
+    options.peer.seed = seed;
+    options.peer.log_gc.count_max = 100;
+    options.peer.report_ticks = 10;
+    options
 }
 
 pub(crate) fn data_region() -> RequestContext {

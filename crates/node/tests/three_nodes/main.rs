@@ -3,6 +3,7 @@
 //! What depends on timing waits for a condition with a deadline; nothing sleeps for luck.
 
 mod cluster;
+mod consistency;
 mod merge;
 
 use cluster::{Cluster, DEADLINE, data_region, put, until};

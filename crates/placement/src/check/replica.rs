@@ -1,6 +1,6 @@
-//! The number and the places of a Region's voters: those on lost stores are replaced, then those on
-//! stores that are drained; missing ones are added, surplus ones removed; and if stores could be
-//! further apart, one moves.
+//! The number and the places of a Region's voters: those on lost stores are replaced, then those that are
+//! quarantined, then those on stores that are drained; missing ones are added, surplus ones removed; and if
+//! stores could be further apart, one moves.
 //!
 //! **Invariant.** Nothing is removed that is needed: see `operator`.
 
@@ -34,6 +34,8 @@ pub(super) fn propose(
             without(cluster, seen, *lost, replicas)?,
             "replace-lost-replica",
         )
+    } else if let Some(quarantined) = quarantined(seen) {
+        replace_quarantined(cluster, seen, quarantined, replicas)?
     } else if let Some(draining) = stores.iter().find(is_draining) {
         let wanted = without(cluster, seen, *draining, replicas)?;
         (wanted, "replace-drained-replica")
@@ -59,6 +61,32 @@ pub(super) fn propose(
 fn others(stores: &[StoreId], without: StoreId) -> Vec<StoreId> {
     let others = stores.iter().filter(|store| **store != without);
     others.copied().collect()
+}
+
+/// A store whose replica holds what it should not.
+fn quarantined(seen: &RegionSeen) -> Option<StoreId> {
+    let peers = seen.region.peers.iter();
+    let mut bad = peers.filter(|peer| seen.quarantined().contains(&peer.id));
+    bad.next().map(|peer| peer.store_id)
+}
+
+/// By one on another store. Where no other store can take one, it goes first if most others are well, and
+/// its own store gets a new one.
+fn replace_quarantined(
+    cluster: &Cluster<'_>,
+    seen: &RegionSeen,
+    store: StoreId,
+    replicas: usize,
+) -> Option<(Vec<StoreId>, &'static str)> {
+    if let Some(wanted) = without(cluster, seen, store, replicas) {
+        return Some((wanted, "replace-quarantined-replica"));
+    }
+    let is_well =
+        |peer: &&Peer| seen.is_peer_well(peer.id) && cluster.health.is_alive(peer.store_id);
+    let well = seen.region.peers.iter().filter(is_well);
+    let stores: Vec<StoreId> = seen.region.peers.iter().map(|peer| peer.store_id).collect();
+    let is_safe = well.count() > replicas / 2;
+    is_safe.then(|| (others(&stores, store), "remove-quarantined-replica"))
 }
 
 /// The stores without one whose replica is to be replaced, and with another if it is needed.

@@ -73,6 +73,8 @@ pub struct Fleet {
     pub copy_ms: u64,
     /// Whether instructions beside answers arrive.
     pub hears_at_once: bool,
+    /// Replicas that their leaders report as quarantined.
+    pub quarantined: BTreeSet<PeerId>,
     slots: Vec<Vec<RegionId>>,
     events: BTreeMap<u64, BTreeSet<RegionId>>,
     disk: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -193,6 +195,7 @@ impl Fleet {
             regions: BTreeMap::new(),
             copy_ms: 2_000,
             hears_at_once: true,
+            quarantined: BTreeSet::new(),
             slots: vec![Vec::new(); SLOTS],
             events: BTreeMap::new(),
             disk: BTreeMap::new(),
@@ -371,6 +374,13 @@ impl Fleet {
             leader: region.leader,
             term: region.term,
             pending_peers: region.copying.iter().map(|(id, _)| *id).collect(),
+            quarantined_peers: region
+                .region
+                .peers
+                .iter()
+                .map(|peer| peer.id)
+                .filter(|id| self.quarantined.contains(id))
+                .collect(),
             approximate_size_bytes: region.size_bytes,
             approximate_keys: region.keys,
             traffic: Traffic {

@@ -189,3 +189,63 @@ fn the_dead_one_of_surplus_replicas_goes_first() {
     fleet.run(120_000);
     assert_eq!(fleet.regions[&RegionId(1_000)].stores(), [1, 3, 4]);
 }
+
+/// The replica of each Region on a store, quarantined.
+fn quarantine(fleet: &mut Fleet, store: StoreId) {
+    let regions = fleet.regions.values();
+    let bad = regions.filter_map(|region| region.region.peer_on(store));
+    fleet.quarantined = bad.map(|peer| peer.id).collect();
+    assert!(!fleet.quarantined.is_empty());
+}
+
+fn has_quarantined(fleet: &Fleet) -> bool {
+    let mut peers = fleet
+        .regions
+        .values()
+        .flat_map(|region| &region.region.peers);
+    peers.any(|peer| fleet.quarantined.contains(&peer.id))
+}
+
+#[test]
+fn a_quarantined_replica_is_replaced_by_one_on_another_store() {
+    let mut fleet = Fleet::new(&Plan {
+        stores: 4,
+        regions: 10,
+        ..Plan::default()
+    });
+    quarantine(&mut fleet, StoreId(2));
+    fleet.settle(180_000, 3_600_000);
+    fleet.assert_replicated(3);
+    assert!(!has_quarantined(&fleet));
+}
+
+#[test]
+fn where_no_other_store_can_take_it_a_quarantined_replica_goes_and_its_store_gets_a_new_one() {
+    let mut fleet = Fleet::new(&Plan {
+        stores: 3,
+        regions: 10,
+        ..Plan::default()
+    });
+    quarantine(&mut fleet, StoreId(3));
+    fleet.settle(180_000, 3_600_000);
+    fleet.assert_replicated(3);
+    assert!(!has_quarantined(&fleet));
+}
+
+#[test]
+fn a_quarantined_replica_that_is_needed_stays() {
+    let mut fleet = Fleet::with(
+        &Plan {
+            stores: 3,
+            regions: 10,
+            ..Plan::default()
+        },
+        |settings| settings.store_down_ms = 3_600_000,
+    );
+    fleet.kill(StoreId(2));
+    // Until placement misses it.
+    fleet.run(60_000);
+    quarantine(&mut fleet, StoreId(3));
+    fleet.run(600_000);
+    assert_eq!(fleet.done.replicas_removed, 0);
+}

@@ -15,7 +15,7 @@ use crate::admin::{MergeSource, TAG_COMMIT_MERGE};
 use crate::command::{BatchReader, Logged, Outcome};
 use crate::effect::{ApplyEntry, Reply};
 use crate::error::RequestError;
-use crate::op::merge::{self, SourceWish};
+use crate::op::merge::{self, ReadySource, SourceWish};
 use crate::op::split::put_shape;
 use crate::state::{MergedInto, Merging, RegionRecord, Tombstone, encode_place};
 use engine::Cf;
@@ -49,7 +49,7 @@ impl Applier {
     }
 
     /// The wish that is fulfilled once this round is written.
-    pub fn fulfils(&self) -> Option<SourceWish> {
+    pub fn fulfils(&self) -> Option<ReadySource> {
         let wish = self.frozen_for?;
         if self.is_removed() || self.state.applied_index < wish.index {
             return None;
@@ -61,7 +61,8 @@ impl Applier {
             "Region {} is taken in by a merge that it did not begin",
             self.region.id
         );
-        Some(wish)
+        let quarantine = self.quarantine.as_deref().copied();
+        Some(ReadySource { wish, quarantine })
     }
 
     /// A target that was removed waits no more: its answers are others' to give.
@@ -90,20 +91,20 @@ impl Applier {
         }
     }
 
-    /// The source of this wish has come so far, and that can be read: a target that waits for it goes on.
+    /// A source has come so far, and that can be read: a target that waits for it goes on.
     ///
     /// # Errors
     /// As [`Applier::apply`].
     pub fn source_is_ready(
         &mut self,
-        wish: SourceWish,
+        source: ReadySource,
         store: &mut impl ApplyStore,
         out: &mut Applied,
     ) -> Result<(), ApplyError> {
-        let Some(parked) = self.parked.take_if(|parked| parked.wish == wish) else {
+        let Some(parked) = self.parked.take_if(|parked| parked.wish == source.wish) else {
             return Ok(());
         };
-        self.ready_source = Some(wish);
+        self.ready_source = Some(Box::new(source));
         self.apply(parked.entries.into(), store, out)
     }
 
@@ -135,7 +136,8 @@ impl Applier {
             term: source.term,
         };
         let counts = merge::merged(&self.region, &source.region).is_ok();
-        if !counts || self.ready_source == Some(wish) {
+        let ready = self.ready_source.as_ref();
+        if !counts || ready.is_some_and(|ready| ready.wish == wish) {
             return Ok(false);
         }
         out.wishes.push(wish);
@@ -230,7 +232,8 @@ impl Applier {
             return Err(self.epoch_not_match());
         }
         self.region = Arc::new(merge::merged(&self.region, &source.region)?);
-        assert!(self.ready_source.take().is_some(), "the source is ready");
+        let ready = self.ready_source.take().expect("the source is ready");
+        let inherits = self.inherit_quarantine(ready.quarantine, store);
         let id = source.region.id;
         let replica = source.region.peer_on(self.store_id);
         let tombstone = Tombstone {
@@ -245,6 +248,7 @@ impl Applier {
         let record = RegionRecord::Tombstone(tombstone).encode();
         store.put(Cf::Raft, &keys::region_state_key(id), &record);
         store.delete(Cf::Raft, &keys::apply_state_key(id));
+        store.delete(Cf::Raft, &keys::quarantine_key(id));
         let last_merge = encode_place(place);
         store.put(Cf::Raft, &keys::last_merge_key(self.region.id), &last_merge);
         put_shape(&self.region, store);
@@ -254,6 +258,7 @@ impl Applier {
             change: Change::Merged {
                 region: Region::clone(&self.region),
                 source: tombstone,
+                inherits,
             },
         });
         Ok(Reply::Command(Outcome::Changed(Region::clone(

@@ -23,8 +23,9 @@ use crate::codec::DecodeError;
 use crate::command::{BatchReader, Logged, Mutation, Outcome};
 use crate::effect::{ApplyEntry, Reply};
 use crate::error::RequestError;
+use crate::op::consistency::{HashWish, Quarantine, Verdict};
 use crate::op::measure::Size;
-use crate::op::merge::SourceWish;
+use crate::op::merge::{ReadySource, SourceWish};
 use crate::op::{conf_change, split};
 use crate::peer::conf_change_context;
 use crate::state::{Merging, RegionRecord, Tombstone, encode_apply_state, encode_epoch};
@@ -38,6 +39,7 @@ use types::{
     Space, StoreId, keys,
 };
 
+mod consistency;
 mod merge;
 
 #[cfg(test)]
@@ -58,6 +60,9 @@ pub trait ApplyStore {
     fn delete(&mut self, cf: Cf, key: &[u8]);
     /// Removes the engine keys in `[start, end)`, a real range.
     fn delete_range(&mut self, cf: Cf, start: &[u8], end: &[u8]);
+    /// Has the Region hashed as it is after what was written before this call, which is consistent with
+    /// the indexes that were written with it.
+    fn pin(&mut self, wish: HashWish);
 }
 
 /// The answer to one request.
@@ -118,7 +123,13 @@ pub enum Change {
         region: Region,
         /// The neighbour's replica.
         source: Tombstone,
+        /// If that was quarantined, and this replica was not: its own quarantine now.
+        inherits: Option<Box<Quarantine>>,
     },
+    /// What it holds at this entry is being hashed.
+    Hashing,
+    /// Its replicas were compared.
+    Verified(Verdict),
 }
 
 /// Why an entry could not be applied. The replica contradicts its log: the store must stop.
@@ -175,7 +186,8 @@ pub struct Applier {
     /// As a target that waits for a source.
     parked: Option<Parked>,
     /// As a target: the source that it need not wait for.
-    ready_source: Option<SourceWish>,
+    ready_source: Option<Box<ReadySource>>,
+    quarantine: Option<Box<Quarantine>>,
     /// Written since it was asked last; what was overwritten counts again.
     growth: Size,
     /// Keys that were deleted since it was asked last; a range counts as any number.
@@ -198,6 +210,7 @@ impl Applier {
             frozen_for: None,
             parked: None,
             ready_source: None,
+            quarantine: None,
             growth: Size::default(),
             deletions: 0,
             key: Vec::new(),
@@ -267,7 +280,9 @@ impl Applier {
                 continue;
             }
             let (index, term) = (entry.index, entry.term);
+            let answered = out.answers.len();
             self.apply_entry(entry, requests, store, out)?;
+            self.distrust(&mut out.answers[answered..]);
             self.state.applied_index = index;
             self.state.applied_term = term;
             self.is_dirty = !self.is_removed();
@@ -384,6 +399,8 @@ impl Applier {
                 index: began,
                 unless_sealed,
             } => self.rollback_merge(index, (*began, *unless_sealed), store, out),
+            Admin::ComputeHash => Ok(self.compute_hash(index, store, out)),
+            Admin::VerifyHash(verdict) => Ok(self.verify_hash(index, verdict, store, out)),
         }
     }
 
@@ -399,6 +416,7 @@ impl Applier {
         }
         let parts = split::parts(&self.region, cuts)?;
         split::write(&parts, store);
+        self.quarantine_parts(&parts, store);
         self.region = Arc::new(parts.last().expect("a split has parts").clone());
         Ok(parts)
     }
@@ -451,6 +469,7 @@ impl Applier {
         }
         let id = tombstone.region_id;
         store.delete(Cf::Raft, &keys::apply_state_key(id));
+        store.delete(Cf::Raft, &keys::quarantine_key(id));
         match tombstone.merged_into {
             // It does not know what was before: see `History`.
             Some(_) => {

@@ -4,6 +4,7 @@ use super::*;
 use crate::admin::PeerChangeKind;
 use crate::apply::map::Map;
 use crate::command::{BatchEncoder, Command};
+use crate::op::consistency::Hash;
 use crate::peer::conf_change_data;
 use std::sync::Arc;
 use types::{KeyRange, Peer, PeerId, raw_value};
@@ -17,7 +18,7 @@ struct Written {
 
 impl ApplyStore for Written {
     fn begin_reads(&mut self) -> engine::Result<()> {
-        self.at_reads = Some(Map(self.now.0.clone()));
+        self.at_reads = Some(self.now.clone());
         Ok(())
     }
 
@@ -35,6 +36,10 @@ impl ApplyStore for Written {
 
     fn delete_range(&mut self, cf: Cf, start: &[u8], end: &[u8]) {
         self.now.delete_range(cf, start, end);
+    }
+
+    fn pin(&mut self, wish: HashWish) {
+        self.now.pin(wish);
     }
 }
 
@@ -439,12 +444,27 @@ fn a_target_keeps_what_comes_behind_a_commit_until_its_source_is_ready() {
         assert_eq!(applier.state().applied_index, 6, "it waits");
         let wish = out.wishes.pop().expect("it says for whom");
         assert_eq!((wish.source_id, wish.index), (RegionId(9), 40));
-        let other = SourceWish { index: 41, ..wish };
+        let ready = |wish, quarantine| ReadySource { wish, quarantine };
+        let other = ready(SourceWish { index: 41, ..wish }, None);
         applier.source_is_ready(other, &mut map, &mut out).unwrap();
         assert_eq!(applier.state().applied_index, 6, "for another entry");
-        applier.source_is_ready(wish, &mut map, &mut out).unwrap();
+        let found = Quarantine {
+            peer_id: PeerId(1),
+            index: 39,
+            found: Hash(8),
+            agreed: Hash(7),
+        };
+        map.put(
+            Cf::Raft,
+            &keys::quarantine_key(RegionId(9)),
+            &found.encode(),
+        );
+        let ready = ready(wish, Some(found));
+        applier.source_is_ready(ready, &mut map, &mut out).unwrap();
         applier.finish_round(&mut map);
         assert_eq!(map.applied_index(), Some(9));
+        assert_eq!(quarantine(&mut map, 9), None, "it goes with the source");
+        assert_eq!(quarantine(&mut map, 2), Some(found), "and is the target's");
         assert_eq!(applier.region().range, KeyRange::default());
         assert_eq!(map.get(Cf::Default, b"za").unwrap().unwrap(), "2");
         assert_eq!(map.get(Cf::Default, b"zc").unwrap().unwrap(), "1");
@@ -502,7 +522,8 @@ fn a_source_that_is_taken_in_applies_nothing_behind_the_entry_that_began_it() {
     };
     assert_eq!(applier.fulfils(), None);
     applier.freeze(wish);
-    assert_eq!(applier.fulfils(), Some(wish));
+    let quarantine = None;
+    assert_eq!(applier.fulfils(), Some(ReadySource { wish, quarantine }));
     let rollback = Command::Admin(Admin::RollbackMerge {
         index: 6,
         unless_sealed: false,
@@ -542,4 +563,84 @@ fn the_first_of_a_seal_and_a_rollback_that_needs_none_decides() {
     assert_eq!(merging([seal(), rollback(true)]), Some(true));
     assert_eq!(merging([rollback(true), seal()]), None);
     assert_eq!(merging([seal(), rollback(false)]), None, "it was refused");
+}
+
+#[test]
+fn a_view_is_pinned_behind_what_came_before_and_closed_with_its_index() {
+    let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
+    let hash = || Command::Admin(Admin::ComputeHash);
+    let write = |value| Command::Write(vec![put("a", value)]);
+    let entries = vec![
+        entry(6, EPOCH, &[write("1")]),
+        entry(7, EPOCH, &[hash()]),
+        entry(8, EPOCH, &[write("2")]),
+        entry(9, EPOCH, &[hash()]),
+        entry(10, EPOCH, &[write("1")]),
+        entry(11, EPOCH, &[hash()]),
+    ];
+    applier.apply(entries, &mut map, &mut out).unwrap();
+    let [(7, first), (9, second), (11, third)] = map.1[..] else {
+        panic!("unexpected {:?}", map.1);
+    };
+    assert_eq!(first, third, "the index is no part of it");
+    assert_ne!(first, second);
+    assert_eq!(map.applied_index(), Some(10), "and not of the last entry");
+    let told = out
+        .changes
+        .iter()
+        .map(|change| (change.index, &change.change));
+    let expected = [7, 9, 11].map(|index| (index, &Change::Hashing));
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+fn verify(named: u64) -> Command {
+    Command::Admin(Admin::VerifyHash(Verdict {
+        index: 5,
+        agreed: Hash(7),
+        deviating: vec![(PeerId(named), Hash(8))],
+    }))
+}
+
+fn quarantine(map: &mut Map, region: u64) -> Option<Quarantine> {
+    let key = keys::quarantine_key(RegionId(region));
+    let record = map.get(Cf::Raft, &key).unwrap()?;
+    Some(Quarantine::decode(record).unwrap())
+}
+
+#[test]
+fn who_is_named_is_quarantined_with_what_is_cut_off_later_and_answers_nothing() {
+    let (mut applier, mut map, mut out) = (applier(), Map::default(), Applied::default());
+    let write = || Command::Write(vec![put("a", "1")]);
+    let entries = vec![
+        entry(6, EPOCH, &[verify(2)]),
+        entry(7, EPOCH, &[write()]),
+        entry(8, EPOCH, &[verify(1)]),
+        entry(9, EPOCH, &[write()]),
+        entry(10, EPOCH, &[split("m", 5)]),
+    ];
+    applier.apply(entries, &mut map, &mut out).unwrap();
+    applier.finish_round(&mut map);
+    let results: Vec<_> = out
+        .answers
+        .iter()
+        .map(|(_, result)| result.is_ok())
+        .collect();
+    assert_eq!(results, [true, true, false, false, false]);
+    let undetermined = Err(RequestError::Undetermined);
+    assert_eq!(out.answers.last().unwrap().1, undetermined);
+    let found = quarantine(&mut map, 2).unwrap();
+    assert_eq!((found.peer_id, found.index), (PeerId(1), 5));
+    assert_eq!((found.found, found.agreed), (Hash(8), Hash(7)));
+    let part = applier.region().peers[0].id;
+    let cut_off = quarantine(&mut map, 5).expect("what is cut off may be damaged");
+    assert_ne!(cut_off.peer_id, part);
+    assert_eq!(cut_off.agreed, Hash(7));
+    let tombstone = Tombstone {
+        region_id: RegionId(2),
+        epoch: EPOCH,
+        peer_id: PeerId(1),
+        merged_into: None,
+    };
+    applier.destroy(tombstone, &mut map);
+    assert_eq!(quarantine(&mut map, 2), None, "it goes with the replica");
 }

@@ -48,6 +48,10 @@
 //! snapshot from behind the merge. Then the source's replica goes, and its data with it. So it is, too, with
 //! one that was removed from the source before, and missed that.
 //!
+//! **Quarantine.** A Region with a replica that is known to be quarantined begins no merge, nor does one
+//! whose replicas are being compared. Where the source's replica is quarantined all the same, the target's
+//! beside it is so from the commit on: it has the data that is wrong.
+//!
 //! **What is left.** A store that is down when a merge begins keeps it from being sealed; entries are not
 //! carried along for it. A target keeps its log, beyond all bounds, for a replica that was down at the
 //! commit, until it is back or removed.
@@ -58,6 +62,7 @@
 
 use crate::error::RequestError;
 use crate::op::conf_change::is_joint;
+use crate::op::consistency::Quarantine;
 use crate::state::Merging;
 use std::collections::BTreeSet;
 use types::{Epoch, Region, RegionId, StoreId};
@@ -88,6 +93,15 @@ pub struct SourceWish {
     pub index: u64,
     /// Its term.
     pub term: u64,
+}
+
+/// A source that has come to the entry of a wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadySource {
+    /// What it fulfils.
+    pub wish: SourceWish,
+    /// If its replica here is quarantined: why. The target's is from then on.
+    pub quarantine: Option<Quarantine>,
 }
 
 /// Through which epochs a Region went on one store, entry by entry.

@@ -2,6 +2,7 @@
 //! applier does. And what its leader may do alone.
 
 pub mod conf_change;
+pub mod consistency;
 pub mod hibernate;
 pub mod lease;
 pub mod load_split;

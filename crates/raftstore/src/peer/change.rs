@@ -27,18 +27,28 @@ impl Peer {
             Change::Split(parts) => {
                 let kept = parts.last().expect("a split has parts");
                 self.reshape(kept.clone());
+                self.quarantine_parts(&parts, out);
                 out.push(Effect::Split(SplitDone {
                     parts,
                     was_led_here: self.is_leader(),
                 }));
             }
             Change::Merging { region, merging } => self.merging_changed(region, merging, out),
-            Change::Merged { region, source } => self.merged(change.index, region, source, out),
+            Change::Merged {
+                region,
+                source,
+                inherits,
+            } => {
+                self.merged(change.index, region, source, out);
+                self.inherit_quarantine(inherits, out);
+            }
             Change::Peers { changes, region } => self.changed_peers(changes, region, out),
             Change::CompactLog { index, term } => {
                 self.applied(change.index, out);
                 self.compact_log(change.index, index, term, out);
             }
+            Change::Hashing => self.hashing(change.index),
+            Change::Verified(verdict) => self.verified(&verdict, out),
         }
         self.applied(change.index, out);
     }
@@ -176,7 +186,8 @@ impl Peer {
     /// timeout; until then nothing is proposed.
     pub(super) fn transfer_leader(&mut self, to: PeerId, out: &mut Vec<Effect>) {
         let voter = self.region.peer(to);
-        let can_lead = voter.is_some_and(|peer| is_voter_after(peer.role));
+        let can_lead =
+            voter.is_some_and(|peer| is_voter_after(peer.role) && !self.is_quarantined(peer.id));
         if self.is_leader() && to != self.me.id && can_lead {
             self.flush_batch(out);
             self.raw.transfer_leader(to.get());

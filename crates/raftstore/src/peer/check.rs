@@ -32,9 +32,7 @@ impl Peer {
         if self.is_stopped {
             return Err(RequestError::Stopping);
         }
-        if !serves {
-            return Err(self.not_leader());
-        }
+        self.check_serves(serves)?;
         if context.term != 0 && context.term != self.term() {
             return Err(RequestError::StaleCommand);
         }
@@ -70,7 +68,9 @@ impl Peer {
                 | Admin::SealMerge { .. }
                 | Admin::CommitMerge(_)
                 | Admin::RefuseMerge { .. }
-                | Admin::RollbackMerge { .. },
+                | Admin::RollbackMerge { .. }
+                | Admin::ComputeHash
+                | Admin::VerifyHash(_),
             ) => {
                 return Err(RequestError::InvalidChange {
                     region_id: self.region.id,

@@ -28,6 +28,7 @@ impl Peer {
             }
             Input::RenewLease
             | Input::ChangePeers { .. }
+            | Input::CheckConsistency { .. }
             | Input::TransferLeader { .. }
             | Input::Campaign => true,
             Input::MergeAsked(_) => self.is_leader(),
@@ -118,6 +119,7 @@ impl Peer {
             || self.raw.raft.lead_transferee.is_some()
             || is_joint(&self.region)
             || self.has_to_do_with_a_merge()
+            || self.has_consistency_work()
     }
 
     fn is_receiving_snapshot(&self) -> bool {

@@ -28,6 +28,7 @@ impl Peer {
         self.proposals.give_back_buffers();
         self.reads.give_back_buffers();
         give_back_queue(&mut self.unpersisted);
+        self.consistency.give_back();
     }
 }
 

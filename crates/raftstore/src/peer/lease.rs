@@ -105,8 +105,8 @@ impl Peer {
     fn usable_lease_end(&self) -> Option<MonotonicTime> {
         let term = self.term();
         let applied = || self.raw.raft.raft_log.term(self.applied_index);
-        let is_usable =
-            self.is_leader() && !self.is_stopped && !self.is_leaving && applied() == Ok(term);
+        let serves = !self.is_stopped && !self.is_leaving && self.quarantine().is_none();
+        let is_usable = self.is_leader() && serves && applied() == Ok(term);
         let is_usable = is_usable && self.merging().is_none();
         is_usable.then(|| self.lease.end(term)).flatten()
     }
@@ -126,7 +126,7 @@ impl Peer {
 
     /// Tries to lead at once, if no leader was heard.
     pub(super) fn campaign(&mut self) {
-        if !self.promise.holds(self.now) {
+        if !self.promise.holds(self.now) && self.quarantine().is_none() {
             let _ = self.raw.campaign();
         }
     }

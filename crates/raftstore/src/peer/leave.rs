@@ -66,6 +66,7 @@ impl Peer {
         self.publish_lease(out);
         self.proposals.abandon(out);
         self.reads.fail(&self.not_found(), out);
+        self.give_up_check(&self.not_found(), out);
         self.unpersisted.clear();
         self.drop_waiting_snapshots(out);
     }
@@ -76,6 +77,7 @@ impl Peer {
         self.publish_lease(out);
         self.proposals.abandon(out);
         self.reads.fail(&RequestError::Stopping, out);
+        self.give_up_check(&RequestError::Stopping, out);
     }
 
     /// As [`Peer::step`], while this replica leaves.
@@ -83,7 +85,8 @@ impl Peer {
         match input {
             Input::Propose { request, .. }
             | Input::Read { request, .. }
-            | Input::ChangePeers { request, .. } => {
+            | Input::ChangePeers { request, .. }
+            | Input::CheckConsistency { request, .. } => {
                 out.push(Effect::Reply(request, Err(self.not_found())));
             }
             Input::Destroyed(tombstone) => {
@@ -93,7 +96,7 @@ impl Peer {
             Input::TakenIn(tombstone) => self.taken_in(tombstone, out),
             Input::Message(message) => self.drop_snapshot(&message, out),
             Input::Stop => self.is_stopped = true,
-            Input::Changed(change) => pass_on(change, out),
+            Input::Changed(change) => self.pass_on(change, out),
             Input::Tick
             | Input::SnapshotGenerated { .. }
             | Input::SnapshotSent { .. }
@@ -108,6 +111,7 @@ impl Peer {
             | Input::SourceAwaited(_)
             | Input::LastMerge(..)
             | Input::Fetched { .. }
+            | Input::Hashed { .. }
             | Input::Unreachable { .. }
             | Input::TransferLeader { .. }
             | Input::Campaign
@@ -166,20 +170,27 @@ impl Peer {
         let farewell = RaftMessage::farewell(id, self.me, message.from, epoch);
         out.push(Effect::Send(Box::new(farewell)));
     }
-}
 
-/// The applier cut the Region before it came to its end: what was cut off has a replica here, on disk. Or
-/// it took a neighbour in, whose replica here is to end.
-fn pass_on(change: RegionChange, out: &mut Vec<Effect>) {
-    match change.change {
-        Change::Split(parts) => out.push(Effect::Split(SplitDone {
-            parts,
-            was_led_here: false,
-        })),
-        Change::Merged { region, source } => out.push(Effect::Merged(MergeDone {
-            target: region,
-            source,
-        })),
-        Change::Peers { .. } | Change::CompactLog { .. } | Change::Merging { .. } => {}
+    /// The applier cut the Region before it came to its end: what was cut off has a replica here, on disk.
+    /// Or it took a neighbour in, whose replica here is to end.
+    fn pass_on(&mut self, change: RegionChange, out: &mut Vec<Effect>) {
+        match change.change {
+            Change::Split(parts) => {
+                self.quarantine_parts(&parts, out);
+                out.push(Effect::Split(SplitDone {
+                    parts,
+                    was_led_here: false,
+                }));
+            }
+            Change::Merged { region, source, .. } => out.push(Effect::Merged(MergeDone {
+                target: region,
+                source,
+            })),
+            Change::Verified(verdict) => self.note_quarantine(&verdict),
+            Change::Peers { .. }
+            | Change::CompactLog { .. }
+            | Change::Merging { .. }
+            | Change::Hashing => {}
+        }
     }
 }

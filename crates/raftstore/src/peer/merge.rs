@@ -7,7 +7,6 @@
 
 use super::Peer;
 use crate::admin::{Admin, MergeSource};
-use crate::command::Command;
 use crate::effect::{Effect, MergeDone};
 use crate::error::RequestError;
 use crate::op::conf_change::{is_joint, is_voter_after};
@@ -26,7 +25,7 @@ pub(crate) struct Merges {
     /// The last entry about a merge that it proposed as leader: its term and its index.
     proposed: (u64, u64),
     /// As a replica of the target: what its applier waits for.
-    awaits: Option<SourceWish>,
+    awaits: Option<Box<SourceWish>>,
     /// As one that has taken a source in: the entry that did. Who needs a snapshot over it can't get it.
     pub(crate) committed_index: u64,
 }
@@ -82,6 +81,9 @@ impl Peer {
         if self.raw.raft.has_pending_conf() || is_joint(&self.region) {
             return invalid("a change of membership is under way");
         }
+        if self.is_checking() || !self.quarantined_peers().is_empty() {
+            return invalid("its replicas are being compared, or one of them is quarantined");
+        }
         let last = self.raw.raft.raft_log.last_index();
         let patience = self.options.election_ticks_max as u64;
         let is_near = |id: PeerId| {
@@ -112,6 +114,7 @@ impl Peer {
             self.merges.age_ticks = 0;
             // This replica may be the last to hear of it, when others have been taken in already.
             self.reads.fail(&self.not_found(), out);
+            self.give_up_check(&self.not_found(), out);
         }
         self.merges.merging = merging;
         if region.epoch != self.region.epoch {
@@ -141,7 +144,13 @@ impl Peer {
     /// One tick has passed.
     pub(super) fn merge_now_and_then(&mut self, out: &mut Vec<Effect>) {
         // Whoever was asked may not have been there yet.
-        out.extend(self.merges.awaits.map(Effect::AwaitSource));
+        out.extend(
+            self.merges
+                .awaits
+                .as_deref()
+                .copied()
+                .map(Effect::AwaitSource),
+        );
         if self.merges.merging.is_none() {
             return;
         }
@@ -291,22 +300,16 @@ impl Peer {
         if self.may_be_committing() {
             return;
         }
-        self.flush_batch(out);
-        let before = self.raw.raft.raft_log.last_index();
-        let epoch = self.region.epoch;
-        self.proposals.push_own(epoch, &Command::Admin(admin));
         // Nobody serves the keys until all have heard of it.
         self.raw.skip_bcast_commit(false);
-        self.flush_batch(out);
-        let last = self.raw.raft.raft_log.last_index();
-        if last > before {
-            self.merges.proposed = (self.term(), last);
+        if let Ok(index) = self.propose_own(admin, out) {
+            self.merges.proposed = (self.term(), index);
         }
     }
 
     /// The applier has come to a commit.
     pub(super) fn awaits_source(&mut self, wish: SourceWish, out: &mut Vec<Effect>) {
-        self.merges.awaits = Some(wish);
+        self.merges.awaits = Some(Box::new(wish));
         out.push(Effect::AwaitSource(wish));
     }
 

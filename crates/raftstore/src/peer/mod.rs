@@ -23,6 +23,7 @@
 
 mod change;
 mod check;
+mod consistency;
 mod hibernate;
 mod idle;
 mod lease;
@@ -45,6 +46,7 @@ use crate::command::Command;
 use crate::effect::{Effect, FetchEntries, Leadership};
 use crate::error::RequestError;
 use crate::message::RaftMessage;
+use crate::op::consistency::Hash;
 use crate::op::hibernate::Hibernation;
 use crate::op::lease::{self as lease_rules, Lease, MonotonicTime, Promise};
 use crate::op::log_gc::{Cuts, LogGcOptions};
@@ -52,6 +54,7 @@ use crate::op::merge::{MergeAsk, SourceWish};
 use crate::op::snapshot::{Arrived, Installing, Sending, SnapshotMeta};
 use crate::state::Tombstone;
 use ::raft::{GetEntriesContext, RawNode, StateRole};
+use consistency::Consistency;
 use lease::Published;
 use leave::Standing;
 use log_cache::LogCache;
@@ -107,6 +110,8 @@ pub struct PeerOptions {
     pub hibernate_ticks: u64,
     /// Ticks between two looks of a sleeping follower for its leader.
     pub asleep_check_ticks: u64,
+    /// Ticks for which a consistency check waits for the hashes of replicas that are heard of.
+    pub consistency_patience_ticks: u64,
     /// How long the log may grow.
     pub log_gc: LogGcOptions,
     /// Ticks after which a merge that is not done is given up.
@@ -133,6 +138,7 @@ impl Default for PeerOptions {
             down_ticks: 600,
             hibernate_ticks: 20,
             asleep_check_ticks: 300,
+            consistency_patience_ticks: 600,
             log_gc: LogGcOptions::default(),
             merge_patience_ticks: 30,
             seed: 0,
@@ -262,6 +268,20 @@ pub enum Input {
         /// As asked.
         applied_index: u64,
     },
+    /// Compare all replicas.
+    CheckConsistency {
+        /// To be answered once, with [`Reply::Checked`](crate::Reply::Checked).
+        request: RequestId,
+        /// Whom it addresses.
+        context: RequestContext,
+    },
+    /// The answer to a [`HashWish`](crate::op::consistency::HashWish).
+    Hashed {
+        /// As asked.
+        index: u64,
+        /// None: this replica can't be hashed now.
+        hash: Option<Hash>,
+    },
     /// A message to this replica could not be sent.
     Unreachable {
         /// The replica.
@@ -316,6 +336,7 @@ pub struct Peer {
     pub(crate) cuts: Cuts,
     pub(crate) merges: Merges,
     hibernation: Hibernation,
+    consistency: Consistency,
     pub(crate) log_gc_due_ticks: u64,
     /// As announced last.
     leadership: Leadership,
@@ -353,10 +374,7 @@ impl Peer {
         applied_index: u64,
         options: impl Into<Arc<PeerOptions>>,
     ) -> Result<Self, ::raft::Error> {
-        assert!(
-            applied_index <= log.last_index,
-            "applied what the log does not have"
-        );
+        assert!(applied_index <= log.last_index, "applied beyond its log");
         assert!(
             log.hard_state.commit >= applied_index,
             "applied what was not committed"
@@ -395,6 +413,7 @@ impl Peer {
             installing: None,
             cuts: Cuts::default(),
             merges: Merges::default(),
+            consistency: Consistency::default(),
             log_gc_due_ticks: 0,
             hibernation: Hibernation::AWAKE,
             leadership,
@@ -516,6 +535,10 @@ impl Peer {
             Input::SnapshotSent { to, is_ok } => self.snapshot_sent(to, is_ok),
             Input::SnapshotInstalled { index } => self.snapshot_installed(index, out),
             Input::KvSynced { applied_index } => self.kv_synced(applied_index, out),
+            Input::CheckConsistency { request, context } => {
+                self.check_consistency(request, &context, out);
+            }
+            Input::Hashed { index, hash } => self.hashed(index, hash, out),
             Input::Unreachable { peer } => self.raw.report_unreachable(peer.get()),
             Input::Report => self.report_due_ticks = 0,
             Input::LeaderLost { store } => self.lost_leader(store, out),
@@ -561,6 +584,7 @@ impl Peer {
         let timeout = raft::election_timeout_ticks(&self.options, draw);
         self.raw.raft.set_randomized_election_timeout(timeout);
         self.bar_campaign_by_promise();
+        self.tick_consistency(out);
         // A campaign reads entries that a snapshot has just replaced.
         if self.installing.is_none() {
             self.raw.tick();
@@ -739,6 +763,7 @@ impl Peer {
             // raft-rs has forgotten the confirmations of earlier terms.
             let error = self.not_leader();
             self.reads.fail(&error, out);
+            self.end_checks(&error, out);
             self.sending.clear();
             self.raw.mut_store().forget_snapshots();
         }

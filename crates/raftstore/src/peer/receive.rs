@@ -42,7 +42,8 @@ impl Peer {
         let kind = message.message.get_msg_type();
         // A follower's raft-rs would send the question on, in a name that is not its own.
         let is_misdirected = kind == MessageType::MsgReadIndex && !self.is_leader();
-        if is_misdirected || self.is_barred_by_promise(&message) {
+        let is_barred = self.is_barred_by_promise(&message) || self.is_barred_by_quarantine(kind);
+        if is_misdirected || is_barred || self.hear_word(&message, out) {
             return;
         }
         let from_leader = message.message.term >= self.term()

@@ -33,6 +33,7 @@ impl Peer {
             down_peers,
             pending_peers: self.reported_pending.clone(),
             measured: self.measured(),
+            quarantined_peers: self.quarantined_peers(),
         }));
     }
 

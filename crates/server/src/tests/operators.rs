@@ -252,3 +252,25 @@ async fn what_the_driver_wants_between_two_reports_goes_out_on_the_stream_of_the
     let again = answers.message().await.unwrap().unwrap();
     assert_eq!(again.split_region, Some(split), "the answer says it again");
 }
+
+#[tokio::test]
+async fn the_replicas_of_a_region_are_compared_over_http_by_its_leader_alone() {
+    let node = FakeNode::v1();
+    let server = Server::start(node.clone(), Limits::default()).await;
+    let at = |id: u64| format!("/region/{id}/consistency-check");
+    let (status, report) = call(&server, "POST", &at(2), Value::Null).await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        (&report["region_id"], &report["index"]),
+        (&2.into(), &9.into())
+    );
+    assert_eq!(report["differs"], false);
+    assert_eq!(report["quarantined"], json!([]));
+    let hash = "00000000000000000000000000000007";
+    assert_eq!(report["agreed_hash"], hash);
+    assert_eq!(report["replicas"][0]["hash"], hash);
+    let (status, _) = call(&server, "POST", &at(77), Value::Null).await;
+    assert_eq!(status, 404, "placement knows no such Region either");
+    let (status, _) = call(&server, "GET", &at(2), Value::Null).await;
+    assert_eq!(status, 405);
+}

@@ -65,7 +65,8 @@ impl Peer {
             let Some(to) = self.region.peer(PeerId(to)).copied() else {
                 continue;
             };
-            if self.sending.asked.insert(to.id) {
+            // What a quarantined replica holds helps nobody.
+            if self.quarantine().is_none() && self.sending.asked.insert(to.id) {
                 let region_id = self.region.id;
                 out.push(Effect::GenerateSnapshot(GenerateSnapshot { region_id, to }));
             }
@@ -75,7 +76,9 @@ impl Peer {
     /// The answer to [`Effect::GenerateSnapshot`]; none: not now.
     pub(crate) fn snapshot_generated(&mut self, to: PeerId, meta: Option<SnapshotMeta>) {
         let was_asked = self.sending.asked.remove(&to);
-        let Some(meta) = meta.filter(|_| was_asked && self.is_leader()) else {
+        let Some(meta) =
+            meta.filter(|_| was_asked && self.is_leader() && self.quarantine().is_none())
+        else {
             return;
         };
         if self.raw.raft.prs().get(to.get()).is_none() {

@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::apply::Change;
-use crate::op::merge::SourceWish;
+use crate::op::merge::{ReadySource, SourceWish};
 use crate::state::MergedInto;
 use crate::store::{self, Store, StoreOptions};
 use types::{KeyRange, RegionId};
+
+mod quarantine;
 
 /// The source before `m`, the target behind it, and the stores between them.
 struct Pair {
@@ -128,16 +130,17 @@ impl Pair {
         let mut woken = false;
         for at in 0..3 {
             let fulfilled = self.source.replicas[at].applier.fulfils();
-            let Some(wish) = fulfilled.filter(|wish| !self.told.contains(&(at, *wish))) else {
+            let is_news = |ready: &ReadySource| !self.told.contains(&(at, ready.wish));
+            let Some(ready) = fulfilled.filter(is_news) else {
                 continue;
             };
             woken = true;
-            self.told.push((at, wish));
+            self.told.push((at, ready.wish));
             let replica = &mut self.target.replicas[at];
             let mut out = Applied::default();
             let went_on = replica
                 .applier
-                .source_is_ready(wish, &mut replica.map, &mut out);
+                .source_is_ready(ready, &mut replica.map, &mut out);
             went_on.unwrap();
             replica.applier.finish_round(&mut replica.map);
             self.target.hear(at, out);
@@ -487,7 +490,12 @@ fn a_target_that_leaves_still_tells_whom_it_has_taken_in() {
     target.step(Input::Message(Box::new(removal)), &mut out);
     out.clear();
     let region = target.region().clone();
-    let change = Change::Merged { region, source };
+    let inherits = None;
+    let change = Change::Merged {
+        region,
+        source,
+        inherits,
+    };
     let (region_id, index) = (RegionId(6), 8);
     let change = RegionChange {
         region_id,

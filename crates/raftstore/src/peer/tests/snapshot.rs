@@ -42,7 +42,7 @@ impl Net {
             Effect::InstallSnapshot(install) => self.install(at, &install),
             Effect::DropSnapshot(key) => self.dropped.push(key),
             Effect::SnapshotSettled(key) => assert!(self.files.contains_key(&key)),
-            other => panic!("unexpected {other:?}"),
+            other => self.perform_of_consistency(at, other),
         }
     }
 

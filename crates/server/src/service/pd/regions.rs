@@ -253,6 +253,7 @@ mod tests {
             leader: None,
             down_peers: Vec::new(),
             pending_peers: Vec::new(),
+            quarantined_peers: Vec::new(),
             approximate_size_bytes: 0,
             approximate_keys: 0,
         }
