@@ -70,8 +70,8 @@ fn quarantined(seen: &RegionSeen) -> Option<StoreId> {
     bad.next().map(|peer| peer.store_id)
 }
 
-/// By one on another store. Where no other store can take one, it goes first if most others are well, and
-/// its own store gets a new one.
+/// By one on another store. Where no other store can take one, it goes first if most others are well and
+/// its own store can take a new one: until then it is a voter that may be needed.
 fn replace_quarantined(
     cluster: &Cluster<'_>,
     seen: &RegionSeen,
@@ -85,7 +85,9 @@ fn replace_quarantined(
         |peer: &&Peer| seen.is_peer_well(peer.id) && cluster.health.is_alive(peer.store_id);
     let well = seen.region.peers.iter().filter(is_well);
     let stores: Vec<StoreId> = seen.region.peers.iter().map(|peer| peer.store_id).collect();
-    let is_safe = well.count() > replicas / 2;
+    let mut all = cluster.health.stores();
+    let is_open = all.any(|it| it.id == store && cluster.can_receive(it));
+    let is_safe = is_open && well.count() > replicas / 2;
     is_safe.then(|| (others(&stores, store), "remove-quarantined-replica"))
 }
 

@@ -249,3 +249,23 @@ fn a_quarantined_replica_that_is_needed_stays() {
     fleet.run(600_000);
     assert_eq!(fleet.done.replicas_removed, 0);
 }
+
+#[test]
+fn a_quarantined_replica_stays_a_voter_while_its_store_has_no_room_for_a_new_one() {
+    let mut fleet = Fleet::new(&Plan {
+        stores: 3,
+        regions: 10,
+        ..Plan::default()
+    });
+    let stats = &mut fleet.stores.get_mut(&StoreId(3)).unwrap().stats;
+    stats.available_bytes = stats.capacity_bytes / 10;
+    fleet.run(60_000);
+    quarantine(&mut fleet, StoreId(3));
+    fleet.run(600_000);
+    assert_eq!(fleet.done.replicas_removed, 0);
+    let stats = &mut fleet.stores.get_mut(&StoreId(3)).unwrap().stats;
+    stats.available_bytes = stats.capacity_bytes;
+    fleet.settle(180_000, 3_600_000);
+    fleet.assert_replicated(3);
+    assert!(!has_quarantined(&fleet));
+}
