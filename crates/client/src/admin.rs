@@ -101,6 +101,40 @@ impl Admin<'_> {
     }
 }
 
+/// Asks one node's status server; with a body it is a POST.
+///
+/// # Errors
+/// It refuses, with its reason; or does not answer in time; or the answer was lost.
+pub async fn ask_status(
+    address: &str,
+    path: &str,
+    body: Option<&Value>,
+    timeout: Duration,
+) -> Result<Value> {
+    let method = body.map_or(Method::GET, |_| Method::POST);
+    let request = Request::builder()
+        .method(&method)
+        .uri(path)
+        .header(header::HOST, address)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(
+            body.map(Value::to_string).unwrap_or_default().into(),
+        ));
+    let request = request.map_err(|error| Error::Protocol(error.to_string()))?;
+    let (status, answer) = match send(address, request, timeout).await {
+        Ok(answered) => answered,
+        Err(lost) if lost.ambiguous && method == Method::POST => {
+            return Err(Error::Undetermined { last: lost.reason });
+        }
+        Err(lost) => {
+            return Err(Error::Refused {
+                reason: lost.reason,
+            });
+        }
+    };
+    read(status, &answer, path).unwrap_or_else(|reason| Err(Error::Refused { reason }))
+}
+
 /// What an answer says; or why the leader is to be looked for again.
 fn read(
     status: StatusCode,

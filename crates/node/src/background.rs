@@ -6,7 +6,7 @@
 //! **Not here.** The work itself (`snap`, `log_gc`).
 
 use crate::error::StartError;
-use crate::log_gc::{Intervals, LogGc};
+use crate::log_gc::{LogGc, LogGcTuning};
 use crate::node::NodeOptions;
 use crate::ports::Ports;
 use crate::snap::{SnapReceivers, SnapSenders, SnapThreads, Snapshots};
@@ -32,17 +32,17 @@ impl<K: KvEngine> Background<K> {
         options: &NodeOptions,
     ) -> Result<Self, StartError> {
         let snap = SnapThreads::start(&snapshots, senders, receivers, ports)?;
-        let intervals = Intervals {
-            sync: options.log_gc_sync_interval,
-            purge: options.log_purge_interval,
-        };
         let (syncs, peers) = (ports.syncs.clone(), ports.peers.clone());
-        let log_gc = LogGc::start(kv, log, syncs, peers, intervals)?;
+        let log_gc = LogGc::start(kv, log, syncs, peers, options)?;
         Ok(Self {
             snapshots,
             snap,
             log_gc,
         })
+    }
+
+    pub(crate) fn log_gc(&self) -> LogGcTuning {
+        self.log_gc.tuning()
     }
 
     pub(crate) fn stop(self) {

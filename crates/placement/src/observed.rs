@@ -108,6 +108,8 @@ pub(crate) struct Observed {
     regions: BTreeMap<RegionId, RegionSeen>,
     loads: BTreeMap<StoreId, StoreLoad>,
     stores: BTreeMap<StoreId, StoreSeen>,
+    /// Reports heard: of stores, and of Regions.
+    heard: (u64, u64),
 }
 
 impl Observed {
@@ -118,7 +120,14 @@ impl Observed {
             regions: BTreeMap::new(),
             loads: BTreeMap::new(),
             stores: BTreeMap::new(),
+            heard: (0, 0),
         }
+    }
+
+    /// How many reports were heard of stores and of Regions, and how many Regions have reported.
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+        let (stores, regions) = self.heard;
+        (stores, regions, self.regions.len() as u64)
     }
 
     /// Checks what a report says besides the Region's shape.
@@ -165,6 +174,7 @@ impl Observed {
         heartbeat: &RegionHeartbeat,
         region: Arc<Region>,
     ) {
+        self.heard.1 += 1;
         let before = self.regions.remove(&region.id);
         let mut seen = seen_now(now, settings, heartbeat, region, before.as_ref());
         match before {
@@ -258,6 +268,7 @@ impl Observed {
 
     /// Remembers a store's report.
     pub(crate) fn record_store(&mut self, now: Now, settings: &Settings, stats: StoreStats) {
+        self.heard.0 += 1;
         let before = self.stores.get(&stats.store_id);
         let slow_at_ms = if stats.slow_score >= settings.slow_store_score {
             now.monotonic_ms.max(1)

@@ -36,6 +36,7 @@ pub use receive::{IncomingSnapshot, SnapshotRefused};
 pub use service::{OutgoingSnapshot, SendTicket, SentListener, Snapshots};
 pub use work::{SnapTask, SnapWork};
 
+pub(crate) use service::SnapTuning;
 pub(crate) use work::{SnapReceivers, SnapSenders, SnapThreads};
 
 use std::time::Duration;

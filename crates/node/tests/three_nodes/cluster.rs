@@ -9,7 +9,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use node::snap::{MemDir, OutgoingSnapshot};
 use node::{
-    Configured, Members, Node, NodeHandle, NodeOptions, Parts, PlacementLink, Transport, identify,
+    Configured, Members, Node, NodeControl, NodeHandle, NodeOptions, Parts, PlacementLink,
+    Transport, identify,
 };
 use placement::{
     Bootstrap, Control, RegionHeartbeat, Request, Response, SplitIds, Store, StoreStats,
@@ -171,16 +172,7 @@ impl Cluster {
                 address: member.address.clone(),
                 ..Store::default()
             });
-            let mut options = NodeOptions {
-                disk_full_pause: Duration::from_millis(5),
-                log_gc_sync_interval: Duration::from_millis(20),
-                log_purge_interval: Duration::from_millis(50),
-                ..NodeOptions::default()
-            };
-            options.peer.tick = Duration::from_millis(10);
-            options.peer.seed = member.store_id.get();
-            options.peer.log_gc.count_max = 100;
-            options.peer.report_ticks = 10;
+            let options = options(member.store_id.get());
             let (kv, log) = (disk.open_kv("kv").unwrap(), disk.open_log("log").unwrap());
             let snapshots = MemDir::default();
             stored.push((kv.clone(), log.clone(), snapshots.clone()));
@@ -256,6 +248,11 @@ impl Cluster {
         self.handles.iter().map(|handle| handle.get().unwrap())
     }
 
+    /// What changes each node.
+    pub(crate) fn controls(&self) -> Vec<NodeControl> {
+        self.nodes.iter().map(Node::control).collect()
+    }
+
     /// Writes through whoever leads, as a client does.
     pub(crate) async fn write(&self, command: Command) -> Outcome {
         let start = Instant::now();
@@ -310,6 +307,21 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// Of the node with this seed: everything is quick.
+pub(crate) fn options(seed: u64) -> NodeOptions {
+    let mut options = NodeOptions {
+        disk_full_pause: Duration::from_millis(5),
+        log_gc_sync_interval: Duration::from_millis(20),
+        log_purge_interval: Duration::from_millis(50),
+        ..NodeOptions::default()
+    };
+    options.peer.tick = Duration::from_millis(10);
+    options.peer.seed = seed;
+    options.peer.log_gc.count_max = 100;
+    options.peer.report_ticks = 10;
+    options
 }
 
 pub(crate) fn data_region() -> RequestContext {

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod merge;
+mod watch;
 
 use cluster::{Cluster, DEADLINE, data_region, put, until};
 use engine::mem::Disk;
