@@ -10,7 +10,8 @@
 mod errors;
 mod methods;
 mod reference;
-
+#[cfg(test)]
+mod watchers;
 
 pub(crate) use errors::{ErrorKind, kind_of_region_error};
 pub(crate) use methods::Method;
