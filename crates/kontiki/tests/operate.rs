@@ -212,6 +212,9 @@ fn items_of_every_kind_are_changed_at_once_and_remembered_by_the_next_start() {
     }));
     assert_eq!(code, 200, "{answer}");
     until("the effect", EFFECT, || {
+        // Which is worth a line at that level only.
+        let mut stranger = TcpStream::connect(&node.status).ok()?;
+        stranger.write_all(b"nonsense\r\n\r\n").ok()?;
         let limit = "kontiki_memory_limit_bytes{component=\"mailboxes\"}";
         let is_in_effect =
             gauge(&node, pollers) == 4.0 && gauge(&node, limit) == f64::from(64 << 20);

@@ -59,7 +59,6 @@ const MOVES: &[&str] = &[
     "kontiki_kv_written_bytes_total",
     "kontiki_regions",
     "kontiki_region_leaders",
-    "kontiki_memory_bytes{component=\"entry-cache\"}",
     "kontiki_memory_limit_bytes{component=\"mailboxes\"}",
     "kontiki_placement_leader",
 ];
