@@ -4,18 +4,19 @@
 CARGO ?= cargo
 # Outside of the clone, and the same for every clone: that is where RocksDB is found compiled.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/kontiki/target
-# Where scripts/setup.sh unpacks etcd, behind whatever is installed.
+# Where scripts/setup.sh unpacks etcd and promtool, behind whatever is installed.
 export PATH := $(PATH):$(HOME)/.cache/kontiki/etcd/usr/bin
 # What `make play` and `make bench` pass on, for example: make play PLAY="--nodes 1 --port 4000"
 PLAY ?=
 BENCH ?=
 
-.PHONY: help play test bench audit setup
+.PHONY: help play test bench rules audit setup
 
 help:
 	@echo "make play    build, and start three stores in one process; PLAY=\"...\" adds flags"
 	@echo "make test    every test of the workspace"
 	@echo "make bench   the load test beside etcd; BENCH=\"...\" adds flags"
+	@echo "make rules   checks the alert rules with promtool (unpacked, not installed)"
 	@echo "make audit   licences, advisories and banned versions (needs cargo-deny)"
 	@echo "make setup   only check for the system packages, and install them when root"
 
@@ -34,6 +35,10 @@ bench:
 	cd compat/go && go build -o "$(CARGO_TARGET_DIR)/go-load" ./load
 	$(CARGO) run --release --locked -p bench --bin compare -- \
 		--etcd "$$(command -v etcd)" --go-load "$(CARGO_TARGET_DIR)/go-load" $(BENCH)
+
+rules:
+	@./scripts/setup.sh rules
+	promtool check rules etc/prometheus/*.rules.yml
 
 audit:
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \

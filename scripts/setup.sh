@@ -5,6 +5,7 @@
 #
 #   scripts/setup.sh          what `make play` and `make test` need
 #   scripts/setup.sh bench    and etcd, and Go for its client and TiKV's, to compare with
+#   scripts/setup.sh rules    and promtool, to check the alert rules
 #
 # It can't help with make and git themselves: whoever reads this has the one, and got here by the other.
 set -euo pipefail
@@ -50,11 +51,11 @@ fi
 
 # Unpacked and not installed, which takes no root: Debian's package would enable and start a service,
 # and that holds the ports of `make play`.
-unpack_etcd() {
-    mkdir -p "$etcd_dir"
-    (cd "$etcd_dir" && apt-get download etcd-server && dpkg -x etcd-server_*.deb . &&
-        rm etcd-server_*.deb) || {
-        echo "setup: can't download etcd-server. Run this, then run make again:" >&2
+unpack() {
+    mkdir -p "$unpack_dir"
+    (cd "$unpack_dir" && apt-get download "$1" && dpkg -x "$1"_*.deb . &&
+        rm "$1"_*.deb) || {
+        echo "setup: can't download $1. Run this, then run make again:" >&2
         echo "    sudo apt-get update" >&2
         exit 1
     }
@@ -62,13 +63,16 @@ unpack_etcd() {
 
 packages=()
 unpacked=()
-etcd_dir="$HOME/.cache/kontiki/etcd" # its usr/bin is on the Makefile's PATH
+unpack_dir="$HOME/.cache/kontiki/etcd" # its usr/bin is on the Makefile's PATH
 have c++ || packages+=(g++)
 have make || packages+=(make) # jemalloc's build calls it too
 have_libclang || packages+=(libclang-dev)
 if [ "${1:-}" = bench ]; then
     have go || packages+=(golang-go)
-    have etcd || [ -x "$etcd_dir/usr/bin/etcd" ] || unpacked=(etcd-server)
+    have etcd || [ -x "$unpack_dir/usr/bin/etcd" ] || unpacked=(etcd-server)
+fi
+if [ "${1:-}" = rules ]; then
+    have promtool || [ -x "$unpack_dir/usr/bin/promtool" ] || unpacked=(prometheus)
 fi
 [ "${#packages[@]}" -eq 0 ] && [ "${#unpacked[@]}" -eq 0 ] && exit 0
 
@@ -88,4 +92,4 @@ elif [ "${#packages[@]}" -gt 0 ]; then
     echo "    sudo apt-get update && sudo $install" >&2
     exit 1
 fi
-[ "${#unpacked[@]}" -eq 0 ] || unpack_etcd
+for package in "${unpacked[@]}"; do unpack "$package"; done

@@ -7,6 +7,7 @@ use crate::directory::Directory;
 use crate::error::Error;
 use crate::fsm::Fsm;
 use crate::mailbox::Mailbox;
+use crate::meters::Meters;
 use crate::panic::PanicPolicy;
 use crate::router::Router;
 use crate::run_queue::RunQueue;
@@ -81,6 +82,7 @@ impl<N: Fsm, C: Fsm> Builder<N, C> {
             panic_policy: self.panic_policy,
             dead_letters: self.dead_letters,
             stopped: AtomicBool::new(false),
+            meters: Meters::default(),
         };
         if self.config.low_pool_size == 0 {
             shared.low_lane.close();

@@ -10,6 +10,7 @@ use crate::directory::Taken;
 use crate::error::{RegisterError, SendError};
 use crate::fsm::{Address, Fsm, Message};
 use crate::mailbox::{Mailbox, Refused};
+use crate::meters::SystemStats;
 use crate::shared::{Shared, Task, give_way};
 use crate::stats::FsmStats;
 use std::cmp::Reverse;
@@ -37,6 +38,19 @@ pub struct Load {
     pub ready: usize,
     /// Bytes of the shared budget in use, by this and every other system that shares it.
     pub bytes_used: usize,
+}
+
+/// Normal FSMs that stand out, with what they have done; in each list the first is the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Actors {
+    /// By the time that handlers spent on them.
+    pub slowest: Vec<(Address, FsmStats)>,
+    /// By what waits for them; only those for whom something does.
+    pub longest: Vec<(Address, FsmStats)>,
+    /// By the messages that they handled.
+    pub busiest: Vec<(Address, FsmStats)>,
+    /// By how often they were moved on to another poller; only those that were.
+    pub moved: Vec<(Address, FsmStats)>,
 }
 
 impl<N: Fsm, C: Fsm> Router<N, C> {
@@ -104,6 +118,7 @@ impl<N: Fsm, C: Fsm> Router<N, C> {
 
     /// Whoever sends more than is handled lets those have the processor who handle it.
     fn full<M>(&self, message: M) -> SendError<M> {
+        self.shared.meters.refused.add(1);
         give_way();
         SendError::Full(message)
     }
@@ -221,21 +236,29 @@ impl<N: Fsm, C: Fsm> Router<N, C> {
 
     /// The `count` normal FSMs that used most poll time, the slowest first. Looks at all of them.
     pub fn slowest(&self, count: usize) -> Vec<(Address, FsmStats)> {
-        let mut all: Vec<_> = self
-            .shared
-            .directory
-            .all()
-            .iter()
-            .map(|mailbox| {
-                (
-                    mailbox.address,
-                    mailbox.stats.read(mailbox.pending() as u64),
-                )
-            })
-            .collect();
-        all.sort_by_key(|(address, stats)| (Reverse(stats.poll_time), *address));
-        all.truncate(count);
-        all
+        self.actors(count).slowest
+    }
+
+    /// The `count` normal FSMs that stand out in each respect. Looks at all of them.
+    pub fn actors(&self, count: usize) -> Actors {
+        let all = self.shared.directory.all();
+        let stats = |mailbox: &Arc<Mailbox<N>>| mailbox.stats.read(mailbox.pending() as u64);
+        let all = all.iter().map(|mailbox| (mailbox.address, stats(mailbox)));
+        let mut all: Vec<_> = all.collect();
+        let mut actors = Actors {
+            slowest: most(&mut all, count, |stats| stats.poll_time.as_nanos()),
+            longest: most(&mut all, count, |stats| stats.pending.into()),
+            busiest: most(&mut all, count, |stats| stats.messages.into()),
+            moved: most(&mut all, count, |stats| stats.moves.into()),
+        };
+        actors.longest.retain(|(_, stats)| stats.pending > 0);
+        actors.moved.retain(|(_, stats)| stats.moves > 0);
+        actors
+    }
+
+    /// What the system has done since it began.
+    pub fn system_stats(&self) -> SystemStats {
+        self.shared.meters.read()
     }
 
     /// How much waits at this moment.
@@ -261,4 +284,14 @@ impl<N: Fsm, C: Fsm> Router<N, C> {
     pub fn is_stopped(&self) -> bool {
         self.shared.is_stopped()
     }
+}
+
+/// The FSMs with most of something, the first of all first.
+fn most(
+    all: &mut [(Address, FsmStats)],
+    count: usize,
+    measure: fn(&FsmStats) -> u128,
+) -> Vec<(Address, FsmStats)> {
+    all.sort_by_key(|(address, stats)| (Reverse(measure(stats)), *address));
+    all.iter().take(count).copied().collect()
 }

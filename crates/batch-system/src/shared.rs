@@ -11,6 +11,7 @@ use crate::config::{Config, Tunables};
 use crate::directory::Directory;
 use crate::fsm::{Address, Fsm, Priority};
 use crate::mailbox::{Left, Mailbox};
+use crate::meters::Meters;
 use crate::panic::PanicPolicy;
 use crate::run_queue::RunQueue;
 use std::cell::Cell;
@@ -66,6 +67,7 @@ pub(crate) struct Shared<N: Fsm, C: Fsm> {
     pub(crate) panic_policy: PanicPolicy,
     pub(crate) dead_letters: DeadLetters<N, C>,
     pub(crate) stopped: AtomicBool,
+    pub(crate) meters: Meters,
 }
 
 thread_local! {

@@ -177,6 +177,34 @@ fn request(
     request.map_err(|error| Error::Protocol(error.to_string()))
 }
 
+/// Asks one node's status server; with a body it is a POST.
+///
+/// # Errors
+/// It refuses, with its reason; or does not answer in time; or the answer was lost.
+pub async fn ask_status(
+    address: &str,
+    path: &str,
+    body: Option<&Value>,
+    timeout: Duration,
+) -> Result<Value> {
+    let method = body.map_or(Method::GET, |_| Method::POST);
+    let body = body.map(Value::to_string).unwrap_or_default();
+    let request = request(&method, address, path, body.into())?;
+    let answer = match send(address, request, timeout).await {
+        Ok(answer) => answer,
+        Err(lost) if lost.ambiguous && method == Method::POST => {
+            return Err(Error::Undetermined { last: lost.reason });
+        }
+        Err(lost) => {
+            return Err(Error::Refused {
+                reason: lost.reason,
+            });
+        }
+    };
+    let read = read(answer.status, &answer.body, path);
+    read.unwrap_or_else(|reason| Err(Error::Refused { reason }))
+}
+
 /// What an answer says; or why the leader is to be looked for again.
 fn read(
     status: StatusCode,

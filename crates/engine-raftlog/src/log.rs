@@ -24,6 +24,7 @@ use engine::log_batch::LogBatch;
 use engine::{
     Durability, ENTRY_OVERHEAD_BYTES, Error, RaftLog, RaftLogBatch, Result, codec, entry_bytes,
 };
+use metrics::{Page, Stopwatch};
 use parking_lot::Mutex;
 use raft::eraftpb::Entry;
 use raft_engine::{Command, LogBatch as EngineBatch};
@@ -184,6 +185,7 @@ impl RaftLog for RaftLogEngine {
         let kept = self.inner.encoders.lock().pop();
         let mut encoder = kept.unwrap_or_default();
         self.encode(batch, &mut encoder)?;
+        let since = Stopwatch::start();
         match (encoder.batch.is_empty(), durability) {
             (true, Durability::Buffered) => self.inner.opened.watch.check()?,
             (true, Durability::Synced) => self.sync()?,
@@ -193,6 +195,8 @@ impl RaftLog for RaftLogEngine {
             }
             (false, Durability::Synced) => self.write_engine(&mut encoder.batch, true)?,
         }
+        let meter = self.inner.opened.watch.meter();
+        meter.wrote(&since, batch.size_bytes());
         batch.clear();
         encoder.entries.clear();
         self.inner.encoders.lock().push(encoder);
@@ -295,5 +299,9 @@ impl RaftLog for RaftLogEngine {
             watch.give_back(queue, first - 1)?;
         }
         Ok(())
+    }
+
+    fn collect(&self, page: &mut Page) {
+        self.inner.opened.watch.meter().collect_log(page);
     }
 }

@@ -17,7 +17,9 @@
 use crate::disk::{Disk, disk};
 use crate::manifest::{Manifest, Queue, parse_file_name};
 use engine::file::{failed, sync_failed};
+use engine::meter::Meter;
 use engine::{Action, Error};
+use metrics::Stopwatch;
 use parking_lot::Mutex;
 use raft_engine::env::{FileSystem, Handle, Permission};
 use raft_engine::internals::{EventListener, FileId, LogQueue};
@@ -40,6 +42,7 @@ struct Shared {
     failure: Mutex<Option<Error>>,
     /// Why the log has stopped, once it has.
     stopped: OnceLock<&'static str>,
+    meter: Meter,
 }
 
 impl Watch {
@@ -51,6 +54,7 @@ impl Watch {
                 manifest: Mutex::new(None),
                 failure: Mutex::new(None),
                 stopped: OnceLock::new(),
+                meter: Meter::default(),
             }),
         }
     }
@@ -131,6 +135,11 @@ impl Watch {
         Ok(())
     }
 
+    /// What the log counts; syncs are counted here.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.shared.meter
+    }
+
     #[cfg(test)]
     pub(crate) fn disk(&self) -> &Disk {
         &self.shared.disk
@@ -185,7 +194,10 @@ impl Handle for WatchedHandle {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if let Err(error) = self.inner.sync() {
+        let since = Stopwatch::start();
+        let synced = self.inner.sync();
+        self.watch.shared.meter.synced(&since);
+        if let Err(error) = synced {
             let error = sync_failed(&self.watch.shared.directory, error);
             self.watch.stop(error, "a sync of the Raft log failed");
         }

@@ -6,11 +6,14 @@
 //! **Not here.** Reads of a snapshot: see `snapshot`.
 
 use crate::error::{translate, translate_change};
+use crate::properties;
 use crate::size::SizeEstimator;
 use crate::{RocksOptions, RocksSnapshot};
 use bytes::Bytes;
 use engine::file::create_directory;
+use engine::meter::Meter;
 use engine::{Cf, Durability, Error, KvBatch, KvEngine, Result};
+use metrics::{Page, Stopwatch};
 use rocksdb::{ColumnFamily, DB, DBRecoveryMode, ReadOptions, WriteBatch, WriteOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +27,7 @@ pub(crate) struct Database {
     read_options: ReadOptions,
     /// A write or a sync failed.
     stopped: AtomicBool,
+    pub(crate) meter: Meter,
 }
 
 impl Database {
@@ -33,6 +37,7 @@ impl Database {
             path: path.to_path_buf(),
             read_options: ReadOptions::default(),
             stopped: AtomicBool::new(false),
+            meter: Meter::default(),
         }
     }
 
@@ -72,12 +77,21 @@ impl Database {
         let sync = durability == Durability::Synced;
         let mut options = WriteOptions::default();
         options.set_sync(sync);
-        self.change(sync, |db| db.write_opt(batch, &options))
+        let (since, bytes) = (Stopwatch::start(), batch.size_in_bytes());
+        self.change(sync, |db| db.write_opt(batch, &options))?;
+        self.meter.wrote(&since, bytes);
+        if sync {
+            self.meter.synced(&since);
+        }
+        Ok(())
     }
 
     /// Syncs the write-ahead log.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.change(true, |db| db.flush_wal(true))
+        let since = Stopwatch::start();
+        self.change(true, |db| db.flush_wal(true))?;
+        self.meter.synced(&since);
+        Ok(())
     }
 }
 
@@ -166,6 +180,12 @@ impl KvEngine for RocksKv {
 
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {
         self.sizes.estimate(&self.database, cf, start, end)
+    }
+
+    fn collect(&self, page: &mut Page) {
+        self.database.meter.collect_kv(page);
+        let families = Cf::ALL.map(|cf| (cf.name(), self.database.family(cf)));
+        properties::collect(&self.database.db, "kv", &families, page);
     }
 }
 

@@ -22,6 +22,7 @@ mod kv;
 mod log;
 mod log_keys;
 mod options;
+mod properties;
 mod size;
 mod snapshot;
 mod wal;

@@ -13,11 +13,12 @@
 use crate::error::translate;
 use crate::kv::Database;
 use crate::log_keys as keys;
-use crate::{RocksOptions, wal};
+use crate::{RocksOptions, properties, wal};
 use engine::bounds::{Bounds, check_fetch};
 use engine::file::{create_directory, lock_directory};
 use engine::log_batch::{BoundsAfter, LogBatch, LogOperation};
 use engine::{Durability, Error, RaftLog, RaftLogBatch, Result, codec, entry_bytes};
+use metrics::Page;
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{DB, DBRawIterator, DBRecoveryMode, ReadOptions, WriteBatch};
 use std::collections::BTreeMap;
@@ -303,6 +304,14 @@ impl RaftLog for RocksLog {
         let mut noted = self.inner.noted_wal.lock();
         *noted = wal::note(&self.database().path, *noted)?;
         Ok(())
+    }
+
+    fn collect(&self, page: &mut Page) {
+        let database = self.database();
+        database.meter.collect_log(page);
+        let family = database.db.cf_handle(rocksdb::DEFAULT_COLUMN_FAMILY_NAME);
+        let family = family.expect("every database has it");
+        properties::collect(&database.db, "raft", &[("default", family)], page);
     }
 }
 

@@ -9,6 +9,7 @@
 
 use crate::Result;
 use bytes::Bytes;
+use metrics::Page;
 
 /// A column family: a key space of its own, written atomically with the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +95,9 @@ pub trait KvEngine: Clone + Send + Sync + 'static {
     /// # Errors
     /// Damaged or unreadable files.
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64>;
+
+    /// Adds what the engine has counted to a page ([`crate::meter`]).
+    fn collect(&self, page: &mut Page);
 }
 
 /// A view of a [`KvEngine`] at one moment. It keeps the data it shows, and the engine's lock on its

@@ -30,6 +30,7 @@ pub mod file;
 mod kv;
 pub mod log_batch;
 pub mod mem;
+pub mod meter;
 mod raft_log;
 pub mod switch;
 

@@ -23,6 +23,7 @@
 //! in its [`ApplyState`]), and caching.
 
 use crate::{Durability, Result};
+use metrics::Page;
 use types::{ApplyState, HardState, LogEntry, RegionId};
 
 /// What an entry counts in [`RaftLog::fetch`] beyond its data.
@@ -103,6 +104,9 @@ pub trait RaftLog: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`crate::Error::DiskFull`] if that is possible later; after any other the store must stop.
     fn purge(&self) -> Result<()>;
+
+    /// Adds what the log has counted to a page ([`crate::meter`]).
+    fn collect(&self, page: &mut Page);
 }
 
 /// Changes of many Regions' logs, applied together and in order.

@@ -9,6 +9,7 @@ use crate::bench::BenchArgs;
 use crate::cluster::parse_api_version;
 use crate::config::{Leaf, LogLevel};
 use crate::ctl::CtlArgs;
+use crate::docs::{ConfigDocs, MetricsDocs};
 use clap::{Args, Parser, Subcommand};
 use client::ApiVersion;
 use std::path::PathBuf;
@@ -33,6 +34,12 @@ pub enum Command {
     Ctl(CtlArgs),
     /// Put load on a running cluster and measure it.
     Bench(BenchArgs),
+    /// What can be configured.
+    #[command(subcommand)]
+    Config(ConfigDocs),
+    /// What is counted.
+    #[command(subcommand)]
+    Metrics(MetricsDocs),
 }
 
 /// Flags of `kontiki server`. Each overrides the configuration file.
@@ -41,6 +48,9 @@ pub struct ServerArgs {
     /// The configuration file (TOML); etc/kontiki.toml in the sources shows every item.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Check the configuration, say what is wrong with it, and start nothing.
+    #[arg(long)]
+    pub check_config: bool,
     /// This node's name, as in --initial-cluster.
     #[arg(long)]
     name: Option<String>,
@@ -53,7 +63,7 @@ pub struct ServerArgs {
     /// The folder of all data.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The address of the status server (GET /status, /ready, /config); "" for none.
+    /// The address of the status server (GET /, /status, /ready, /config, /metrics); "" for none.
     #[arg(long, value_name = "HOST:PORT")]
     status_addr: Option<String>,
     /// The first members, the same on each: n1=host:port,n2=host:port. Without it the node is alone.

@@ -4,20 +4,34 @@
 //! truncating. A log line that can't be written is lost, and never stops the process. The reason of a
 //! panic is in the log, whatever ends the process after it.
 //!
-//! **Not here.** Rotation, and a change of level while running.
+//! **Not here.** Rotation.
 
 use crate::config::{Config, LogFormat, LogLevel};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::{panic, thread};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// Libraries that say little of use below `info`.
 const QUIET: &str = "h2=info,hyper=info,hyper_util=info,tower=info,tonic=info";
+
+/// Replaces the filter of the process.
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+/// Changes the level for the whole process.
+///
+/// # Errors
+/// Logging was not started.
+pub fn set_level(level: LogLevel) -> Result<(), String> {
+    let set = SET_FILTER.get().ok_or("this process does not log")?;
+    set(EnvFilter::new(filter(level))).map_err(|error| error.to_string())
+}
 
 /// Starts logging for the process. Called once, before anything logs.
 ///
@@ -35,9 +49,20 @@ pub fn start(config: &Config) -> io::Result<()> {
         .with_env_filter(EnvFilter::new(filter(config.log.level)))
         .with_ansi(!to_file && io::stderr().is_terminal())
         .with_writer(writer);
+    // The two have types of their own, and so have what changes them.
     match config.log.format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = SET_FILTER.set(Box::new(move |filter| handle.reload(filter)));
+            builder.init();
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = SET_FILTER.set(Box::new(move |filter| handle.reload(filter)));
+            builder.init();
+        }
     }
     log_panics(to_file);
     Ok(())

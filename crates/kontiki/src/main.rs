@@ -13,6 +13,7 @@ mod cli;
 mod cluster;
 mod config;
 mod ctl;
+mod docs;
 mod error;
 mod logging;
 mod run;
@@ -46,6 +47,8 @@ fn perform(command: Command) -> Result<()> {
         Command::Bench(args) => runtime.block_on(bench::run(args)),
         Command::Server(args) => runtime.block_on(run::server(args)),
         Command::Playground(args) => runtime.block_on(run::playground(args)),
+        Command::Config(command) => docs::config(command),
+        Command::Metrics(command) => docs::metrics(command),
     };
     // What still blocks a thread was given up, such as a start that took too long to be stopped.
     runtime.shutdown_background();

@@ -7,7 +7,7 @@
 
 use crate::consistency::{HashQueue, HashThread};
 use crate::error::StartError;
-use crate::log_gc::{Intervals, LogGc};
+use crate::log_gc::{LogGc, LogGcTuning};
 use crate::node::NodeOptions;
 use crate::ports::Ports;
 use crate::snap::{SnapReceivers, SnapSenders, SnapThreads, Snapshots};
@@ -34,20 +34,20 @@ impl<K: KvEngine> Background<K> {
         options: &NodeOptions,
     ) -> Result<Self, StartError> {
         let snap = SnapThreads::start(&snapshots, senders, receivers, ports)?;
-        let intervals = Intervals {
-            sync: options.log_gc_sync_interval,
-            purge: options.log_purge_interval,
-        };
         let (syncs, peers) = (ports.syncs.clone(), ports.peers.clone());
-        let log_gc = LogGc::start(kv, log, syncs, peers, intervals)?;
         let bytes_per_s_max = options.consistency.bytes_per_s_max;
         let hashes = HashThread::start(hashes, ports.peers.clone(), bytes_per_s_max)?;
+        let log_gc = LogGc::start(kv, log, syncs, peers, options)?;
         Ok(Self {
             snapshots,
             snap,
             log_gc,
             hashes,
         })
+    }
+
+    pub(crate) fn log_gc(&self) -> LogGcTuning {
+        self.log_gc.tuning()
     }
 
     pub(crate) fn stop(self) {

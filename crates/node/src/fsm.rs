@@ -184,6 +184,7 @@ impl Message for PeerMessage {
             | peer::Input::Unreachable { .. }
             | peer::Input::LeaderLost { .. }
             | peer::Input::Wake
+            | peer::Input::Options(_)
             | peer::Input::Check { .. }
             | peer::Input::Report
             | peer::Input::Stop => 0,
@@ -216,6 +217,7 @@ impl Message for StoreMessage {
             | store::Input::SnapshotSettled(_)
             | store::Input::Slept(_)
             | store::Input::Woke(_)
+            | store::Input::Options(_)
             | store::Input::Heard { .. }
             | store::Input::CreateAgain(_) => 0,
         }

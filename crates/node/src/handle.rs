@@ -10,6 +10,7 @@ use crate::fsm::{PeerMessage, PeerRouter, StoreMessage};
 use crate::identity::{Identity, Members};
 use crate::leaders::Leaders;
 use crate::local_read::ReadDelegates;
+use crate::meters::{Lost, Meters, ReadPath, Watched};
 use crate::owner::remember_members;
 use crate::placement_host::PlacementHandle;
 use crate::ports::PlacementLink;
@@ -111,6 +112,8 @@ pub(crate) struct Inner<K: KvEngine> {
     pub(crate) snapshots: Snapshots<K>,
     pub(crate) placement: PlacementHandle,
     pub(crate) link: Arc<dyn PlacementLink>,
+    pub(crate) meters: Meters,
+    pub(crate) watched: Watched,
 }
 
 impl<K: KvEngine> NodeHandle<K> {
@@ -162,10 +165,14 @@ impl<K: KvEngine> NodeHandle<K> {
         send: SendFn,
     ) -> Result<Outcome, RequestError> {
         let region = context.region_id;
-        let input = |request| Input::Propose {
-            request,
-            context,
-            command,
+        let inner = &*self.inner;
+        let input = |request| {
+            inner.meters.waterfall.begin(request, || inner.clock.now());
+            Input::Propose {
+                request,
+                context,
+                command,
+            }
         };
         match self.ask(region, input, send).await? {
             Reply::Command(outcome) => Ok(outcome),
@@ -279,6 +286,7 @@ impl<K: KvEngine> NodeHandle<K> {
         let attempt = inner.delegates.begin(context)?;
         let seen = look(attempt.region());
         let granted = attempt.finish(&*inner.clock)?;
+        inner.meters.count_read(ReadPath::Lease);
         if granted.wants_renewal {
             let renew = PeerMessage(Input::RenewLease);
             let _ = inner.peers.force_send(context.region_id.get(), renew);
@@ -294,6 +302,7 @@ impl<K: KvEngine> NodeHandle<K> {
         look: impl Fn(&Arc<Region>) -> T,
     ) -> Result<(Arc<Region>, T), RequestError> {
         let inner = &*self.inner;
+        let (path, begun) = (path_of(&context), inner.clock.now());
         loop {
             let departures = inner.delegates.departures();
             let region = self.confirm_read(context.clone(), send).await?;
@@ -301,8 +310,10 @@ impl<K: KvEngine> NodeHandle<K> {
                 let current = vec![Region::clone(&region)];
                 return Err(RequestError::EpochNotMatch { current });
             }
+            let waited = begun.until(inner.clock.now());
             let seen = look(&region);
             if inner.delegates.departures() == departures {
+                inner.meters.count_waited_read(path, waited);
                 return Ok((region, seen));
             }
         }
@@ -324,7 +335,12 @@ impl<K: KvEngine> NodeHandle<K> {
     /// Hands in a Raft message from another store. A message that can't be taken is dropped: Raft
     /// sends it again.
     pub fn deliver(&self, message: RaftMessage) {
-        deliver(&self.inner.peers, message);
+        let inner = &*self.inner;
+        match deliver(&inner.peers, message) {
+            Delivery::Taken => {}
+            Delivery::Stray => inner.meters.count_lost(Lost::Stray),
+            Delivery::Dropped => inner.meters.count_lost(Lost::Busy),
+        }
     }
 
     /// Begins to receive the snapshot that `message` describes; waits for the disk.
@@ -341,6 +357,7 @@ impl<K: KvEngine> NodeHandle<K> {
 
     /// Says that a message to a replica could not be sent.
     pub fn report_unreachable(&self, region: RegionId, peer: PeerId) {
+        self.inner.meters.count_lost(Lost::Unreachable);
         let input = PeerMessage(Input::Unreachable { peer });
         let _ = self.inner.peers.send(region.get(), input);
     }
@@ -415,11 +432,21 @@ impl<K: KvEngine> NodeHandle<K> {
     }
 }
 
+/// The path of a read that has no lease.
+fn path_of(context: &RequestContext) -> ReadPath {
+    match context.replica_read {
+        true => ReadPath::Replica,
+        false => ReadPath::Index,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use crate::fsm::StoreFsm;
+    use crate::fsm::{NoControl, StoreFsm};
+    use crate::growth::Growth;
+    use crate::memory::Memory;
     use crate::placement_host;
     use crate::snap::{MemDir, SnapOptions};
     use batch_system::{Builder, ByteBudget, Config};
@@ -451,6 +478,12 @@ mod tests {
         }
     }
 
+    struct NoLog;
+
+    impl metrics::Collect for NoLog {
+        fn collect(&self, _: &mut metrics::Page) {}
+    }
+
     /// A handle to a node with no Region and room for nothing.
     fn overloaded() -> NodeHandle<MemKv> {
         let members = Members::parse("a=h:1").unwrap();
@@ -462,6 +495,8 @@ mod tests {
         ));
         let peers = Builder::new(Config::default(), Box::new(store));
         let peers = peers.budget(ByteBudget::new(0)).build().unwrap();
+        let appliers = Builder::new(Config::default(), Box::new(NoControl));
+        let appliers = appliers.build().unwrap();
         NodeHandle::new(Inner {
             identity: members.identify("a", ApiVersion::V1, "").unwrap(),
             engine: Disk::new().open_kv("kv").unwrap(),
@@ -485,6 +520,13 @@ mod tests {
             ),
             placement: placement_host::channel(StoreId(1)).0,
             link: Arc::new(NoLink),
+            meters: Meters::default(),
+            watched: Watched {
+                appliers: appliers.router(),
+                memory: Memory::new(0, 0),
+                growth: Growth::default(),
+                log: Arc::new(NoLog),
+            },
         })
     }
 

@@ -11,7 +11,14 @@ use types::{Peer, RegionId};
 
 /// The hints of one store. Clones are the same.
 #[derive(Clone, Default)]
-pub struct Leaders(Arc<RwLock<BTreeMap<RegionId, Known>>>);
+pub struct Leaders(Arc<RwLock<Table>>);
+
+#[derive(Default)]
+struct Table {
+    known: BTreeMap<RegionId, Known>,
+    /// How many of them are led here.
+    led: usize,
+}
 
 /// What of an announcement is asked for: there is one for each Region.
 struct Known {
@@ -28,25 +35,42 @@ impl Leaders {
             is_self,
             ..
         } = leadership;
-        self.0.write().insert(region_id, Known { leader, is_self });
+        let mut table = self.0.write();
+        let before = table.known.insert(region_id, Known { leader, is_self });
+        table.led += usize::from(is_self);
+        table.led -= usize::from(before.is_some_and(|before| before.is_self));
     }
 
     /// The Region has no replica here any more.
     pub(crate) fn remove(&self, region_id: RegionId) {
-        self.0.write().remove(&region_id);
+        let mut table = self.0.write();
+        let before = table.known.remove(&region_id);
+        table.led -= usize::from(before.is_some_and(|before| before.is_self));
+    }
+
+    /// Who leads a Region, and whether that is the replica here; none if there is no replica here.
+    pub(crate) fn leader(&self, region_id: RegionId) -> Option<(Option<Peer>, bool)> {
+        let table = self.0.read();
+        let known = table.known.get(&region_id)?;
+        Some((known.leader, known.is_self))
+    }
+
+    /// How many Regions are led here.
+    pub(crate) fn led(&self) -> usize {
+        self.0.read().led
     }
 
     /// The Region led here with the least id above this one, or else the one with the least.
     pub(crate) fn led_here_after(&self, last: RegionId) -> Option<RegionId> {
         let known = self.0.read();
-        let led = || known.iter().filter(|(_, known)| known.is_self);
+        let led = || known.known.iter().filter(|(_, known)| known.is_self);
         let mut above = led().filter(|(id, _)| **id > last);
         above.next().or_else(|| led().next()).map(|(id, _)| *id)
     }
 
     /// Refuses what has to be asked elsewhere.
     pub(crate) fn check_leads(&self, region_id: RegionId) -> Result<(), RequestError> {
-        match self.0.read().get(&region_id) {
+        match self.0.read().known.get(&region_id) {
             Some(known) if !known.is_self => Err(RequestError::NotLeader {
                 region_id,
                 leader: known.leader,

@@ -12,6 +12,7 @@
 use crate::growth::Growth;
 use crate::handle::NodeHandle;
 use crate::split_check::cut;
+use crate::tuned::Tuned;
 use engine::KvEngine;
 use raftstore::op::load_split::{LoadLimits, LoadSplits};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -21,6 +22,9 @@ use types::RegionId;
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is too much, to be changed while the thread runs.
+pub(crate) type LoadTuning = Tuned<LoadLimits>;
 
 /// The running thread.
 pub(crate) struct LoadChecker {
@@ -32,13 +36,13 @@ impl LoadChecker {
     pub(crate) fn start<K: KvEngine>(
         handle: NodeHandle<K>,
         growth: Growth,
-        limits: LoadLimits,
+        limits: LoadTuning,
         runtime: tokio::runtime::Handle,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new()
             .name("load-check".to_owned())
-            .spawn(move || run(&handle, &growth, limits, &runtime, &stopped))?;
+            .spawn(move || run(&handle, &growth, &limits, &runtime, &stopped))?;
         Ok(Self { stop, thread })
     }
 
@@ -54,13 +58,15 @@ impl LoadChecker {
 fn run<K: KvEngine>(
     handle: &NodeHandle<K>,
     growth: &Growth,
-    limits: LoadLimits,
+    tuning: &LoadTuning,
     runtime: &tokio::runtime::Handle,
     stopped: &Receiver<()>,
 ) {
-    let mut splits = LoadSplits::new(limits);
+    let mut splits = LoadSplits::new(tuning.get());
     let mut looked = Instant::now();
     while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        let limits = tuning.get();
+        splits.set_limits(limits);
         let length = looked.elapsed();
         looked = Instant::now();
         let inner = &*handle.inner;

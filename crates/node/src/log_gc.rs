@@ -11,7 +11,9 @@
 //! **Not here.** Where logs are cut (`raftstore::op::log_gc`).
 
 use crate::fsm::{PeerMessage, PeerRouter};
+use crate::node::NodeOptions;
 use crate::threads::EndsWithProcess;
+use crate::tuned::Tuned;
 use engine::{Action, KvEngine, RaftLog};
 use parking_lot::Mutex;
 use raftstore::peer::Input;
@@ -52,15 +54,50 @@ impl KvSyncs {
 }
 
 /// How often what is done.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Intervals {
-    pub(crate) sync: Duration,
-    pub(crate) purge: Duration,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Intervals {
+    sync: Duration,
+    purge: Duration,
+}
+
+impl Intervals {
+    fn of(options: &NodeOptions) -> Self {
+        Self {
+            sync: options.log_gc_sync_interval,
+            purge: options.log_purge_interval,
+        }
+    }
+}
+
+/// The intervals, to be changed while the thread runs.
+#[derive(Clone)]
+pub(crate) struct LogGcTuning {
+    intervals: Tuned<Intervals>,
+    /// Wakes the thread up, unless it has ended.
+    changed: Sender<Note>,
+}
+
+impl LogGcTuning {
+    /// Goes by these from now on, also if it waits.
+    pub(crate) fn set(&self, options: &NodeOptions) {
+        let wanted = Intervals::of(options);
+        if self.intervals.get() != wanted {
+            self.intervals.set(wanted);
+            let _ = self.changed.send(Note::Changed);
+        }
+    }
+}
+
+/// What the thread is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Note {
+    Changed,
+    Stop,
 }
 
 /// The thread.
 pub(crate) struct LogGc {
-    stop: Sender<()>,
+    tuning: LogGcTuning,
     thread: JoinHandle<()>,
 }
 
@@ -70,21 +107,31 @@ impl LogGc {
         log: L,
         syncs: KvSyncs,
         peers: PeerRouter,
-        intervals: Intervals,
+        options: &NodeOptions,
     ) -> std::io::Result<Self> {
-        let (stop, stopped) = channel();
+        let (changed, notes) = channel();
+        let intervals = Tuned::new(Intervals::of(options));
+        let tuning = LogGcTuning {
+            intervals: intervals.clone(),
+            changed,
+        };
         let work = move || {
             let _guard = EndsWithProcess;
             let serve = || syncs.serve(&kv, &peers);
-            run(&serve, &log, intervals, &stopped);
+            run(&serve, &log, &intervals, &notes);
         };
         let thread = std::thread::Builder::new().name("log-gc".to_owned());
         let thread = thread.spawn(work)?;
-        Ok(Self { stop, thread })
+        Ok(Self { tuning, thread })
+    }
+
+    pub(crate) fn tuning(&self) -> LogGcTuning {
+        self.tuning.clone()
     }
 
     pub(crate) fn stop(self) {
-        drop(self.stop);
+        // It may have ended by a panic.
+        let _ = self.tuning.changed.send(Note::Stop);
         let ended = self.thread.join();
         ended.expect("a panic would have ended the process");
     }
@@ -93,11 +140,17 @@ impl LogGc {
 fn run<L: RaftLog>(
     serve: &dyn Fn() -> engine::Result<()>,
     log: &L,
-    intervals: Intervals,
-    stopped: &Receiver<()>,
+    intervals: &Tuned<Intervals>,
+    notes: &Receiver<Note>,
 ) {
-    let mut purged = Instant::now();
-    while stopped.recv_timeout(intervals.sync) == Err(RecvTimeoutError::Timeout) {
+    let (mut synced, mut purged) = (Instant::now(), Instant::now());
+    loop {
+        let intervals = intervals.get();
+        match notes.recv_timeout(intervals.sync.saturating_sub(synced.elapsed())) {
+            Ok(Note::Changed) => continue,
+            Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => synced = Instant::now(),
+        }
         must_not_fail("syncing the key-value engine", serve());
         if purged.elapsed() >= intervals.purge {
             match log.purge() {

@@ -19,11 +19,13 @@ use crate::handler::{ApplyHandler, PeerHandler};
 use crate::ident::Identified;
 use crate::identity::Identity;
 use crate::leaders::Leaders;
-use crate::load_check::LoadChecker;
+use crate::load_check::{LoadChecker, LoadTuning};
 use crate::local_read::ReadDelegates;
 use crate::log_gc::KvSyncs;
 use crate::memory::Memory;
-use crate::placement_host::{self, Host, PlacementHandle};
+use crate::meters::{Meters, Watched};
+use crate::online::{self, NodeControl};
+use crate::placement_host::{self, Host, PlacementHandle, PlacementObserver};
 use crate::ports::{PlacementLink, Ports, Replies, Transport};
 use crate::recover::{Recovered, bootstrap, recover};
 use crate::replies::ReplyTable;
@@ -32,8 +34,10 @@ use crate::slowness::Slowness;
 use crate::snap::{SnapOptions, SnapSenders, SnapshotDir, Snapshots, recover_snapshots};
 use crate::split_check::{SplitChecker, SplitOptions};
 use crate::traffic::Traffic;
+use crate::tuned::Tuned;
 use batch_system::{Builder, ByteBudget, Config, DeadLetter, System, ThreadDriver};
 use engine::{KvEngine, RaftLog};
+use parking_lot::Mutex;
 use raftstore::op::load_split::LoadLimits;
 use raftstore::peer::{Input, PeerOptions};
 use raftstore::store::{self, SlowScoreOptions, Store, StoreOptions};
@@ -138,6 +142,7 @@ pub struct Parts<K, L> {
 /// A running node.
 pub struct Node<K: KvEngine> {
     handle: NodeHandle<K>,
+    control: NodeControl,
     peers: ThreadDriver<PeerFsm, StoreFsm>,
     appliers: ThreadDriver<ApplyFsm, NoControl>,
     replies: Arc<ReplyTable>,
@@ -175,46 +180,46 @@ impl<K: KvEngine> Node<K> {
 
         let (placement, observer, inbox) = placement_host::channel(identity.store_id);
         let (channel, hashes) = (SnapSenders::channel(), HashQueue::default());
-        let ports = Ports {
-            transport: parts.transport,
-            link: parts.link,
-            replies: Arc::clone(&replies) as Arc<dyn Replies>,
-            observer: Arc::new(observer),
-            peers: peers.router(),
-            appliers: appliers.router(),
-            memory: Memory::new(options.unapplied_bytes_max, options.log_cache_bytes_max),
-            leaders: Leaders::default(),
-            delegates: ReadDelegates::default(),
-            clock: Arc::new(SystemClock),
-            growth: Growth::default(),
-            growth_step: options.split.step,
-            traffic: Traffic::default(),
-            slowness: Slowness::new(options.slow),
-            room,
-            snaps: Arc::new(channel.0.clone()),
-            syncs: KvSyncs::default(),
-            hashes: Arc::new(hashes.clone()),
-            quarantines: Quarantines::default(),
-            peer_options,
-        };
+        let outside = (parts.transport, parts.link, observer);
+        let hands = (&replies, room, (channel.0.clone(), hashes.clone()));
+        let ports = ports_of(outside, (&peers, &appliers), hands, peer_options, &options);
         register(&ports, recovered, leads_first);
-        let snapshots = Snapshots::new(kv.clone(), dir, options.snap.clone());
+        let snapshots =
+            Snapshots::new(kv.clone(), dir, options.snap.clone()).counted_by(&ports.meters);
         let engines = (kv.clone(), log.clone());
         let queues = (channel.0, channel.1, hashes);
         let background = Background::start(engines, snapshots.clone(), queues, &ports, &options)?;
-        let hands = (Arc::clone(&replies), snapshots, placement);
+        let watched = Watched::of(&ports, log.clone());
+        let tuning = snapshots.tuning();
+        let hands = (Arc::clone(&replies), snapshots, placement, watched);
         let handle = handle_of(identity, kv.clone(), &options, &ports, hands);
-        let growth = ports.growth.clone();
+        let shared = ports.clone();
         let (peers, appliers) = spawn((peers, appliers), (kv.clone(), log.clone()), ports)?;
         let ticker = Ticker::start(peers.router(), options.peer.tick)?;
-        let (runtime, split) = (|| parts.runtime.clone(), options.split);
-        let split_checker = SplitChecker::start(handle.clone(), growth.clone(), split, runtime())?;
-        let load_checker = LoadChecker::start(handle.clone(), growth, options.load, runtime())?;
+        let (growth, load) = (shared.growth.clone(), LoadTuning::new(options.load));
+        let runtime = || parts.runtime.clone();
+        let split_checker = SplitChecker::start(handle.clone(), growth.clone(), runtime())?;
+        let load_checker =
+            LoadChecker::start(handle.clone(), growth.clone(), load.clone(), runtime())?;
+        let check_interval = options.consistency.interval;
+        let control = NodeControl::new(online::Shared {
+            peers: peers.clone(),
+            appliers: appliers.clone(),
+            peer_options: shared.peer_options,
+            growth,
+            load,
+            log_gc: background.log_gc(),
+            slowness: shared.slowness,
+            snapshots: tuning,
+            options: Mutex::new(options),
+        });
         // Last: a start that has failed leaves no task behind.
-        let host = host(&handle, parts.placement, inbox, &parts.runtime);
-        let checks = checks(&handle, options.consistency.interval, &parts.runtime);
+        let to_host = (parts.placement, inbox, shared.meters);
+        let host = host(&handle, to_host, &parts.runtime);
+        let checks = checks(&handle, check_interval, &parts.runtime);
         Ok(Self {
             handle,
+            control,
             peers,
             appliers,
             replies,
@@ -231,6 +236,12 @@ impl<K: KvEngine> Node<K> {
     /// How requests and messages enter.
     pub fn handle(&self) -> NodeHandle<K> {
         self.handle.clone()
+    }
+
+    /// How it is changed while it runs. It has the engines as long as it lives: to be let go of before the
+    /// node is stopped.
+    pub fn control(&self) -> NodeControl {
+        self.control.clone()
     }
 
     /// Ready when the placement host has ended, which it does by a panic only: the node has to stop.
@@ -287,12 +298,11 @@ fn found<K: KvEngine, L: RaftLog>(
 
 fn host<K: KvEngine>(
     handle: &NodeHandle<K>,
-    config: placement::Config,
-    inbox: placement_host::Inbox,
+    (config, inbox, meters): (placement::Config, placement_host::Inbox, Meters),
     runtime: &tokio::runtime::Handle,
 ) -> JoinSet<()> {
     let mut host = JoinSet::new();
-    let placement_host = Host::new(handle.clone(), config, &inbox);
+    let placement_host = Host::new(handle.clone(), config, &inbox, meters);
     host.spawn_on(placement_host.run(inbox), runtime);
     host
 }
@@ -323,12 +333,51 @@ fn store_of(identity: &Identity, recovered: &Recovered, options: &NodeOptions) -
         .with_histories(recovered.histories.clone())
 }
 
+/// The ports of a node, and what its batch systems share.
+fn ports_of(
+    (transport, link, observer): (
+        Arc<dyn Transport>,
+        Arc<dyn PlacementLink>,
+        PlacementObserver,
+    ),
+    (peers, appliers): (&PeerSystem, &ApplySystem),
+    (replies, room, (snaps, hashes)): (&Arc<ReplyTable>, DiskRoom, (SnapSenders, HashQueue)),
+    peer_options: Arc<PeerOptions>,
+    options: &NodeOptions,
+) -> Ports {
+    Ports {
+        transport,
+        link,
+        replies: Arc::clone(replies) as Arc<dyn Replies>,
+        observer: Arc::new(observer),
+        peers: peers.router(),
+        appliers: appliers.router(),
+        memory: Memory::new(options.unapplied_bytes_max, options.log_cache_bytes_max),
+        leaders: Leaders::default(),
+        delegates: ReadDelegates::default(),
+        clock: Arc::new(SystemClock),
+        growth: Growth::with(options.split),
+        traffic: Traffic::default(),
+        slowness: Slowness::new(options.slow),
+        room,
+        snaps: Arc::new(snaps),
+        syncs: KvSyncs::default(),
+        hashes: Arc::new(hashes),
+        quarantines: Quarantines::default(),
+        peer_options: Tuned::new(peer_options),
+        meters: Meters::default(),
+    }
+}
+
+/// What a handle holds beside the ports.
+type Hands<K> = (Arc<ReplyTable>, Snapshots<K>, PlacementHandle, Watched);
+
 fn handle_of<K: KvEngine>(
     identity: Identity,
     engine: K,
     options: &NodeOptions,
     ports: &Ports,
-    (replies, snapshots, placement): (Arc<ReplyTable>, Snapshots<K>, PlacementHandle),
+    (replies, snapshots, placement, watched): Hands<K>,
 ) -> NodeHandle<K> {
     NodeHandle::new(Inner {
         identity,
@@ -349,6 +398,8 @@ fn handle_of<K: KvEngine>(
         snapshots,
         placement,
         link: Arc::clone(&ports.link),
+        meters: ports.meters.clone(),
+        watched,
     })
 }
 

@@ -19,6 +19,7 @@ mod region;
 #[cfg(test)]
 mod tests;
 
+use crate::meters::Meters;
 use bytes::Bytes;
 use engine::Cf;
 use futures::StreamExt;
@@ -35,11 +36,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{broadcast, oneshot};
 use types::{Peer, RegionId, RequestId};
 
-pub(crate) use handle::{Inbox, channel};
+pub(crate) use handle::{Inbox, PlacementObserver, channel};
 pub use handle::{PlacementAnswer, PlacementHandle};
 
 const TICK: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_millis(20);
+/// Ticks between two looks at what there is to count.
+const COUNT_TICKS: u32 = 10;
 
 /// A piece of work that has ended.
 enum Done {
@@ -60,10 +63,13 @@ pub(crate) struct Host<R> {
     instructions: broadcast::Sender<RegionInstruction>,
     /// Why the state could not be read, as logged last.
     said: String,
+    meters: Meters,
+    /// Ticks since what there is to count was looked at.
+    uncounted_ticks: u32,
 }
 
 impl<R: PlacementRegion> Host<R> {
-    pub(crate) fn new(region: R, config: placement::Config, inbox: &Inbox) -> Self {
+    pub(crate) fn new(region: R, config: placement::Config, inbox: &Inbox, meters: Meters) -> Self {
         Self {
             region,
             placement: Placement::new(config),
@@ -74,6 +80,8 @@ impl<R: PlacementRegion> Host<R> {
             jobs: FuturesUnordered::new(),
             instructions: inbox.instructions.clone(),
             said: String::new(),
+            meters,
+            uncounted_ticks: COUNT_TICKS,
         }
     }
 
@@ -88,8 +96,20 @@ impl<R: PlacementRegion> Host<R> {
                     Some(call) => self.call(call),
                     None => return,
                 },
-                _ = ticks.tick() => self.step(Input::Tick),
+                _ = ticks.tick() => {
+                    self.step(Input::Tick);
+                    self.count();
+                }
             }
+        }
+    }
+
+    /// Shows what there is to count, now and then.
+    fn count(&mut self) {
+        self.uncounted_ticks += 1;
+        if self.uncounted_ticks >= COUNT_TICKS {
+            self.uncounted_ticks = 0;
+            *self.meters.placement.lock() = self.placement.stats(self.now());
         }
     }
 

@@ -12,13 +12,14 @@ use crate::leaders::Leaders;
 use crate::local_read::ReadDelegates;
 use crate::log_gc::KvSyncs;
 use crate::memory::Memory;
+use crate::meters::Meters;
 use crate::room::DiskRoom;
 use crate::slowness::Slowness;
 use crate::snap::{OutgoingSnapshot, SnapWork};
 use crate::traffic::Traffic;
+use crate::tuned::Tuned;
 use futures::future::BoxFuture;
 use placement::{RegionHeartbeat, SplitIds, StoreStats};
-use raftstore::op::measure::Size;
 use raftstore::peer::PeerOptions;
 use raftstore::{Leadership, RaftMessage, Reply, RequestError};
 use std::sync::Arc;
@@ -97,14 +98,12 @@ pub struct Ports {
     pub room: DiskRoom,
     /// What appliers write.
     pub growth: Growth,
-    /// How much of it they tell at once.
-    pub growth_step: Size,
     /// What is read and written.
     pub traffic: Traffic,
     /// How slow the Raft log is.
     pub slowness: Slowness,
     /// For Peers that are made later.
-    pub peer_options: Arc<PeerOptions>,
+    pub peer_options: Tuned<Arc<PeerOptions>>,
     /// Where work on snapshots goes.
     pub snaps: Arc<dyn SnapWork>,
     /// Who waits for a sync of the key-value engine.
@@ -113,4 +112,6 @@ pub struct Ports {
     pub hashes: Arc<dyn HashWork>,
     /// Replicas here that serve nobody.
     pub quarantines: Quarantines,
+    /// What is counted.
+    pub meters: Meters,
 }

@@ -43,6 +43,16 @@ impl Slowness {
         written
     }
 
+    /// What counts as slow from now on.
+    pub(crate) fn set_options(&self, options: SlowScoreOptions) {
+        self.0.score.lock().set_options(options);
+    }
+
+    /// From 1, fast, to 100.
+    pub(crate) fn score(&self) -> u64 {
+        self.0.score.lock().score()
+    }
+
     /// The store's report, with its score.
     pub(crate) fn complete(&self, stats: StoreStats) -> StoreStats {
         let stats = StoreStats {

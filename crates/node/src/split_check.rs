@@ -60,16 +60,15 @@ impl SplitChecker {
     pub(crate) fn start<K: KvEngine>(
         handle: NodeHandle<K>,
         growth: Growth,
-        options: SplitOptions,
         runtime: tokio::runtime::Handle,
     ) -> std::io::Result<Self> {
         let checked = growth.clone();
         let thread = std::thread::Builder::new()
             .name("split-check".to_owned())
             .spawn(move || {
-                while let Some(grown) = checked.wait(options.interval) {
+                while let Some(grown) = checked.wait() {
                     for region in grown.into_keys() {
-                        look_after(&handle, &checked, &options.limits, region, &runtime);
+                        look_after(&handle, &checked, &checked.limits(), region, &runtime);
                     }
                 }
             })?;

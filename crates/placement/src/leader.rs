@@ -9,6 +9,7 @@
 use crate::config::Config;
 use crate::control::{Control, Desk};
 use crate::error::Result;
+use crate::health::Health;
 use crate::heartbeat::{RegionHeartbeat, StoreStats};
 use crate::ids::{Ids, Served};
 use crate::ledger::{Answer, Ledger};
@@ -17,6 +18,7 @@ use crate::observed::Observed;
 use crate::remnants::Remnants;
 use crate::scheduling::{Known, Scheduling};
 use crate::state::{Change, Durable};
+use crate::stats::{PlacementStats, count_stores};
 use crate::stores::StoreState;
 use crate::tso::Tso;
 use crate::view::View;
@@ -465,6 +467,26 @@ impl Leader {
         let settings = &self.scheduling.settings;
         self.observed.record_store(now, settings, stats);
         Ok(Planned::Answer(Response::Done))
+    }
+
+    /// What there is to count.
+    pub(crate) fn stats(&self, now: Now) -> PlacementStats {
+        let health = Health {
+            now,
+            settings: &self.scheduling.settings,
+            state: self.ledger.visible(),
+            observed: &self.observed,
+        };
+        let (store_heartbeats, region_heartbeats, regions) = self.observed.counts();
+        let mut stats = PlacementStats {
+            stores: count_stores(&health),
+            regions,
+            store_heartbeats,
+            region_heartbeats,
+            ..PlacementStats::default()
+        };
+        self.scheduling.operators.count(&mut stats);
+        stats
     }
 
     /// Checks all invariants, expensively.

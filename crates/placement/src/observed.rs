@@ -116,6 +116,8 @@ pub(crate) struct Observed {
     regions: BTreeMap<RegionId, RegionSeen>,
     loads: BTreeMap<StoreId, StoreLoad>,
     stores: BTreeMap<StoreId, StoreSeen>,
+    /// Reports heard: of stores, and of Regions.
+    heard: (u64, u64),
 }
 
 impl Observed {
@@ -126,7 +128,14 @@ impl Observed {
             regions: BTreeMap::new(),
             loads: BTreeMap::new(),
             stores: BTreeMap::new(),
+            heard: (0, 0),
         }
+    }
+
+    /// How many reports were heard of stores and of Regions, and how many Regions have reported.
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+        let (stores, regions) = self.heard;
+        (stores, regions, self.regions.len() as u64)
     }
 
     /// Checks what a report says besides the Region's shape.
@@ -173,6 +182,7 @@ impl Observed {
         heartbeat: &RegionHeartbeat,
         region: Arc<Region>,
     ) {
+        self.heard.1 += 1;
         let before = self.regions.remove(&region.id);
         let mut seen = seen_now(now, settings, heartbeat, region, before.as_ref());
         match before {
@@ -266,6 +276,7 @@ impl Observed {
 
     /// Remembers a store's report.
     pub(crate) fn record_store(&mut self, now: Now, settings: &Settings, stats: StoreStats) {
+        self.heard.0 += 1;
         let before = self.stores.get(&stats.store_id);
         let slow_at_ms = if stats.slow_score >= settings.slow_store_score {
             now.monotonic_ms.max(1)

@@ -20,6 +20,7 @@ use crate::message::Now;
 use crate::observed::{Observed, RegionSeen};
 use crate::operator::{Influence, Operator, OperatorKind, OperatorStatus, OperatorStep};
 use crate::settings::Settings;
+use crate::stats::{self, PlacementStats};
 use std::collections::{BTreeMap, VecDeque};
 use types::{RegionId, StoreId};
 
@@ -51,9 +52,20 @@ pub(crate) struct Operators {
     influence: BTreeMap<StoreId, Influence>,
     limits: StoreLimits,
     history: VecDeque<OperatorRecord>,
+    /// How many have ended, by kind and result.
+    ended: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 impl Operators {
+    /// Adds how many are at work and have ended.
+    pub(crate) fn count(&self, stats: &mut PlacementStats) {
+        stats.running = stats::no_operators();
+        for (kind, count) in &self.by_kind {
+            stats.running.insert(stats::kind_name(*kind), *count);
+        }
+        stats.ended = self.ended.clone();
+    }
+
     pub(crate) fn get(&self, id: RegionId) -> Option<&Operator> {
         self.running.get(&id).map(|running| &running.operator)
     }
@@ -256,6 +268,8 @@ impl Operators {
         if let Some(count) = self.by_kind.get_mut(&operator.kind) {
             *count -= 1;
         }
+        let (kind, result) = (stats::kind_name(operator.kind), stats::result_name(status));
+        *self.ended.entry((kind, result)).or_default() += 1;
         let partner = operator.partner;
         if self.history.len() == HISTORY_MAX {
             self.history.pop_front();

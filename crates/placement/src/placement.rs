@@ -18,6 +18,7 @@ use crate::leader::{Leader, Step};
 use crate::loading::Loading;
 use crate::message::{Effect, Input, Notice, Now, Request};
 use crate::state::Durable;
+use crate::stats::PlacementStats;
 use types::RequestId;
 
 /// The placement driver of one node.
@@ -123,6 +124,14 @@ impl Placement {
     /// Whether this node leads and can read the state.
     pub fn is_leader(&self) -> bool {
         matches!(self.role, Role::Leader(_))
+    }
+
+    /// What there is to count, if this node leads and can read the state.
+    pub fn stats(&self, now: Now) -> Option<PlacementStats> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader.stats(now)),
+            Role::Follower | Role::Loading(_) | Role::Unable(_) => None,
+        }
     }
 
     /// Checks all invariants. It takes time and memory in proportion to the state: for tests.

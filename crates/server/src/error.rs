@@ -13,6 +13,7 @@
 //! **Not here.** gRPC statuses: those are for calls that are malformed as a whole.
 
 use crate::limits::Refusal;
+use crate::meters::{ErrorKind, kind_of_region_error};
 use crate::service::raw::ROW_OVERHEAD_BYTES;
 use bytes::Bytes;
 use prost::Message;
@@ -64,6 +65,8 @@ pub(crate) trait FailableResponse: Default {
     fn set_error(&mut self, text: String);
     /// What it holds in memory, in bytes.
     fn held_bytes(&self) -> usize;
+    /// What kind of error it says, if it says one.
+    fn error_kind(&self) -> Option<ErrorKind>;
 
     /// The response that says so.
     fn failed(failure: Failure) -> Self {
@@ -107,6 +110,10 @@ macro_rules! failable {
             fn held_bytes(&self) -> usize {
                 self.encoded_len()
             }
+            fn error_kind(&self) -> Option<ErrorKind> {
+                let other = (!self.error.is_empty()).then_some(ErrorKind::Other);
+                self.region_error.as_ref().map(kind_of_region_error).or(other)
+            }
         })*
         $(impl FailableResponse for kvrpcpb::$list {
             fn set_region_error(&mut self, error: errorpb::Error) {
@@ -119,6 +126,9 @@ macro_rules! failable {
             fn held_bytes(&self) -> usize {
                 self.encoded_len() + self.$pairs.len() * ROW_OVERHEAD_BYTES
             }
+            fn error_kind(&self) -> Option<ErrorKind> {
+                self.region_error.as_ref().map(kind_of_region_error)
+            }
         })*
         $(impl FailableResponse for kvrpcpb::$without {
             fn set_region_error(&mut self, error: errorpb::Error) {
@@ -129,6 +139,9 @@ macro_rules! failable {
             }
             fn held_bytes(&self) -> usize {
                 self.encoded_len() + self.$kvs.len() * ROW_OVERHEAD_BYTES
+            }
+            fn error_kind(&self) -> Option<ErrorKind> {
+                self.region_error.as_ref().map(kind_of_region_error)
             }
         })*
     };

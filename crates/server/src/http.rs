@@ -192,7 +192,7 @@ async fn config<B: Backend>(
     })))
 }
 
-fn peer_json(peer: &Peer) -> Value {
+pub(crate) fn peer_json(peer: &Peer) -> Value {
     let role = match peer.role {
         PeerRole::Voter => "Voter",
         PeerRole::Learner => "Learner",
@@ -269,7 +269,7 @@ fn path(uri: &Uri) -> &str {
         .map_or(uri.path(), |path| path.as_str())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
         .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {

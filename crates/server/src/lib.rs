@@ -27,6 +27,7 @@ mod inquiry;
 mod join;
 pub mod limits;
 mod listener;
+mod meters;
 mod newcomer;
 mod placement_link;
 mod service;
@@ -41,9 +42,12 @@ pub use address::{Addresses, Resolver};
 pub use book::AddressBook;
 pub use join::{JoinError, Joining, check_rejoin, join};
 pub use limits::Limits;
+pub use meters::{CATALOGUE, ServiceMeters, reference as metrics_reference};
 pub use newcomer::{NewcomerError, check_newcomer};
 pub use placement_link::{LinkNode, PdLink};
-pub use status::{NodeStatus, Stage, serve_status};
+pub use status::{
+    Attached, Configuration, Fault, Inspect, NodeStatus, Refused, Stage, serve_status,
+};
 pub use transport::{GrpcTransport, OnUnreachable, TransportOptions};
 
 use engine::KvEngine;
@@ -65,6 +69,8 @@ pub struct ServeOptions {
     pub limits: Limits,
     /// How long requests under way may go on after `shutdown`.
     pub drain: Duration,
+    /// Where requests are counted.
+    pub meters: ServiceMeters,
 }
 
 impl ServeOptions {
@@ -75,6 +81,7 @@ impl ServeOptions {
             book,
             limits: Limits::default(),
             drain: Duration::from_secs(2),
+            meters: ServiceMeters::default(),
         }
     }
 }
@@ -97,7 +104,8 @@ async fn serve_backend<B: backend::Backend>(
     shutdown: impl Future<Output = ()>,
 ) {
     let (stopper, stop) = stop::channel();
-    let services = listener::Services::new(backend, options.book, &options.limits, &stop);
+    let counted = (options.limits.clone(), options.meters);
+    let services = listener::Services::new(backend, options.book, counted, &stop);
     let end = (stopper, options.drain);
     listener::run(options.listener, services, &options.limits, shutdown, end).await;
 }

@@ -9,6 +9,7 @@ use crate::ports::SharedOutbox;
 use bytes::Bytes;
 use engine::mem::{MemBatch, MemKv, MemLog, MemSnapshot};
 use engine::{Cf, Durability, Error, KvBatch, KvEngine, RaftLog, RaftLogBatch, Result};
+use metrics::Page;
 use parking_lot::Mutex;
 use raftstore::state::RegionRecord;
 use std::sync::Arc;
@@ -186,6 +187,10 @@ impl KvEngine for SimKv {
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {
         self.inner.approximate_size(cf, start, end)
     }
+
+    fn collect(&self, page: &mut Page) {
+        self.inner.collect(page);
+    }
 }
 
 impl KvBatch for SimBatch {
@@ -338,5 +343,9 @@ impl RaftLog for SimLog {
 
     fn purge(&self) -> Result<()> {
         self.inner.purge()
+    }
+
+    fn collect(&self, page: &mut Page) {
+        self.inner.collect(page);
     }
 }

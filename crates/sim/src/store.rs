@@ -22,9 +22,9 @@ use engine::mem::Disk;
 use engine::{Cf, KvEngine, KvIterator, KvSnapshot, RaftLog};
 use node::snap::{MemDir, SnapOptions, SnapTask, Snapshots, recover_snapshots};
 use node::{
-    ApplyFsm, ApplyHandler, Configured, DiskRoom, Growth, Hashed, KvSyncs, Leaders, Memory,
+    ApplyFsm, ApplyHandler, Configured, DiskRoom, Growth, Hashed, KvSyncs, Leaders, Memory, Meters,
     NoControl, PeerFsm, PeerHandler, PeerRouter, Ports, Quarantines, ReadDelegates, Recovered,
-    Slowness, SplitOptions, StartError, StoreFsm, Traffic, actors, bootstrap, identify, recover,
+    Slowness, StartError, StoreFsm, Traffic, Tuned, actors, bootstrap, identify, recover,
 };
 use raftstore::apply::Applier;
 use raftstore::op::lease;
@@ -491,14 +491,14 @@ fn ports(
         clock: Arc::new(clock),
         room,
         growth: Growth::default(),
-        growth_step: SplitOptions::default().step,
         traffic: Traffic::default(),
         slowness: Slowness::new(SlowScoreOptions::default()),
         snaps: Arc::clone(work) as _,
         syncs: KvSyncs::default(),
         hashes: Arc::clone(hashes) as _,
         quarantines: Quarantines::default(),
-        peer_options: Arc::new(options.peer.clone()),
+        peer_options: Tuned::new(Arc::new(options.peer.clone())),
+        meters: Meters::default(),
     }
 }
 

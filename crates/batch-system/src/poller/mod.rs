@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::fsm::{Fsm, Priority};
 use crate::handler::{Handler, RoundInfo};
 use crate::inbox::{Inbox, Local};
+use crate::meters::{PollerCells, Rescheduled, Round};
 use crate::panic::{PanicPlace, drop_quietly};
 use crate::run_queue::Fetch;
 use crate::shared::{DeadLetter, Shared, Task};
@@ -79,11 +80,15 @@ pub(crate) struct Poller<N: Fsm, C: Fsm, H> {
     pace: Duration,
     /// True if rounds are short: what waits need not wake another poller.
     brisk: bool,
+    cells: Arc<PollerCells>,
+    /// Messages of the round under way.
+    messages: u64,
 }
 
 impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
     pub(crate) fn new(shared: Arc<Shared<N, C>>, priority: Priority, handler: H) -> Self {
         let (config, now) = (shared.config(), shared.clock.now());
+        let cells = shared.meters.cells();
         Self {
             shared,
             priority,
@@ -102,6 +107,8 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
             behind_since: now,
             pace: BRISK_ROUND,
             brisk: false,
+            cells,
+            messages: 0,
         }
     }
 
@@ -200,6 +207,12 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         }
         self.now = shared.clock.now();
         self.end_cost = (self.end_cost * 3 + self.now.saturating_sub(ending)) / 4;
+        self.cells.count_round(&Round {
+            fsms: self.handled.len(),
+            messages: take(&mut self.messages),
+            took: self.now.saturating_sub(started),
+            end: self.now.saturating_sub(ending),
+        });
         self.learn(started, self.now);
         self.settle_control();
         self.settle_round();
@@ -252,6 +265,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         });
         let (messages, freed_bytes) = inbox.finish();
         shared.budget.release(freed_bytes);
+        self.messages += messages;
         shared
             .control
             .stats
@@ -350,6 +364,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         lane.beat(now.as_nanos() as u64);
         let took = now.saturating_sub(started);
         mailbox.stats.record(messages, took);
+        self.messages += messages;
         if let Ok(messages @ 1..) = u32::try_from(messages) {
             self.message_cost = (self.message_cost * 7 + took / messages) / 8;
         }
@@ -363,7 +378,10 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
             return;
         }
         let keep = self.queue.len() - self.queue.len() / 2;
-        for entry in self.queue.split_off(keep) {
+        let given = self.queue.split_off(keep);
+        let fsms = given.len() as u64;
+        self.cells.count_rescheduled(Rescheduled::Shared, fsms);
+        for entry in given {
             reschedule(&self.shared, entry);
         }
     }

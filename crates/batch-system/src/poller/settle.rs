@@ -7,6 +7,7 @@ use super::{ControlEntry, Poller, SHARE_AFTER};
 use crate::batch::Entry;
 use crate::fsm::Fsm;
 use crate::handler::Handler;
+use crate::meters::Rescheduled;
 use crate::panic::drop_quietly;
 use crate::shared::{DeadLetter, Shared, Task};
 use std::collections::VecDeque;
@@ -63,6 +64,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         }
         let elsewhere = self.config.low_pool_size > 0 && entry.fsm.priority() != self.priority;
         if elsewhere {
+            self.cells.count_rescheduled(Rescheduled::Priority, 1);
             reschedule(&self.shared, entry);
         } else {
             self.keep(entry, backlog);
@@ -108,6 +110,12 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
             let is_hot = here >= wait && !(help && entry.local.queue.is_empty());
             hot += u64::from(is_hot);
             if is_hot && hot.is_multiple_of(2) {
+                let reason = match help {
+                    true => Rescheduled::Shared,
+                    false => Rescheduled::Hot,
+                };
+                self.cells.count_rescheduled(reason, 1);
+                entry.mailbox.stats.count_move();
                 reschedule(&self.shared, entry);
             } else {
                 self.queue.push_back(entry);

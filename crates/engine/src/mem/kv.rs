@@ -6,8 +6,10 @@
 //! **Not here.** Durability: see `journal`.
 
 use super::journal::{Journal, State};
+use crate::meter::Meter;
 use crate::{Cf, Durability, Error, KvBatch, KvEngine, KvIterator, KvSnapshot, Result};
 use bytes::Bytes;
+use metrics::{Page, Stopwatch};
 use rpds::RedBlackTreeMapSync;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -87,12 +89,18 @@ impl State for KvState {
 #[derive(Clone)]
 pub struct MemKv {
     journal: Arc<Journal<KvState>>,
+    meter: Arc<Meter>,
     lock: Arc<()>,
 }
 
 impl MemKv {
     pub(super) fn new(journal: Arc<Journal<KvState>>, lock: Arc<()>) -> Self {
-        Self { journal, lock }
+        let meter = Arc::default();
+        Self {
+            journal,
+            meter,
+            lock,
+        }
     }
 }
 
@@ -106,7 +114,12 @@ impl KvEngine for MemKv {
 
     fn write(&self, batch: &mut MemBatch, durability: Durability) -> Result<()> {
         let write = (!batch.is_empty()).then(|| batch.operations.clone().into());
+        let since = Stopwatch::start();
         self.journal.write(write, durability)?;
+        self.meter.wrote(&since, batch.size_bytes());
+        if durability == Durability::Synced {
+            self.meter.synced(&since);
+        }
         batch.clear();
         Ok(())
     }
@@ -123,7 +136,10 @@ impl KvEngine for MemKv {
     }
 
     fn sync(&self) -> Result<()> {
-        self.journal.sync()
+        let since = Stopwatch::start();
+        self.journal.sync()?;
+        self.meter.synced(&since);
+        Ok(())
     }
 
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {
@@ -133,6 +149,10 @@ impl KvEngine for MemKv {
         };
         let pairs = state.family(cf).range::<[u8], _>(range);
         Ok(pairs.map(|(k, v)| (k.len() + v.len()) as u64).sum())
+    }
+
+    fn collect(&self, page: &mut Page) {
+        self.meter.collect_kv(page);
     }
 }
 

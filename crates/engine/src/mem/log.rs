@@ -7,7 +7,9 @@
 
 use super::journal::{Journal, State};
 use crate::log_batch::{LogBatch, LogOperation};
+use crate::meter::Meter;
 use crate::{Durability, RaftLog, RaftLogBatch, Result, bounds, entry_bytes};
+use metrics::{Page, Stopwatch};
 use rpds::RedBlackTreeMapSync;
 use std::sync::Arc;
 use types::{ApplyState, HardState, LogEntry, RegionId};
@@ -107,6 +109,7 @@ impl State for LogState {
 #[derive(Clone)]
 pub struct MemLog {
     journal: Arc<Journal<LogState>>,
+    meter: Arc<Meter>,
     _lock: Arc<()>,
 }
 
@@ -114,6 +117,7 @@ impl MemLog {
     pub(super) fn new(journal: Arc<Journal<LogState>>, lock: Arc<()>) -> Self {
         Self {
             journal,
+            meter: Arc::default(),
             _lock: lock,
         }
     }
@@ -128,7 +132,12 @@ impl RaftLog for MemLog {
 
     fn write(&self, batch: &mut LogBatch, durability: Durability) -> Result<()> {
         let write = (!batch.is_empty()).then(|| Arc::new(batch.clone()));
+        let since = Stopwatch::start();
         self.journal.write(write, durability)?;
+        self.meter.wrote(&since, batch.size_bytes());
+        if durability == Durability::Synced {
+            self.meter.synced(&since);
+        }
         batch.clear();
         Ok(())
     }
@@ -182,11 +191,18 @@ impl RaftLog for MemLog {
     }
 
     fn sync(&self) -> Result<()> {
-        self.journal.sync()
+        let since = Stopwatch::start();
+        self.journal.sync()?;
+        self.meter.synced(&since);
+        Ok(())
     }
 
     fn purge(&self) -> Result<()> {
         // Memory is given back as entries go; only the health of the engine is left to report.
         self.journal.check_running()
+    }
+
+    fn collect(&self, page: &mut Page) {
+        self.meter.collect_log(page);
     }
 }

@@ -28,6 +28,8 @@ pub enum Source {
     },
     /// On the command line, by this flag.
     Flag(&'static str),
+    /// By a request to the running node.
+    Online,
     /// Nowhere: it is the default.
     Default,
 }
@@ -38,6 +40,7 @@ impl fmt::Display for Source {
             Source::File { name, line: 0 } => f.write_str(name),
             Source::File { name, line } => write!(f, "{name}:{line}"),
             Source::Flag(flag) => f.write_str(flag),
+            Source::Online => f.write_str("online"),
             Source::Default => f.write_str("default"),
         }
     }
@@ -152,7 +155,7 @@ fn sections(keys: &[String]) -> Vec<String> {
     found
 }
 
-fn join(prefix: &str, name: &str) -> String {
+pub(super) fn join(prefix: &str, name: &str) -> String {
     if prefix.is_empty() {
         name.to_owned()
     } else {
@@ -249,8 +252,18 @@ pub(super) type Sources = BTreeMap<String, Source>;
 /// Puts the items over the defaults, later ones over earlier ones. An item whose value does not fit
 /// becomes a problem, and the default stays.
 pub(super) fn assemble(leaves: Vec<Leaf>, problems: &mut Vec<Problem>) -> (Config, Sources) {
+    assemble_over(&Config::default(), leaves, problems)
+}
+
+/// As [`assemble`], over another configuration than the defaults.
+pub(super) fn assemble_over(
+    base: &Config,
+    leaves: Vec<Leaf>,
+    problems: &mut Vec<Problem>,
+) -> (Config, Sources) {
     let defaults = schema();
-    let mut table = defaults.clone();
+    let base = Table::try_from(base);
+    let mut table = base.expect("a configuration is serialisable");
     let mut sources = Sources::new();
     for leaf in leaves {
         let mut alone = defaults.clone();

@@ -5,12 +5,16 @@
 //! author believes in and nobody reads.
 //!
 //! **Invariants.** A [`Config`] that [`load`] returns is valid as a whole. All problems are
-//! reported at once, each with where it was written. Later sources win: defaults, file, flags.
+//! reported at once, each with where it was written. Later sources win: defaults, file, what was set online,
+//! flags.
 //!
-//! **Not here.** Changes at run time, and the conversion into each crate's own settings (`run`).
+//! **Not here.** Applying changes, and the conversion into each crate's own settings (`run`).
 
 mod layers;
 mod nearest;
+mod online;
+mod reference;
+pub mod remembered;
 mod tree;
 pub mod units;
 mod validate;
@@ -19,11 +23,13 @@ use layers::Problem;
 pub use layers::{Leaf, Problems};
 pub use nearest::nearest;
 pub use node::is_address;
+pub use online::{Module, changed, module_of, scalar};
+pub use reference::{items, reference};
 pub use tree::{Config, LogFormat, LogLevel, Raftstore};
 
 use std::path::Path;
 
-/// Loads the configuration: defaults, then `file` if one is given, then `flags`.
+/// Loads the configuration: defaults, then `file` if one is given, then what was set online, then `flags`.
 ///
 /// # Errors
 /// Everything that is wrong with it, not only the first.
@@ -39,6 +45,10 @@ pub fn load(file: Option<&Path>, flags: Vec<Leaf>) -> Result<Config, Problems> {
             }
         }
     }
+    // Where that is kept, all others say.
+    let others = leaves.iter().chain(&flags).cloned().collect();
+    let (others, _) = layers::assemble(others, &mut Vec::new());
+    leaves.extend(remembered::leaves(&others.storage.data_dir, &mut problems));
     leaves.extend(flags);
     let (config, sources) = layers::assemble(leaves, &mut problems);
     validate::check(&config, &sources, &mut problems);

@@ -16,6 +16,8 @@ use std::path::PathBuf;
 pub struct Config {
     /// What is logged, and where to.
     pub log: Log,
+    /// What is counted.
+    pub metrics: Metrics,
     /// Which cluster this node founds or joins.
     pub cluster: Cluster,
     /// How this node is reached.
@@ -80,6 +82,20 @@ pub enum LogFormat {
 pub struct LogFile {
     /// Its path; it is appended to. Empty for the standard error stream.
     pub filename: PathBuf,
+}
+
+/// What is counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Metrics {
+    /// Whether hot paths count and take times; one switch for the whole process.
+    pub enable: bool,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { enable: true }
+    }
 }
 
 /// Which cluster this node founds or joins.

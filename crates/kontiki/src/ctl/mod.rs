@@ -14,6 +14,7 @@ mod drain;
 mod encoding;
 mod load;
 mod member;
+mod node_settings;
 mod operator;
 mod output;
 mod raw;

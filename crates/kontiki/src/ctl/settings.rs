@@ -1,7 +1,8 @@
-//! `ctl config placement`: what placement goes by, shown and set while the cluster runs.
+//! `ctl config`, and of it `ctl config placement`: what placement goes by, shown and set while the cluster runs.
 //!
 //! **Not here.** Which settings there are, and what they may be: placement says so.
 
+use super::node_settings::{self, NodeCommand};
 use super::session::Session;
 use super::table::{self, Cell, Row};
 use crate::config::nearest;
@@ -15,6 +16,9 @@ pub enum ConfigCommand {
     /// What placement goes by.
     #[command(subcommand)]
     Placement(SettingsCommand),
+    /// What nodes go by, as they say on their status ports.
+    #[command(subcommand)]
+    Node(NodeCommand),
 }
 
 /// The commands of `kontiki ctl config placement`.
@@ -36,7 +40,10 @@ pub enum SettingsCommand {
 
 /// Does it.
 pub async fn run(session: &mut Session<'_>, command: ConfigCommand) -> Result<()> {
-    let ConfigCommand::Placement(command) = command;
+    let command = match command {
+        ConfigCommand::Placement(command) => command,
+        ConfigCommand::Node(command) => return node_settings::run(session, command).await,
+    };
     let key = match command {
         SettingsCommand::Show { key } => key,
         SettingsCommand::Set { key, value } => {

@@ -41,10 +41,14 @@ pub fn open_kv(config: &Config, data_dir: &DataDir) -> Result<RocksKv> {
 ///
 /// # Errors
 /// They are damaged, or can't be read or written.
-pub fn open_log_engine(config: &Config, data_dir: &DataDir) -> Result<RaftLogEngine> {
+pub fn open_log_engine(
+    config: &Config,
+    data_dir: &DataDir,
+    progress: &dyn Fn(usize, usize),
+) -> Result<RaftLogEngine> {
     let rocks = settings::rocks_log_options(config);
     open_log(
-        data_dir,
+        (data_dir, progress),
         (LOG_ENGINE, |path: &Path| {
             RaftLogEngine::open(path, &RaftLogOptions::default())
         }),
@@ -56,10 +60,14 @@ pub fn open_log_engine(config: &Config, data_dir: &DataDir) -> Result<RaftLogEng
 ///
 /// # Errors
 /// They are damaged, or can't be read or written.
-pub fn open_rocks_log(config: &Config, data_dir: &DataDir) -> Result<RocksLog> {
+pub fn open_rocks_log(
+    config: &Config,
+    data_dir: &DataDir,
+    progress: &dyn Fn(usize, usize),
+) -> Result<RocksLog> {
     let rocks = settings::rocks_log_options(config);
     open_log(
-        data_dir,
+        (data_dir, progress),
         (ROCKS, |path: &Path| RocksLog::open(path, &rocks)),
         (LOG_ENGINE, |path: &Path| {
             RaftLogEngine::open(path, &RaftLogOptions::default())
@@ -68,7 +76,7 @@ pub fn open_rocks_log(config: &Config, data_dir: &DataDir) -> Result<RocksLog> {
 }
 
 fn open_log<W: RaftLog, O: RaftLog>(
-    data_dir: &DataDir,
+    (data_dir, progress): (&DataDir, &dyn Fn(usize, usize)),
     wanted: (&str, impl Fn(&Path) -> engine::Result<W>),
     other: (&str, impl FnOnce(&Path) -> engine::Result<O>),
 ) -> Result<W> {
@@ -80,6 +88,9 @@ fn open_log<W: RaftLog, O: RaftLog>(
     };
     let opened = switch::open(&place, wanted.1, other.1, &mut |step| {
         report(step, &place);
+        if let Step::Copy { done, total } = step {
+            progress(done, total);
+        }
         Ok(())
     });
     opened.map_err(Error::Engine)

@@ -5,6 +5,7 @@
 mod data_dir;
 mod engines;
 mod node;
+mod online;
 mod playground;
 mod ports;
 mod settings;
@@ -27,6 +28,10 @@ const FLAGS: Flags = ["--addr", "--status-addr"];
 /// Runs one node until it is told to stop.
 pub async fn server(args: ServerArgs) -> Result<()> {
     let config = config::load(args.config.as_deref(), args.leaves())?;
+    if args.check_config {
+        eprintln!("the configuration is fine");
+        return Ok(());
+    }
     logging::start(&config).map_err(Error::io("opening the log file"))?;
     let signals = [
         ("SIGINT", SignalKind::interrupt()),

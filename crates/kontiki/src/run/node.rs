@@ -12,6 +12,7 @@
 
 use super::data_dir::DataDir;
 use super::engines;
+use super::online::Online;
 use super::ports::Ports;
 use super::settings;
 use super::signal::StopRequest;
@@ -25,8 +26,8 @@ use node::snap::FileDir;
 use node::{Identified, Identity, Members, Node, NodeHandle, Origin, Owner, Parts};
 use placement::{Bootstrap, Store};
 use raftstore::bootstrap::first_regions;
-use server::{AddressBook, GrpcTransport, LinkNode, PdLink, Resolver};
-use server::{ServeOptions, Stage, TransportOptions};
+use server::{AddressBook, Attached, GrpcTransport, LinkNode, PdLink, Resolver};
+use server::{ServeOptions, ServiceMeters, Stage, TransportOptions};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -41,7 +42,8 @@ use tokio::task::JoinSet;
 pub async fn run(config: Config, ports: Ports, stop: StopRequest) -> Result<()> {
     let name = config.cluster.name.as_str();
     let address = config.server.addr.as_str();
-    let status = settings::status(&config);
+    let online = Arc::new(Online::new(&config));
+    let status = settings::status(&config, Arc::clone(&online));
     // Dropped last, and with it the task.
     let mut status_server = JoinSet::new();
     if let Some(listener) = ports.status {
@@ -51,6 +53,7 @@ pub async fn run(config: Config, ports: Ports, stop: StopRequest) -> Result<()> 
     let stages = Stages {
         status: status.clone(),
         stop: stop.clone(),
+        online,
     };
     let mut running = match start(&config, ports.node, &stages).await {
         Err(Error::Interrupted) => {
@@ -59,7 +62,7 @@ pub async fn run(config: Config, ports: Ports, stop: StopRequest) -> Result<()> 
         }
         started => started?,
     };
-    status.enter(Stage::Serving);
+    stages.serving();
     tracing::info!(name, address, "serving");
     let result = tokio::select! {
         reason = stop.made() => {
@@ -69,7 +72,7 @@ pub async fn run(config: Config, ports: Ports, stop: StopRequest) -> Result<()> 
         ended = running.part_ended() => Err(ended),
     };
     status.enter(Stage::Stopping);
-    let stopped = running.stop().await;
+    let stopped = running.stop(&stages).await;
     tracing::info!(name, "stopped");
     result.and(stopped)
 }
@@ -91,11 +94,13 @@ async fn start(config: &Config, listener: TcpListener, stages: &Stages) -> Resul
     let opened = opened.identify(config, stages).await?;
     let (settings, data_dir) = (config.clone(), Arc::clone(&opened.data_dir));
     if config.raft_engine.enable {
-        let open = move || engines::open_log_engine(&settings, &data_dir);
+        let progress = stages.progress();
+        let open = move || engines::open_log_engine(&settings, &data_dir, &progress);
         let log = stages.run(Stage::OpeningLogs, open).await?;
         start_on(config, opened, log, listener, stages).await
     } else {
-        let open = move || engines::open_rocks_log(&settings, &data_dir);
+        let progress = stages.progress();
+        let open = move || engines::open_rocks_log(&settings, &data_dir, &progress);
         let log = stages.run(Stage::OpeningLogs, open).await?;
         start_on(config, opened, log, listener, stages).await
     }
@@ -167,6 +172,7 @@ async fn start_on<L: RaftLog>(
         members,
     } = opened;
     let identity = identified.identity.clone();
+    let seed = identity.store_id.get();
     let runtime = Handle::current();
     let book = AddressBook::new(&identity, identified.members.clone(), config.join_nodes());
     if let Some(members) = members {
@@ -183,7 +189,7 @@ async fn start_on<L: RaftLog>(
     let received = FileDir::new(&data_dir.path().join("snap")).map_err(Error::Engine)?;
     let parts = Parts {
         placement: settings::placement_config(config, beginning(&identified)),
-        options: settings::node_options(config, identity.store_id.get()),
+        options: settings::node_options(config, seed),
         identified,
         kv,
         log,
@@ -199,10 +205,7 @@ async fn start_on<L: RaftLog>(
     };
     let (node, usage) = stages.run(Stage::StartingNode, start).await?;
     let handle = node.handle();
-    let reporter = handle.clone();
-    transport.on_unreachable(Box::new(move |region, peer| {
-        reporter.report_unreachable(region, peer);
-    }));
+    tell_of_unreachable(&transport, handle.clone());
     let (stop_service, stopped) = oneshot::channel::<()>();
     let shutdown = async move {
         // A sender that is gone means the same.
@@ -212,6 +215,8 @@ async fn start_on<L: RaftLog>(
     tasks_of_link.spawn(link.run(link_node(&handle, usage)));
     let mut options = ServeOptions::new(listener, book);
     options.limits = settings::limits(config);
+    let counted = (Arc::clone(&transport), options.meters.clone());
+    show(stages, &node, counted, seed);
     service.spawn(server::serve(options, handle, shutdown));
     Ok(RunningNode {
         node,
@@ -221,6 +226,28 @@ async fn start_on<L: RaftLog>(
         stop_service,
         data_dir,
     })
+}
+
+/// Has the node hear of messages that could not be sent.
+fn tell_of_unreachable(transport: &GrpcTransport, node: NodeHandle<RocksKv>) {
+    transport.on_unreachable(Box::new(move |region, peer| {
+        node.report_unreachable(region, peer);
+    }));
+}
+
+/// Has operators see the node, and change it.
+fn show(
+    stages: &Stages,
+    node: &Node<RocksKv>,
+    (transport, meters): (Arc<GrpcTransport>, ServiceMeters),
+    seed: u64,
+) {
+    let handle = Arc::new(node.handle());
+    stages.status.attach(Attached {
+        collectors: vec![Arc::clone(&handle) as _, transport, Arc::new(meters)],
+        inspect: Some(handle),
+    });
+    stages.online.manage_node(node.control(), seed);
 }
 
 impl RunningNode {
@@ -237,11 +264,14 @@ impl RunningNode {
     ///
     /// # Errors
     /// The last sync failed: the node says so, but nothing that was acknowledged is lost.
-    async fn stop(mut self) -> Result<()> {
+    async fn stop(mut self, stages: &Stages) -> Result<()> {
         drop(self.stop_service);
         while self.service.join_next().await.is_some() {}
         self.link.shutdown().await;
         self.transport.stop();
+        // They hold the engines.
+        stages.status.detach();
+        stages.online.release_node();
         let stopped = self.node.stop().await;
         drop(self.data_dir);
         stopped.map_err(Error::Engine)

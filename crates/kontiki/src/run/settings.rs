@@ -5,6 +5,7 @@
 //!
 //! **Not here.** Defaults and checks (`config`).
 
+use super::online::Online;
 use crate::config::{Config, Raftstore};
 use engine_rocks::RocksOptions;
 use node::snap::SnapOptions;
@@ -16,6 +17,7 @@ use raftstore::op::measure::SplitLimits;
 use raftstore::peer::PeerOptions;
 use raftstore::store::SlowScoreOptions;
 use server::{Joining, Limits, NodeStatus};
+use std::sync::Arc;
 use std::time::Duration;
 use types::ApiVersion;
 
@@ -48,9 +50,12 @@ fn api_version(config: &Config) -> ApiVersion {
 }
 
 /// What the status server shows from the beginning.
-pub fn status(config: &Config) -> NodeStatus {
-    let items = serde_json::to_value(config).expect("a configuration is serialisable");
-    NodeStatus::new(config.cluster.name.clone(), config.dialled_address(), items)
+pub fn status(config: &Config, online: Arc<Online>) -> NodeStatus {
+    NodeStatus::new(
+        config.cluster.name.clone(),
+        config.dialled_address(),
+        online,
+    )
 }
 
 /// For both databases.

@@ -8,9 +8,11 @@
 //!
 //! **Not here.** What the stages do.
 
+use super::online::Online;
 use super::signal::StopRequest;
 use crate::error::{Error, Result};
 use server::{NodeStatus, Stage};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -24,6 +26,8 @@ pub struct Stages {
     pub status: NodeStatus,
     /// What ends it.
     pub stop: StopRequest,
+    /// What is changed while the node runs.
+    pub online: Arc<Online>,
 }
 
 impl Stages {
@@ -64,21 +68,44 @@ impl Stages {
         if self.stop.is_made() {
             return Err(Error::Interrupted);
         }
-        tracing::debug!(stage = stage.name(), "starting");
-        self.status.enter(stage);
+        self.passed(stage);
         Ok(())
+    }
+
+    /// The start is over.
+    pub fn serving(&self) {
+        self.passed(Stage::Serving);
+    }
+
+    fn passed(&self, next: Stage) {
+        let (stage, took) = self.status.enter(next);
+        if stage != next {
+            tracing::info!(stage = stage.name(), ?took, "passed a stage of the start");
+        }
+    }
+
+    /// Shows how far the stage under way has come.
+    pub fn progress(&self) -> impl Fn(usize, usize) + Send + 'static {
+        let status = self.status.clone();
+        move |done, total| status.progress(done, total)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use std::sync::mpsc;
 
     fn stages() -> Stages {
-        let status = NodeStatus::new("n1".into(), "h:1".into(), serde_json::Value::Null);
+        let online = Arc::new(Online::new(&Config::default()));
+        let status = NodeStatus::new("n1".into(), "h:1".into(), Arc::clone(&online) as _);
         let stop = StopRequest::new();
-        Stages { status, stop }
+        Stages {
+            status,
+            stop,
+            online,
+        }
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@
 
 use crate::consistency::{HashTask, Pinned, hash_is_missing};
 use crate::fsm::{AppliedMark, ApplyFsm, ApplyMessage, NoControl, NoMessage, PeerMessage};
+use crate::meters::{ApplyCounts, Stage};
 use crate::ports::Ports;
 use crate::room::{DiskRoom, Insisted};
 use crate::snap::SnapTask;
@@ -43,6 +44,7 @@ pub struct ApplyHandler<K: KvEngine> {
     taken_bytes: usize,
     /// To be begun once the round is written.
     installs: Vec<InstallSnapshot>,
+    counts: ApplyCounts,
     ports: Ports,
 }
 
@@ -64,6 +66,7 @@ impl<K: KvEngine> ApplyHandler<K> {
             applied: Vec::new(),
             taken_bytes: 0,
             installs: Vec::new(),
+            counts: ApplyCounts::default(),
             ports,
         }
     }
@@ -75,6 +78,8 @@ impl<K: KvEngine> ApplyHandler<K> {
         self.taken_bytes += task.size_bytes();
         let requests = task.entries.iter().map(|entry| entry.requests.len() as u64);
         let writes = requests.sum();
+        self.counts.applied += task.entries.len() as u64;
+        self.counts.answered += writes;
         self.round.written = Size::default();
         let result = applier.apply(task.entries, &mut self.round, &mut self.out);
         must_apply(applier, result);
@@ -165,10 +170,11 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
         let index = fsm.applier.state().applied_index;
         let mark = Arc::clone(&fsm.mark);
         let region = fsm.applier.region().id;
-        if let Some(growth) = fsm.applier.take_growth(self.ports.growth_step) {
+        let step = self.ports.growth.step();
+        if let Some(growth) = fsm.applier.take_growth(step) {
             self.ports.growth.grew(region, growth);
         }
-        if fsm.applier.take_deletions(self.ports.growth_step.keys) {
+        if fsm.applier.take_deletions(step.keys) {
             self.ports.growth.doubt(region);
         }
         self.applied.push((region.get(), index, mark));
@@ -195,7 +201,10 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
             let message = PeerMessage(Input::Changed(change));
             let _ = self.ports.peers.force_send(region, message);
         }
+        self.counts.flush(&self.ports.meters);
+        let Ports { meters, clock, .. } = &self.ports;
         for (request, result) in self.out.answers.drain(..) {
+            meters.waterfall.pass(request, Stage::Apply, || clock.now());
             self.ports.replies.complete(request, result);
         }
         for wish in self.out.wishes.drain(..) {

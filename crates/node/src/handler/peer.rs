@@ -11,6 +11,7 @@
 use crate::consistency::log_difference;
 use crate::fsm::{ApplyMessage, PeerFsm, PeerMessage, StoreFsm, StoreMessage, actors};
 use crate::memory::is_over;
+use crate::meters::{Lost, MessageKind, PeerCounts, Role, Stage};
 use crate::ports::Ports;
 use crate::recover::create_replica;
 use crate::room::Insisted;
@@ -26,17 +27,8 @@ use raftstore::{
     ApplyTask, Effect, FetchEntries, Leadership, LogWrite, MergeDone, RaftMessage, Refusal,
     SnapshotKey, SplitDone,
 };
-use types::RegionId;
-
-fn log_refusal(refusal: &Refusal) {
-    tracing::debug!(
-        region = %refusal.region_id,
-        store = %refusal.from.store_id,
-        peer = %refusal.from.id,
-        reason = refusal.reason,
-        "dropped a Raft message"
-    );
-}
+use std::sync::Arc;
+use types::{RegionId, RequestId};
 
 /// One poller's handler.
 pub struct PeerHandler<L: RaftLog> {
@@ -50,6 +42,7 @@ pub struct PeerHandler<L: RaftLog> {
     effects: Vec<Effect>,
     /// Replicas whose log the batch removes.
     removed: Vec<Tombstone>,
+    counts: PeerCounts,
     ports: Ports,
 }
 
@@ -64,6 +57,7 @@ impl<L: RaftLog> PeerHandler<L> {
             handled: 0,
             effects: Vec::new(),
             removed: Vec::new(),
+            counts: PeerCounts::default(),
             ports,
         }
     }
@@ -84,7 +78,7 @@ impl<L: RaftLog> PeerHandler<L> {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
-                Effect::Send(message) => self.ports.transport.send(*message),
+                Effect::Send(message) => self.send(*message),
                 Effect::Persist(write) => self.persist(position, &write),
                 Effect::CompactLog { region_id, up_to } => self.batch.compact(region_id, up_to),
                 Effect::SyncKv {
@@ -137,7 +131,7 @@ impl<L: RaftLog> PeerHandler<L> {
                     quarantine,
                 } => self.quarantine(region_id, quarantine),
                 Effect::Inconsistent(report) => log_difference(&report),
-                Effect::Refused(refusal) => log_refusal(&refusal),
+                Effect::Refused(refusal) => self.refused(&refusal),
                 Effect::Contradiction(contradiction) => {
                     tracing::error!("{contradiction}");
                     panic!("{contradiction}");
@@ -147,7 +141,46 @@ impl<L: RaftLog> PeerHandler<L> {
         self.effects = effects;
     }
 
-    fn apply(&self, task: ApplyTask) {
+    fn send(&mut self, message: RaftMessage) {
+        *self.counts.sent.of_mut(MessageKind::of(&message)) += 1;
+        self.ports.transport.send(message);
+    }
+
+    fn refused(&self, refusal: &Refusal) {
+        self.ports.meters.count_lost(Lost::Refused);
+        tracing::debug!(
+            region = %refusal.region_id,
+            store = %refusal.from.store_id,
+            peer = %refusal.from.id,
+            reason = refusal.reason,
+            "dropped a Raft message"
+        );
+    }
+
+    /// Counts what a Peer is about to hear.
+    fn count_input(&mut self, input: &Input) {
+        match input {
+            Input::Propose { request, .. } => {
+                self.counts.proposals += 1;
+                self.passed(*request, Stage::Queue);
+            }
+            Input::Message(message) => {
+                *self.counts.received.of_mut(MessageKind::of(message)) += 1;
+            }
+            _ => {}
+        }
+    }
+
+    fn passed(&self, request: RequestId, stage: Stage) {
+        let Ports { meters, clock, .. } = &self.ports;
+        meters.waterfall.pass(request, stage, || clock.now());
+    }
+
+    fn apply(&mut self, task: ApplyTask) {
+        self.counts.commits(&task);
+        for request in task.entries.iter().flat_map(|entry| &entry.requests) {
+            self.passed(*request, Stage::Replicate);
+        }
         let (region, bytes) = (task.region_id.get(), task.size_bytes());
         let unapplied = &self.ports.memory.unapplied;
         unapplied.force_acquire(bytes);
@@ -225,6 +258,7 @@ impl<L: RaftLog> PeerHandler<L> {
     }
 
     fn persist(&mut self, position: usize, write: &LogWrite) {
+        self.counts.persists(write);
         if !write.entries.is_empty() {
             self.batch.append(write.region_id, &write.entries);
         }
@@ -256,7 +290,12 @@ impl<L: RaftLog> PeerHandler<L> {
             here = leadership.is_self,
             "leadership changed"
         );
-        if !leadership.is_self {
+        let role = match leadership.is_self {
+            true => Role::Leader,
+            false => Role::Follower,
+        };
+        self.ports.meters.leaderships.of(role).add(1);
+        if role == Role::Follower {
             self.ports.traffic.forget(leadership.region_id);
         }
         self.ports.observer.leadership(&leadership);
@@ -296,7 +335,8 @@ impl<L: RaftLog> PeerHandler<L> {
             peers, appliers, ..
         } = &self.ports;
         let address = create.region.id.get();
-        let (mut peer, mut applier) = create_replica(&self.log, &create, &self.ports.peer_options)
+        let options = self.ports.peer_options.get();
+        let (mut peer, mut applier) = create_replica(&self.log, &create, &options)
             .unwrap_or_else(|error| panic!("Region {address} can't be created: {error}"));
         if let Some(quarantine) = self.ports.quarantines.of(create.region.id, create.me.id) {
             peer.set_quarantine(quarantine);
@@ -319,6 +359,11 @@ impl<L: RaftLog> PeerHandler<L> {
             Err(RegisterError::Stopped(_)) => return,
         }
         tracing::info!(region = address, peer = %create.me.id, "made a replica");
+        // Who told all Peers of other options meanwhile may not have found this one.
+        let latest = self.ports.peer_options.get();
+        if !Arc::ptr_eq(&options, &latest) {
+            let _ = peers.force_send(address, PeerMessage(Input::Options(latest)));
+        }
         if create.campaigns {
             let _ = peers.force_send(address, PeerMessage(Input::Campaign));
         }
@@ -402,8 +447,9 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
                 store::Effect::Check { regions, down } => {
                     self.tell_peers(regions, || Input::Check { down: down.clone() });
                 }
-                store::Effect::Send(message) => self.ports.transport.send(*message),
+                store::Effect::Send(message) => self.send(*message),
                 store::Effect::Heartbeat(summary) => {
+                    self.ports.meters.asleep.set(summary.asleep);
                     let stats = StoreStats {
                         store_id: store.0.id(),
                         region_count: summary.regions,
@@ -438,14 +484,14 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
     fn handle_normal(&mut self, fsm: &mut PeerFsm, inbox: &mut Inbox<'_, PeerMessage>) {
         let peer = &mut fsm.peer;
         peer.set_apply_behind(is_over(&self.ports.memory.unapplied));
-        let clock = &self.ports.clock;
-        peer.set_now(clock.now());
+        peer.set_now(self.ports.clock.now());
         if let Some(index) = fsm.mark.index_after(fsm.changes_heard) {
             peer.step(Input::Applied { index }, &mut self.effects);
         }
         while let Some(PeerMessage(input)) = inbox.pop() {
             fsm.changes_heard += u64::from(matches!(input, Input::Changed(_)));
-            peer.set_now(clock.now());
+            self.count_input(&input);
+            peer.set_now(self.ports.clock.now());
             peer.step(input, &mut self.effects);
         }
         self.finish_round(self.handled, fsm);
@@ -477,5 +523,6 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
             self.written = writes;
             self.ports.transport.flush();
         }
+        self.counts.flush(&self.ports.meters);
     }
 }

@@ -3,6 +3,7 @@
 use super::region::{Pairs, PlacementRegion};
 use super::{Host, PlacementHandle, channel};
 use crate::handle::NodeHandle;
+use crate::meters::Meters;
 use crate::placement_host::handle::PlacementObserver;
 use crate::ports::{LeadershipObserver, PlacementLink, Transport};
 use crate::snap::{MemDir, OutgoingSnapshot};
@@ -106,7 +107,7 @@ impl World {
             stores: Vec::new(),
             regions: first_regions(1, ApiVersion::V1),
         });
-        tokio::spawn(Host::new(region.clone(), config, &inbox).run(inbox));
+        tokio::spawn(Host::new(region.clone(), config, &inbox, Meters::default()).run(inbox));
         Self {
             region,
             handle,

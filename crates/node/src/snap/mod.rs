@@ -37,6 +37,7 @@ pub use service::{OutgoingSnapshot, SendTicket, SentListener, Snapshots};
 pub use work::{SnapTask, SnapWork};
 
 pub(crate) use limiter::Limiter;
+pub(crate) use service::SnapTuning;
 pub(crate) use work::{SnapReceivers, SnapSenders, SnapThreads};
 
 use std::time::Duration;

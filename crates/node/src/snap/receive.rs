@@ -78,7 +78,7 @@ impl<K: KvEngine> IncomingSnapshot<K> {
         let key = meta.key(message.to.id);
         {
             let mut receiving = shared.receiving.lock();
-            if receiving.len() >= shared.options.receive_max {
+            if receiving.len() >= shared.options.get().receive_max {
                 return Err(SnapshotRefused::Busy("too many snapshots are received"));
             }
             if !receiving.insert(key) {
@@ -103,6 +103,8 @@ impl<K: KvEngine> IncomingSnapshot<K> {
     pub fn write(&mut self, frame: &[u8]) -> Result<(), SnapshotRefused> {
         let checked = self.checker.check(frame, |_, _, _| {});
         checked.map_err(SnapshotRefused::Wrong)?;
+        let cells = &self.place.shared.meters.snapshots;
+        cells.received_bytes.add(frame.len() as u64);
         Ok(self.file.write(frame)?)
     }
 
@@ -118,6 +120,7 @@ impl<K: KvEngine> IncomingSnapshot<K> {
             shared.release(key);
             return Err(error.into());
         }
+        shared.meters.snapshots.received.add(1);
         // The store knows whether its keys are free.
         let message = StoreMessage(store::Input::Snapshot(Box::new(self.message)));
         if self.peers.send_control(message).is_err() {

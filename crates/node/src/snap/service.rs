@@ -14,8 +14,10 @@ use super::receive::{IncomingSnapshot, SnapshotRefused};
 use super::slots::{Slot, Slots};
 use super::work::SnapTask;
 use crate::fsm::{ApplyMessage, PeerMessage, PeerRouter};
+use crate::meters::Meters;
 use crate::ports::Ports;
 use crate::room::Insisted;
+use crate::tuned::Tuned;
 use bytes::Bytes;
 use engine::{Cf, KvEngine, KvSnapshot};
 use parking_lot::Mutex;
@@ -43,14 +45,29 @@ impl<K: KvEngine> Clone for Snapshots<K> {
 pub(super) struct Shared<K: KvEngine> {
     kv: K,
     pub(super) dir: Arc<dyn SnapshotDir>,
-    pub(super) options: SnapOptions,
-    limiter: Limiter,
+    pub(super) options: Tuned<SnapOptions>,
+    limiter: Arc<Limiter>,
     pinned: Mutex<BTreeMap<(RegionId, PeerId), Pinned<K>>>,
     sending: Slots,
     pub(super) receiving: Mutex<BTreeSet<SnapshotKey>>,
     /// Whole files, and how many messages each has come with: the last that is of no use takes the file
     /// with it.
     received: Mutex<BTreeMap<SnapshotKey, u64>>,
+    pub(super) meters: Meters,
+}
+
+/// The bounds on snapshots, to be changed while they are sent and received.
+pub(crate) struct SnapTuning {
+    options: Tuned<SnapOptions>,
+    limiter: Arc<Limiter>,
+}
+
+impl SnapTuning {
+    /// Goes by these from now on.
+    pub(crate) fn set(&self, options: &SnapOptions) {
+        self.limiter.set_rate(options.bytes_per_s_max);
+        self.options.set(options.clone());
+    }
 }
 
 struct Pinned<K: KvEngine> {
@@ -106,12 +123,20 @@ struct Sender {
     peers: PeerRouter,
     region: RegionId,
     to: PeerId,
+    meters: Meters,
     _slot: Slot,
 }
 
 impl SentListener for Sender {
     fn sent(&self, is_ok: bool) {
         let to = self.to;
+        let cells = &self.meters.snapshots;
+        let count = if is_ok {
+            &cells.sent
+        } else {
+            &cells.send_failed
+        };
+        count.add(1);
         let sent = PeerMessage(Input::SnapshotSent { to, is_ok });
         let _ = self.peers.force_send(self.region.get(), sent);
     }
@@ -123,16 +148,42 @@ impl<K: KvEngine> Snapshots<K> {
         let shared = Shared {
             kv,
             dir,
-            limiter: Limiter::new(options.bytes_per_s_max),
-            options,
+            limiter: Arc::new(Limiter::new(options.bytes_per_s_max)),
+            options: Tuned::new(options),
             pinned: Mutex::default(),
             sending: Slots::default(),
             receiving: Mutex::default(),
             received: Mutex::default(),
+            meters: Meters::default(),
         };
         Self {
             shared: Arc::new(shared),
         }
+    }
+
+    /// The same, counted by the node's cells. To be called before it is shared.
+    ///
+    /// # Panics
+    /// It is shared already.
+    pub(crate) fn counted_by(mut self, meters: &Meters) -> Self {
+        let shared = Arc::get_mut(&mut self.shared).expect("it is new");
+        shared.meters = meters.clone();
+        self
+    }
+
+    /// The bounds, to be changed.
+    pub(crate) fn tuning(&self) -> SnapTuning {
+        SnapTuning {
+            options: self.shared.options.clone(),
+            limiter: Arc::clone(&self.shared.limiter),
+        }
+    }
+
+    /// How many are sent or pinned to be sent, and received, at the moment.
+    pub(crate) fn active(&self) -> (usize, usize) {
+        let shared = &self.shared;
+        let sending = shared.pinned.lock().len() + shared.sending.taken();
+        (sending, shared.receiving.lock().len())
     }
 
     /// Begins to receive the snapshot that `message` describes; waits for the disk.
@@ -173,7 +224,11 @@ impl<K: KvEngine> Snapshots<K> {
     /// Lets go of what nobody has asked for in time.
     pub fn collect_garbage(&self) {
         let shared = &self.shared;
-        let pin_max = shared.options.pin_max;
+        let SnapOptions {
+            pin_max,
+            file_age_max,
+            ..
+        } = shared.options.get();
         let mut pinned = shared.pinned.lock();
         pinned.retain(|_, pinned| pinned.since.elapsed() <= pin_max);
         drop(pinned);
@@ -181,7 +236,7 @@ impl<K: KvEngine> Snapshots<K> {
             tracing::warn!(%error, "can't list the received snapshots");
             Vec::new()
         });
-        let is_old = |age| age > shared.options.file_age_max;
+        let is_old = |age| age > file_age_max;
         for file in files.into_iter().filter(|file| is_old(file.age)) {
             let marked = install::is_marked(&shared.kv, &file.name);
             if !marked.unwrap_or_else(|error| fail("looking for a snapshot's mark", &error)) {
@@ -202,7 +257,7 @@ impl<K: KvEngine> Snapshots<K> {
         let mut pinned = shared.pinned.lock();
         let at = (wish.region_id, wish.to.id);
         pinned.remove(&at);
-        if pinned.len() + shared.sending.taken() >= shared.options.send_max {
+        if pinned.len() + shared.sending.taken() >= shared.options.get().send_max {
             return None;
         }
         let snapshot = shared.kv.snapshot();
@@ -226,6 +281,7 @@ impl<K: KvEngine> Snapshots<K> {
             peers: ports.peers.clone(),
             region,
             to,
+            meters: shared.meters.clone(),
             _slot: slot.clone(),
         }));
         let index = message.message.get_snapshot().get_metadata().index;
@@ -254,6 +310,7 @@ impl<K: KvEngine> Snapshots<K> {
             Err(error) => fail(&format!("installing snapshot {}", install.key), &error),
         }
         let (took, index) = (since.elapsed(), install.meta.index);
+        shared.meters.snapshots.installs.observe_time(took);
         tracing::info!(%region, index, ?took, "installed a snapshot");
         shared.received.lock().remove(&install.key);
         shared.remove_file(&install.key.to_string());
@@ -336,8 +393,9 @@ impl<K: KvEngine> Iterator for Paced<K> {
     fn next(&mut self) -> Option<Self::Item> {
         let frame = self.frames.next()?;
         if let Ok(frame) = &frame {
-            let limiter = &self.shared.limiter;
-            let wait = limiter.reserve(Instant::now(), frame.len() as u64);
+            let (limiter, bytes) = (&self.shared.limiter, frame.len() as u64);
+            self.shared.meters.snapshots.sent_bytes.add(bytes);
+            let wait = limiter.reserve(Instant::now(), bytes);
             if !wait.is_zero() {
                 std::thread::sleep(wait);
             }

@@ -9,8 +9,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use node::snap::{MemDir, OutgoingSnapshot};
 use node::{
-    Configured, ConsistencyOptions, Members, Node, NodeHandle, NodeOptions, Parts, PlacementLink,
-    Transport, identify,
+    Configured, ConsistencyOptions, Members, Node, NodeControl, NodeHandle, NodeOptions, Parts,
+    PlacementLink, Transport, identify,
 };
 use placement::{
     Bootstrap, Control, RegionHeartbeat, Request, Response, SplitIds, Store, StoreStats,
@@ -247,6 +247,11 @@ impl Cluster {
         self.handles.iter().map(|handle| handle.get().unwrap())
     }
 
+    /// What changes each node.
+    pub(crate) fn controls(&self) -> Vec<NodeControl> {
+        self.nodes.iter().map(Node::control).collect()
+    }
+
     /// Writes through whoever leads, as a client does.
     pub(crate) async fn write(&self, command: Command) -> Outcome {
         let start = Instant::now();
@@ -303,8 +308,8 @@ impl Cluster {
     }
 }
 
-/// All that happens now and then happens all the time.
-fn options(seed: u64) -> NodeOptions {
+/// Of the node with this seed: all that happens now and then happens all the time.
+pub(crate) fn options(seed: u64) -> NodeOptions {
     let mut options = NodeOptions {
         disk_full_pause: Duration::from_millis(5),
         log_gc_sync_interval: Duration::from_millis(20),

@@ -5,6 +5,7 @@
 mod cluster;
 mod consistency;
 mod merge;
+mod watch;
 
 use cluster::{Cluster, DEADLINE, data_region, put, until};
 use engine::mem::Disk;

@@ -253,3 +253,20 @@ fn no_store_is_given_more_replicas_a_minute_than_its_limit() {
     }
     assert!(before >= 45, "the limit is used: {before}");
 }
+
+#[test]
+fn what_ends_is_counted_by_kind_and_result_and_stores_by_their_state() {
+    let mut fleet = fleet();
+    add(&mut fleet, transfer(2)).unwrap();
+    let running = |fleet: &Fleet| fleet.placement.stats(fleet.now).unwrap();
+    assert_eq!(running(&fleet).running["admin"], 1);
+    fleet.settle(10_000, 600_000);
+    fleet.kill(StoreId(4));
+    fleet.run(60_000);
+    let stats = running(&fleet);
+    assert_eq!(stats.running["admin"], 0);
+    assert!(stats.ended[&("admin", "finished")] >= 1, "{stats:?}");
+    assert_eq!((stats.stores["up"], stats.stores["disconnected"]), (3, 1));
+    assert!(stats.store_heartbeats > 10 && stats.region_heartbeats > 10);
+    assert_eq!(stats.regions, fleet.regions.len() as u64);
+}

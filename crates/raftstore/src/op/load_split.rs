@@ -160,6 +160,11 @@ impl LoadSplits {
         }
     }
 
+    /// What is too much from now on. What is watched stays watched.
+    pub fn set_limits(&mut self, limits: LoadLimits) {
+        self.limits = limits;
+    }
+
     /// A stretch of time is over, in which these Regions were over a limit and no others; with what was drawn
     /// of each. Returns those that are to be cut, and where.
     pub fn look(

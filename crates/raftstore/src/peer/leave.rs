@@ -118,6 +118,7 @@ impl Peer {
             | Input::RenewLease
             | Input::LeaderLost { .. }
             | Input::Wake
+            | Input::Options(_)
             | Input::Check { .. }
             | Input::Report => {}
         }

@@ -30,6 +30,7 @@ mod lease;
 mod leave;
 mod log_cache;
 mod merge;
+mod options;
 mod propose;
 mod raft;
 mod read;
@@ -301,6 +302,8 @@ pub enum Input {
         /// Stores that were silent for so long that what is there counts as down.
         down: Vec<StoreId>,
     },
+    /// Go by these options from now on, which differ in what may change.
+    Options(Arc<PeerOptions>),
     /// The replica goes away: everybody who waits is answered.
     Stop,
 }
@@ -544,6 +547,7 @@ impl Peer {
             Input::LeaderLost { store } => self.lost_leader(store, out),
             Input::Wake => self.wake(out),
             Input::Check { down } => self.check_asleep(down, out),
+            Input::Options(options) => self.set_options(options),
             Input::Stop => self.stop(out),
         }
     }

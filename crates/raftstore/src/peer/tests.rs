@@ -21,6 +21,7 @@ mod hibernate;
 mod leases;
 mod membership;
 mod merge;
+mod options;
 mod receive;
 mod snapshot;
 mod split;

@@ -108,6 +108,10 @@ impl Liveness {
         }
     }
 
+    pub(super) fn set_options(&mut self, options: StoreOptions) {
+        self.options = options;
+    }
+
     pub(super) fn awake(&self) -> impl Iterator<Item = RegionId> {
         self.awake.iter().copied()
     }

@@ -75,6 +75,8 @@ pub enum Input {
         /// One of those that are of stores.
         extra: Extra,
     },
+    /// The store's times from now on.
+    Options(StoreOptions),
     /// A replica could not be made, since the one before it was not out of the way yet.
     CreateAgain(Create),
 }
@@ -276,6 +278,11 @@ impl Store {
                 }
             }
             Input::Heard { store, extra } => self.liveness.heard(store, extra, out),
+            Input::Options(options) => {
+                self.report_ticks = options.report_ticks;
+                self.report_due_ticks = self.report_due_ticks.min(options.report_ticks);
+                self.liveness.set_options(options);
+            }
             Input::CreateAgain(create) => out.push(Effect::Create(create)),
         }
     }

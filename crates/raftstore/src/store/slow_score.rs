@@ -66,6 +66,11 @@ impl SlowScore {
         }
     }
 
+    /// What counts as slow from now on.
+    pub fn set_options(&mut self, options: SlowScoreOptions) {
+        self.options = options;
+    }
+
     /// A write begins.
     pub fn begin(&mut self, now: MonotonicTime) {
         self.under_way.push(now);

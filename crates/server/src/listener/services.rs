@@ -11,6 +11,7 @@ use super::places::Place;
 use crate::backend::Backend;
 use crate::book::AddressBook;
 use crate::limits::Limits;
+use crate::meters::{ErrorKind, Method, ServiceMeters};
 use crate::service::forward::{Forwarder, forward};
 use crate::service::health::HealthService;
 use crate::service::keyspace::KeyspaceService;
@@ -22,6 +23,7 @@ use crate::stop::Stop;
 use axum::Router;
 use http::{Request, Response, header};
 use hyper::service::Service;
+use metrics::Stopwatch;
 use proto::healthpb::health_server::HealthServer;
 use proto::keyspacepb::keyspace_server::KeyspaceServer;
 use proto::pdpb::pd_server::PdServer;
@@ -43,6 +45,7 @@ pub(crate) struct Services<B: Backend> {
     health: HealthServer<HealthService>,
     http: Router,
     message_timeout: Duration,
+    meters: ServiceMeters,
 }
 
 impl<B: Backend> Clone for Services<B> {
@@ -56,15 +59,22 @@ impl<B: Backend> Clone for Services<B> {
             health: self.health.clone(),
             http: self.http.clone(),
             message_timeout: self.message_timeout,
+            meters: self.meters.clone(),
         }
     }
 }
 
 impl<B: Backend> Services<B> {
     /// The services over `backend`.
-    pub(crate) fn new(backend: B, book: AddressBook, limits: &Limits, stop: &Stop) -> Self {
+    pub(crate) fn new(
+        backend: B,
+        book: AddressBook,
+        (limits, meters): (Limits, ServiceMeters),
+        stop: &Stop,
+    ) -> Self {
         let bytes_max = limits.request_bytes_max;
-        let raw = Arc::new(Raw::new(backend.clone(), limits.clone()));
+        let message_timeout = limits.message_timeout;
+        let raw = Arc::new(Raw::new(backend.clone(), limits, meters.clone()));
         let receiver = RaftReceiver::new(backend.clone(), book.clone());
         let tikv = TikvService::new(raw, receiver, stop.clone());
         let pd = PdService::new(backend.clone(), book.clone(), stop.clone());
@@ -81,7 +91,8 @@ impl<B: Backend> Services<B> {
             keyspace: KeyspaceServer::new(keyspace).accept_compressed(Gzip),
             health: HealthServer::new(HealthService::new(stop.clone())).accept_compressed(Gzip),
             http: crate::http::router(backend, book),
-            message_timeout: limits.message_timeout,
+            message_timeout,
+            meters,
         }
     }
 
@@ -90,6 +101,25 @@ impl<B: Backend> Services<B> {
         request: Request<hyper::body::Incoming>,
     ) -> Request<Incoming<hyper::body::Incoming>> {
         request.map(|body| Incoming::new(body, self.message_timeout))
+    }
+}
+
+impl<B: Backend> Services<B> {
+    /// An answer of placement, which is counted when its beginning is there.
+    fn counted<F>(&self, method: Method, answer: F) -> Answering
+    where
+        F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+    {
+        let (meters, since) = (self.meters.clone(), Stopwatch::start());
+        Answering::new(Box::pin(async move {
+            let Ok(answer) = answer.await;
+            // Without one the call goes on, or has ended well.
+            let status = answer.headers().get("grpc-status");
+            let failed = status.is_some_and(|status| status != "0");
+            let error = failed.then_some(ErrorKind::Status);
+            meters.answered(method, &since, error);
+            Ok(answer)
+        }))
     }
 }
 
@@ -121,7 +151,8 @@ impl<B: Backend> Service<Request<hyper::body::Incoming>> for Routes<B> {
             }
             return Answering::new(services.tikv.clone().call(services.grpc(request)));
         }
-        let is_for_placement = path.starts_with("/pdpb.PD/");
+        let placement_method = path.strip_prefix("/pdpb.PD/").map(Method::of_placement);
+        let is_for_placement = placement_method.is_some();
         let is_for_keyspaces = path.starts_with("/keyspacepb.Keyspace/");
         if (is_for_placement || is_for_keyspaces)
             && let Some(way) = services.forwarder.way(&services.backend, &request)
@@ -129,8 +160,12 @@ impl<B: Backend> Service<Request<hyper::body::Incoming>> for Routes<B> {
             let request = services.grpc(request).map(Body::new);
             return Answering::new(Box::pin(forward(way, request)));
         }
-        if is_for_placement {
-            return Answering::new(services.pd.clone().call(services.grpc(request)));
+        if let Some(method) = placement_method {
+            let answer = services.pd.clone().call(services.grpc(request));
+            return match method {
+                Some(method) => services.counted(method, answer),
+                None => Answering::new(answer),
+            };
         }
         if is_for_keyspaces {
             return Answering::new(services.keyspace.clone().call(services.grpc(request)));

@@ -38,12 +38,9 @@ pub(crate) struct Held {
 }
 
 impl Answers {
-    /// Of `bytes_max` bytes at the most.
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        Self {
-            bytes: Arc::default(),
-            bytes_max,
-        }
+    /// Of `bytes_max` bytes at the most, counted in `bytes`.
+    pub(crate) fn new(bytes_max: usize, bytes: Arc<AtomicUsize>) -> Self {
+        Self { bytes, bytes_max }
     }
 
     /// Counts an answer that is not small; one that does not fit becomes an error.
@@ -87,7 +84,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_does_not_fit_becomes_an_error_until_others_are_sent() {
-        let answers = Answers::new(10_000);
+        let answers = Answers::new(10_000, Arc::default());
         let (mut first, mut second) = (None, None);
         assert_eq!(answers.count(answer(8_000), &mut first).value.len(), 8_000);
         let refused = answers.count(answer(8_000), &mut second);

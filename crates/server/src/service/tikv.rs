@@ -4,11 +4,13 @@
 //! **Not here.** Anything else.
 
 use crate::backend::Backend;
+use crate::meters::{Method, StreamKind};
 use crate::service::batch_commands;
 use crate::service::raft::RaftReceiver;
 use crate::service::raw::Raw;
 use crate::stop::Stop;
 use futures::stream::{BoxStream, StreamExt};
+use metrics::Stopwatch;
 use proto::kvrpcpb::*;
 use proto::raft_serverpb::{Done, RaftMessage, SnapshotChunk};
 use proto::tikvpb::tikv_server::Tikv;
@@ -31,13 +33,14 @@ impl<B: Backend> TikvService<B> {
 }
 
 macro_rules! raw_rpcs {
-    ($($rpc:ident, $method:ident, $request:ident, $response:ident;)*) => {
+    ($($rpc:ident, $method:ident, $counted:ident, $request:ident, $response:ident;)*) => {
         #[tonic::async_trait]
         impl<B: Backend> Tikv for TikvService<B> {
             $(async fn $rpc(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
+                let counted = (Method::$counted, Stopwatch::start());
                 let answer = self.raw.$method(request.into_inner()).await;
                 let mut held = None;
-                let mut response = Response::new(self.raw.count(answer, &mut held));
+                let mut response = Response::new(self.raw.count(counted, answer, &mut held));
                 if let Some(held) = held {
                     response.extensions_mut().insert(Arc::new(held));
                 }
@@ -49,6 +52,7 @@ macro_rules! raw_rpcs {
                 request: Request<Streaming<RaftMessage>>,
             ) -> Result<Response<Done>, Status> {
                 self.raft.admit(&request)?;
+                self.raw.count_stream(StreamKind::Raft);
                 let messages = self.stop.end_of_store(request.into_inner());
                 self.raft.receive(messages.map(|message| message.map(|one| vec![one]))).await
             }
@@ -58,6 +62,7 @@ macro_rules! raw_rpcs {
                 request: Request<Streaming<BatchRaftMessage>>,
             ) -> Result<Response<Done>, Status> {
                 self.raft.admit(&request)?;
+                self.raw.count_stream(StreamKind::BatchRaft);
                 let messages = self.stop.end_of_store(request.into_inner());
                 self.raft.receive(messages.map(|batch| batch.map(|batch| batch.msgs))).await
             }
@@ -67,6 +72,7 @@ macro_rules! raw_rpcs {
                 request: Request<Streaming<SnapshotChunk>>,
             ) -> Result<Response<Done>, Status> {
                 self.raft.admit(&request)?;
+                self.raw.count_stream(StreamKind::Snapshot);
                 let chunks = self.stop.end_of_store(request.into_inner());
                 self.raft.receive_snapshot(chunks).await
             }
@@ -77,6 +83,7 @@ macro_rules! raw_rpcs {
                 &self,
                 request: Request<Streaming<BatchCommandsRequest>>,
             ) -> Result<Response<Self::BatchCommandsStream>, Status> {
+                self.raw.count_stream(StreamKind::BatchCommands);
                 let responses = batch_commands::serve(self.raw.clone(), self.stop.end(request.into_inner()));
                 Ok(Response::new(responses.boxed()))
             }
@@ -85,17 +92,17 @@ macro_rules! raw_rpcs {
 }
 
 raw_rpcs! {
-    raw_get, get, RawGetRequest, RawGetResponse;
-    raw_batch_get, batch_get, RawBatchGetRequest, RawBatchGetResponse;
-    raw_put, put, RawPutRequest, RawPutResponse;
-    raw_batch_put, batch_put, RawBatchPutRequest, RawBatchPutResponse;
-    raw_delete, delete, RawDeleteRequest, RawDeleteResponse;
-    raw_batch_delete, batch_delete, RawBatchDeleteRequest, RawBatchDeleteResponse;
-    raw_scan, scan, RawScanRequest, RawScanResponse;
-    raw_delete_range, delete_range, RawDeleteRangeRequest, RawDeleteRangeResponse;
-    raw_batch_scan, batch_scan, RawBatchScanRequest, RawBatchScanResponse;
-    raw_get_key_ttl, get_key_ttl, RawGetKeyTtlRequest, RawGetKeyTtlResponse;
-    raw_compare_and_swap, compare_and_swap, RawCasRequest, RawCasResponse;
-    raw_checksum, checksum, RawChecksumRequest, RawChecksumResponse;
-    split_region, split_region, SplitRegionRequest, SplitRegionResponse;
+    raw_get, get, RawGet, RawGetRequest, RawGetResponse;
+    raw_batch_get, batch_get, RawBatchGet, RawBatchGetRequest, RawBatchGetResponse;
+    raw_put, put, RawPut, RawPutRequest, RawPutResponse;
+    raw_batch_put, batch_put, RawBatchPut, RawBatchPutRequest, RawBatchPutResponse;
+    raw_delete, delete, RawDelete, RawDeleteRequest, RawDeleteResponse;
+    raw_batch_delete, batch_delete, RawBatchDelete, RawBatchDeleteRequest, RawBatchDeleteResponse;
+    raw_scan, scan, RawScan, RawScanRequest, RawScanResponse;
+    raw_delete_range, delete_range, RawDeleteRange, RawDeleteRangeRequest, RawDeleteRangeResponse;
+    raw_batch_scan, batch_scan, RawBatchScan, RawBatchScanRequest, RawBatchScanResponse;
+    raw_get_key_ttl, get_key_ttl, RawGetKeyTtl, RawGetKeyTtlRequest, RawGetKeyTtlResponse;
+    raw_compare_and_swap, compare_and_swap, RawCompareAndSwap, RawCasRequest, RawCasResponse;
+    raw_checksum, checksum, RawChecksum, RawChecksumRequest, RawChecksumResponse;
+    split_region, split_region, SplitRegion, SplitRegionRequest, SplitRegionResponse;
 }

@@ -57,7 +57,7 @@ fn raw(node: &FakeNode) -> Arc<Raw<FakeNode>> {
 }
 
 fn raw_within(node: &FakeNode, limits: Limits) -> Arc<Raw<FakeNode>> {
-    Arc::new(Raw::new(node.clone(), limits))
+    Arc::new(Raw::new(node.clone(), limits, Default::default()))
 }
 
 fn key(text: &str) -> Bytes {

@@ -20,7 +20,9 @@ mod snapshot;
 
 use crate::address::Addresses;
 use crate::backoff::Backoff;
+use crate::meters::{TRANSPORT_BYTES, TRANSPORT_MESSAGES, TRANSPORT_STORES};
 use crate::service::raft::{ADDRESS_HEADER, CLUSTER_HEADER, STORE_HEADER};
+use metrics::{Collect, Page};
 use node::snap::OutgoingSnapshot;
 use node::{Identity, Transport};
 use parking_lot::{Mutex, RwLock};
@@ -147,6 +149,25 @@ impl GrpcTransport {
                 task: self.runtime.spawn(connection),
             }
         });
+    }
+}
+
+impl Collect for GrpcTransport {
+    fn collect(&self, page: &mut Page) {
+        let (mut open, mut away, mut messages, mut bytes) = (0, 0, 0, 0);
+        for link in self.links.read().iter().flat_map(Links::values) {
+            let load = link.queue.load();
+            match load.is_open {
+                true => open += 1,
+                false => away += 1,
+            }
+            messages += load.messages;
+            bytes += load.bytes;
+        }
+        page.gauge(&TRANSPORT_STORES, &["reached"], open);
+        page.gauge(&TRANSPORT_STORES, &["away"], away);
+        page.gauge(&TRANSPORT_MESSAGES, &[], messages as u64);
+        page.gauge(&TRANSPORT_BYTES, &[], bytes as u64);
     }
 }
 

@@ -36,6 +36,13 @@ pub(super) struct Queue {
     batch_bytes_target: usize,
 }
 
+/// What waits for a store.
+pub(super) struct Load {
+    pub(super) is_open: bool,
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
 struct State {
     /// Everything but appends.
     control: VecDeque<RaftMessage>,
@@ -105,6 +112,16 @@ impl Queue {
         let reader = self.state.lock().reader.take();
         if let Some(reader) = reader {
             reader.wake();
+        }
+    }
+
+    /// What waits at the moment.
+    pub(super) fn load(&self) -> Load {
+        let state = self.state.lock();
+        Load {
+            is_open: state.open,
+            messages: state.len(),
+            bytes: state.bytes,
         }
     }
 

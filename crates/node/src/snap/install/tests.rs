@@ -106,6 +106,10 @@ impl KvEngine for CutKv {
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> engine::Result<u64> {
         self.inner.approximate_size(cf, start, end)
     }
+
+    fn collect(&self, page: &mut metrics::Page) {
+        self.inner.collect(page);
+    }
 }
 
 /// A store with the neighbours' keys, and with a replica whose range was larger, if `has_replica`.

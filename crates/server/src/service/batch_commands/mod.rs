@@ -17,9 +17,11 @@
 mod outbox;
 
 use crate::backend::Backend;
+use crate::meters::Method;
 use crate::service::answers::Held;
 use crate::service::raw::Raw;
 use futures::stream::{self, FuturesUnordered, Stream, StreamExt};
+use metrics::Stopwatch;
 use outbox::Outbox;
 use prost::Message;
 use proto::tikvpb::{
@@ -200,8 +202,9 @@ async fn run<B: Backend>(
 ) -> Option<Answer> {
     macro_rules! answer {
         ($answer:ident, $response:expr) => {{
+            let counted = (Method::$answer, Stopwatch::start());
             let response = $response.await;
-            Answer::$answer(raw.count(response, held))
+            Answer::$answer(raw.count(counted, response, held))
         }};
     }
     Some(match command? {

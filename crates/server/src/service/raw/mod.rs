@@ -26,8 +26,10 @@ use crate::backend::Backend;
 use crate::context::{self, Checked};
 use crate::error::{FailableResponse, Failure};
 use crate::limits::{Limits, Refusal};
+use crate::meters::{Method, ServiceMeters, StreamKind};
 use crate::service::answers::{Answers, Held};
 use bytes::Bytes;
+use metrics::Stopwatch;
 use node::Identity;
 use proto::kvrpcpb;
 use raftstore::RequestError;
@@ -42,6 +44,7 @@ pub(crate) struct Raw<B> {
     limits: Limits,
     reads: ReadPool,
     answers: Answers,
+    meters: ServiceMeters,
 }
 
 impl<B: Backend> Raw<B> {
@@ -49,19 +52,33 @@ impl<B: Backend> Raw<B> {
     ///
     /// # Panics
     /// The operating system refuses the threads of the read pool.
-    pub(crate) fn new(backend: B, limits: Limits) -> Self {
+    pub(crate) fn new(backend: B, limits: Limits, meters: ServiceMeters) -> Self {
         Self {
             identity: backend.identity().clone(),
             reads: ReadPool::start(&limits),
-            answers: Answers::new(limits.answer_bytes_max),
+            answers: Answers::new(limits.answer_bytes_max, meters.answer_bytes()),
+            meters,
             backend,
             limits,
         }
     }
 
-    /// Counts an answer among those that wait to be sent.
-    pub(crate) fn count<R: FailableResponse>(&self, answer: R, held: &mut Option<Held>) -> R {
-        self.answers.count(answer, held)
+    /// Counts an answer, to a request that came with the stopwatch: by its method, and among those that
+    /// wait to be sent.
+    pub(crate) fn count<R: FailableResponse>(
+        &self,
+        (method, since): (Method, Stopwatch),
+        answer: R,
+        held: &mut Option<Held>,
+    ) -> R {
+        let answer = self.answers.count(answer, held);
+        self.meters.answered(method, &since, answer.error_kind());
+        answer
+    }
+
+    /// Counts a stream that begins.
+    pub(crate) fn count_stream(&self, kind: StreamKind) {
+        self.meters.streams(kind);
     }
 
     /// The limits that it was made with.

@@ -241,7 +241,7 @@ mod tests {
     fn raw(limits: Limits) -> Raw<FakeNode> {
         let node = FakeNode::v1();
         node.insert(b"k", types::raw_value::encode(b"v", None));
-        Raw::new(node, limits)
+        Raw::new(node, limits, Default::default())
     }
 
     fn one_thread() -> Limits {

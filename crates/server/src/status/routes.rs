@@ -1,0 +1,104 @@
+//! The routes of the status server.
+//!
+//! **Not here.** What they show (`NodeStatus`).
+
+use super::{Configuration, Inspect, NodeStatus, page};
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Json, Response};
+use axum::routing::get;
+use metrics::Page;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Actors of one list, unless `limit` says otherwise; and the most.
+const ACTORS_DEFAULT: usize = 20;
+const ACTORS_MAX: usize = 1_000;
+
+type Shown = State<NodeStatus>;
+type Flags = Query<BTreeMap<String, String>>;
+
+/// All of them.
+pub(super) fn router(status: NodeStatus) -> Router {
+    Router::new()
+        .route(
+            "/",
+            get(|State(status): Shown| async move { Html(page::page(&status)) }),
+        )
+        .route(
+            "/status",
+            get(|State(status): Shown| async move { Json(status.status()) }),
+        )
+        .route("/ready", get(ready))
+        .route("/config", get(config).post(change))
+        .route("/config/items", get(items))
+        .route("/metrics", get(metrics))
+        .route("/debug/actors", get(actors))
+        .route("/region/{id}", get(region))
+        .with_state(status)
+}
+
+async fn ready(State(status): Shown, Query(flags): Flags) -> (StatusCode, Json<Value>) {
+    let is_verbose = flags.get("verbose").is_some_and(|value| value != "false");
+    let (code, body) = status.ready(is_verbose);
+    (code, Json(body))
+}
+
+async fn config(State(status): Shown) -> Json<Value> {
+    Json(status.shared.config.show())
+}
+
+async fn items(State(status): Shown) -> Json<Value> {
+    Json(status.shared.config.items())
+}
+
+async fn change(
+    State(status): Shown,
+    Query(flags): Flags,
+    Json(items): Json<Map<String, Value>>,
+) -> (StatusCode, Json<Value>) {
+    let is_remembered = flags.get("persist").is_none_or(|value| value != "false");
+    let config: Arc<dyn Configuration> = Arc::clone(&status.shared.config);
+    let changed = waiting(move || config.change(items, is_remembered)).await;
+    let (code, body) = match changed {
+        Ok(body) => (StatusCode::OK, body),
+        Err(refused) => refused.answer(),
+    };
+    (code, Json(body))
+}
+
+async fn metrics(State(status): Shown) -> impl IntoResponse {
+    let page = waiting(move || status.metrics()).await;
+    ([(header::CONTENT_TYPE, Page::CONTENT_TYPE)], page)
+}
+
+async fn actors(State(status): Shown, Query(flags): Flags) -> Response {
+    let limit = flags.get("limit").and_then(|limit| limit.parse().ok());
+    let limit = limit.unwrap_or(ACTORS_DEFAULT).min(ACTORS_MAX);
+    let find = move |node: &dyn Inspect| Ok(Some(node.actors(limit)));
+    show(waiting(move || status.with_node(find)).await)
+}
+
+async fn region(State(status): Shown, Path(id): Path<u64>) -> Response {
+    let find = move |node: &dyn Inspect| node.region(id);
+    show(waiting(move || status.with_node(find)).await)
+}
+
+/// Does what may take a while where that keeps nobody waiting.
+async fn waiting<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// What was found with the node; the outer none: it does not run.
+fn show(found: Option<Result<Option<Value>, String>>) -> Response {
+    let error = |code, reason: &str| (code, Json(json!({ "error": reason }))).into_response();
+    match found {
+        Some(Ok(Some(found))) => Json(found).into_response(),
+        Some(Ok(None)) => error(StatusCode::NOT_FOUND, "it was never on this store"),
+        Some(Err(reason)) => error(StatusCode::INTERNAL_SERVER_ERROR, &reason),
+        None => error(StatusCode::SERVICE_UNAVAILABLE, "the node does not run"),
+    }
+}
