@@ -124,7 +124,8 @@ fn a_node_shows_its_status_from_its_start_on_and_stops_when_it_is_asked_to() {
     let (_, config) = get(status, "/config").unwrap();
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
     assert_eq!(config["server"]["status-addr"], status.as_str());
-    assert_eq!(get(status, "/metrics").unwrap().0, 404);
+    assert_eq!(get(status, "/metrics").unwrap().0, 200);
+    assert_eq!(get(status, "/nothing").unwrap().0, 404);
     let ended = process.terminate(WITHIN).unwrap();
     assert!(ended.success(), "{}", process.output());
     assert!(process.output().contains("stopped"), "{}", process.output());

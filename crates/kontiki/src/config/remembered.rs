@@ -9,6 +9,7 @@ use super::layers::{self, Leaf, Problem};
 use super::online;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use toml::Value;
 
@@ -32,7 +33,10 @@ pub(super) fn leaves(data_dir: &Path, problems: &mut Vec<Problem>) -> Vec<Leaf> 
     let name = path.display().to_string();
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        // A folder that is no folder is found out, and named, where it is opened.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Vec::new();
+        }
         Err(error) => {
             problems.push(Problem::of_source(&name, format!("can't be read: {error}")));
             return Vec::new();

@@ -262,7 +262,7 @@ fn what_ends_is_counted_by_kind_and_result_and_stores_by_their_state() {
     assert_eq!(running(&fleet).running["admin"], 1);
     fleet.settle(10_000, 600_000);
     fleet.kill(StoreId(4));
-    fleet.run(60_000);
+    fleet.run(900_000);
     let stats = running(&fleet);
     assert_eq!(stats.running["admin"], 0);
     assert!(stats.ended[&("admin", "finished")] >= 1, "{stats:?}");
