@@ -30,7 +30,7 @@ mod manage;
 mod memory;
 mod node;
 mod owner;
-mod placement_host;
+pub mod placement_host;
 mod ports;
 mod recover;
 mod replies;
