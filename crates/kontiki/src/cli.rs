@@ -9,6 +9,7 @@ use crate::bench::BenchArgs;
 use crate::cluster::parse_api_version;
 use crate::config::{Leaf, LogLevel};
 use crate::ctl::CtlArgs;
+use crate::simulation::SimArgs;
 use clap::{Args, Parser, Subcommand};
 use client::ApiVersion;
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ pub enum Command {
     Ctl(CtlArgs),
     /// Put load on a running cluster and measure it.
     Bench(BenchArgs),
+    /// Run clusters in a simulated world of faults, and check what they promise.
+    Sim(SimArgs),
 }
 
 /// Flags of `kontiki server`. Each overrides the configuration file.

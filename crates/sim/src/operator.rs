@@ -7,7 +7,9 @@
 //!
 //! **Not here.** Whether a change comes through: its leader may be another one by now.
 
+use crate::options::ActionKind;
 use crate::rng::Rng;
+use crate::store::draw_bounds;
 use crate::world::{Event, World};
 use placement::RegionHeartbeat;
 use raftstore::op::conf_change::is_joint;
@@ -32,8 +34,13 @@ const DRAWS: usize = 4;
 const HASTE_PPM: u64 = 100_000;
 
 /// What the operator has asked for and given out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Operator {
+    /// Of the present turn, so that one can be left out and the others stay.
+    pub(crate) rng: Rng,
+    turn_rng: Rng,
+    /// How many have come.
+    pub(crate) turns: u64,
     /// What came of it, by name.
     pub(crate) changes: BTreeMap<&'static str, u64>,
     /// Changes of membership, and merges, without an answer.
@@ -42,9 +49,25 @@ pub(crate) struct Operator {
     reports: BTreeMap<RegionId, RegionHeartbeat>,
     requests: u64,
     ids: u64,
+    /// Ids that the placement driver has given, where it rules.
+    pub(crate) given: Vec<u64>,
 }
 
 impl Operator {
+    pub(crate) fn new(mut rng: Rng) -> Self {
+        Self {
+            rng: rng.fork(),
+            turn_rng: rng,
+            turns: 0,
+            changes: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            requests: 0,
+            ids: 0,
+            given: Vec::new(),
+        }
+    }
+
     /// Whether an answer is for the operator.
     pub(crate) fn hears(&self, request: RequestId) -> bool {
         request.get() >= FIRST_REQUEST
@@ -142,18 +165,40 @@ impl World {
         if self.is_healed {
             return;
         }
-        match self.rng.below(10) {
-            0..3 => self.cut_a_region(),
-            3..5 => self.hand_a_leadership_over(),
-            5..7 => self.merge_a_region(),
-            _ => self.move_a_replica(),
-        }
-        let gap_us = self.rng.between(1_000, GAP_US_MAX);
+        self.operator.rng = self.operator.turn_rng.fork();
+        let action = match self.operator.rng.below(11) {
+            0..3 => ActionKind::Split,
+            3..5 => ActionKind::HandOver,
+            5..7 => ActionKind::Merge,
+            7 => ActionKind::Reconfigure,
+            _ => ActionKind::Move,
+        };
+        let gap_us = self.operator.rng.between(1_000, GAP_US_MAX);
         self.after(gap_us, Event::Operate);
+        let turn = self.operator.turns;
+        self.operator.turns += 1;
+        let only = &self.options.only_actions;
+        let is_left_out = only.as_ref().is_some_and(|only| !only.contains(&turn));
+        let is_placements = matches!(action, ActionKind::Move | ActionKind::Merge);
+        if is_left_out
+            || self.placement_rules && is_placements
+            || !self.options.actions.contains(&action)
+        {
+            return;
+        }
+        self.note(format_args!("operator's turn {turn}: {action:?}"));
+        match action {
+            ActionKind::Split => self.cut_a_region(),
+            ActionKind::HandOver => self.hand_a_leadership_over(),
+            ActionKind::Merge => self.merge_a_region(),
+            ActionKind::Move => self.move_a_replica(),
+            ActionKind::Obey => {}
+            ActionKind::Reconfigure => self.reconfigure_a_store(),
+        }
     }
 
     fn cut_a_region(&mut self) {
-        let group = self.rng.below(self.clients.keys().groups() as u64) as usize;
+        let group = self.operator.rng.below(self.clients.keys().groups() as u64) as usize;
         let Some(key) = self.clients.keys().cut(group).cloned() else {
             return;
         };
@@ -162,14 +207,13 @@ impl World {
         if region.range.start == key {
             return;
         }
+        let Some(ids) = self.draw_ids(1 + region.peers.len()) else {
+            return;
+        };
         let cut = Cut {
             key,
-            region_id: RegionId(self.operator.id()),
-            peer_ids: region
-                .peers
-                .iter()
-                .map(|_| PeerId(self.operator.id()))
-                .collect(),
+            region_id: RegionId(ids[0]),
+            peer_ids: ids[1..].iter().copied().map(PeerId).collect(),
         };
         let request = self.operator.request();
         let input = Input::Propose {
@@ -182,10 +226,28 @@ impl World {
         self.hand_in(store, region.id, request, input);
     }
 
+    fn reconfigure_a_store(&mut self) {
+        let store = self.operator.rng.below(self.stores.len() as u64) as usize;
+        let bounds = [(); 2].map(|()| draw_bounds(&mut self.operator.rng));
+        if let Some(life) = &self.stores[store].life {
+            self.operator.count("other bounds");
+            life.reconfigure(&bounds);
+        }
+    }
+
+    /// Ids for a new Region: the operator's, or those that the placement driver has given.
+    fn draw_ids(&mut self, count: usize) -> Option<Vec<u64>> {
+        if !self.placement_rules {
+            return Some((0..count).map(|_| self.operator.id()).collect());
+        }
+        let given = &mut self.operator.given;
+        (given.len() >= count).then(|| given.drain(..count).collect())
+    }
+
     fn hand_a_leadership_over(&mut self) {
-        let group = self.rng.below(self.clients.keys().groups() as u64) as usize;
+        let group = self.operator.rng.below(self.clients.keys().groups() as u64) as usize;
         let region = self.clients.route(group).clone();
-        let to = region.peers[self.rng.below(region.peers.len() as u64) as usize];
+        let to = region.peers[self.operator.rng.below(region.peers.len() as u64) as usize];
         let store = self.clients.leader(group);
         self.hand_over(store, region.id, to.id);
     }
@@ -202,7 +264,7 @@ impl World {
     }
 
     fn move_a_replica(&mut self) {
-        let group = self.rng.below(self.clients.keys().groups() as u64) as usize;
+        let group = self.operator.rng.below(self.clients.keys().groups() as u64) as usize;
         self.ask_the_way();
         let region = self.clients.route(group).clone();
         if is_joint(&region) {
@@ -256,8 +318,13 @@ impl World {
             free,
             voters,
             peers,
-        } = Choices::draw(region, self.stores.len() as u64, leader, &mut self.rng);
-        let is_hasty = self.rng.chance(HASTE_PPM);
+        } = Choices::draw(
+            region,
+            self.stores.len() as u64,
+            leader,
+            &mut self.operator.rng,
+        );
+        let is_hasty = self.operator.rng.chance(HASTE_PPM);
         let promoted =
             learner.filter(|peer| is_hasty || self.operator.has_caught_up(region, peer.id));
         let new = free.map(|store_id| Peer {
@@ -268,7 +335,7 @@ impl World {
         let has_room = peers <= VOTERS_MIN;
         let has_spare = voters > VOTERS_MIN;
         let one = |kind, peer| vec![change(kind, peer)];
-        match self.rng.below(8) {
+        match self.operator.rng.below(8) {
             0 | 1 => Some(("add learner", one(AddLearner, new.filter(|_| has_room)?))),
             2 => Some(("promote", one(AddVoter, promoted?))),
             3 => Some(("add voter", one(AddVoter, new.filter(|_| has_room)?))),

@@ -3,7 +3,8 @@
 //! **Invariant.** From the moment of a panic or a power cut on nothing enters the outbox: the process
 //! would be gone.
 
-use crate::faults::PlantedBug;
+use crate::describe::Written;
+use crate::planted::PlantedBug;
 use futures::future::BoxFuture;
 use node::snap::{OutgoingSnapshot, SnapTask, SnapWork};
 use node::{LeadershipObserver, PlacementLink, Replies, Transport};
@@ -35,11 +36,15 @@ pub(crate) struct Outbox {
     pub(crate) leaderships: Vec<Leadership>,
     /// What leaders would tell the placement driver.
     pub(crate) heartbeats: Vec<RegionHeartbeat>,
-    /// Writes to an engine: which one, and whether it worked.
-    pub(crate) writes: Vec<(&'static str, bool)>,
+    /// What the store would tell it.
+    pub(crate) stats: Option<StoreStats>,
+    /// Writes to an engine.
+    pub(crate) writes: Vec<Written>,
     pub(crate) panic: Option<String>,
     pub(crate) is_power_cut: bool,
     pub(crate) has_sync_failed: bool,
+    /// A write has waited for room on the disk.
+    pub(crate) has_stalled: bool,
     answered: u64,
     bug: Option<PlantedBug>,
 }
@@ -64,6 +69,8 @@ impl Outbox {
             answers: std::mem::take(&mut self.answers),
             leaderships: std::mem::take(&mut self.leaderships),
             heartbeats: std::mem::take(&mut self.heartbeats),
+            stats: self.stats.take(),
+            has_stalled: std::mem::take(&mut self.has_stalled),
             writes: std::mem::take(&mut self.writes),
             panic: self.panic.clone(),
             is_power_cut: self.is_power_cut,
@@ -87,8 +94,8 @@ impl Outbox {
         self.unsent.clear();
     }
 
-    pub(crate) fn wrote(&mut self, what: &'static str, result: &engine::Result<()>) {
-        self.writes.push((what, result.is_ok()));
+    pub(crate) fn wrote(&mut self, written: Written, result: &engine::Result<()>) {
+        self.writes.push(written);
         self.has_sync_failed |= matches!(result, Err(engine::Error::Sync { .. }));
     }
 
@@ -167,7 +174,9 @@ impl PlacementLink for SimPorts {
         self.with(|outbox| outbox.heartbeats.push(heartbeat));
     }
 
-    fn store_heartbeat(&self, _stats: StoreStats) {}
+    fn store_heartbeat(&self, stats: StoreStats) {
+        self.with(|outbox| outbox.stats = Some(stats));
+    }
 
     fn split_done(&self, _parts: Vec<Region>) {}
 

@@ -5,9 +5,10 @@
 //! else than a planned fault is a violation.
 
 use crate::checker::{replicas, tiling};
-use crate::engines::Cut;
+use crate::engines::{Cut, KV};
 use crate::faults::FaultKind;
 use crate::ports::Outbox;
+use crate::readers::STEP_US_MAX;
 use crate::store::{LifeOptions, MAILBOX_BYTES_MAX};
 use crate::world::{Event, World};
 use engine::{Cf, KvEngine};
@@ -24,13 +25,15 @@ const SYNC_PPM: u64 = 300_000;
 
 /// A round takes so long at least, and so long at most.
 const ROUND_US: (u64, u64) = (5, 150);
+/// So many times as long on a store that is slow.
+const SLOW: u64 = 60;
 
 impl World {
     pub(crate) fn start(&mut self, store: usize) {
         if self.stores[store].life.is_some() {
             return;
         }
-        let bug = self.options.planted_bug_on(store);
+        let bug = self.options.planted_bug.filter(|bug| bug.is_in(store));
         let options = LifeOptions::draw(self.rng.next(), bug, &mut self.rng);
         let cut = self.cut_at_start();
         let started = self.stores[store].start(options, |control| {
@@ -48,6 +51,7 @@ impl World {
                 }
                 let tick_us = self.rng.below(self.stores[store].tick_us);
                 self.after(tick_us, Event::Tick { store, life });
+                self.after(tick_us, Event::HostTick { store, life });
             }
             Err((_, outbox)) if outbox.lock().is_power_cut => {
                 self.count("power cut at start");
@@ -61,7 +65,7 @@ impl World {
     }
 
     fn cut_at_start(&mut self) -> Option<Cut> {
-        let may = !self.is_healed && self.plan.events.contains(&FaultKind::CutInWrite);
+        let may = !self.is_healed && self.plan.has(FaultKind::CutInWrite);
         (may && self.fault_rng.chance(300_000)).then(|| Cut {
             writes_left: self.fault_rng.below(4),
             after_write: self.fault_rng.chance(500_000),
@@ -69,7 +73,7 @@ impl World {
     }
 
     fn cut_in_installation(&mut self) -> Option<Cut> {
-        let may = !self.is_healed && self.plan.events.contains(&FaultKind::CutInWrite);
+        let may = !self.is_healed && self.plan.has(FaultKind::CutInWrite);
         (may && self.fault_rng.chance(CUT_INSTALLATION_PPM)).then(|| Cut {
             writes_left: self.fault_rng.below(5),
             after_write: self.fault_rng.chance(500_000),
@@ -110,7 +114,11 @@ impl World {
             && !current.is_scheduled
         {
             current.is_scheduled = true;
-            let delay_us = self.rng.between(ROUND_US.0, ROUND_US.1);
+            let slowness = match self.stores[store].slow_until_us > self.now_us {
+                true => SLOW,
+                false => 1,
+            };
+            let delay_us = self.rng.between(ROUND_US.0, ROUND_US.1) * slowness;
             self.after(delay_us, Event::Round { store, life });
         }
     }
@@ -133,6 +141,7 @@ impl World {
         current.cached_clock = current.clock.stopped();
         let worked = current.run_round(first, cut);
         self.hear_of_leases(store);
+        self.hurry_merges(store);
         let Some(current) = &mut self.stores[store].life else {
             return;
         };
@@ -150,10 +159,10 @@ impl World {
         }
     }
 
-    fn take_out(&mut self, store: usize, outbox: Outbox) {
+    pub(crate) fn take_out(&mut self, store: usize, outbox: Outbox) {
         let number = store + 1;
-        for (what, succeeded) in &outbox.writes {
-            self.note(format_args!("s{number} wrote {what} {succeeded}"));
+        for written in &outbox.writes {
+            self.note(format_args!("s{number} {written}"));
         }
         for leadership in &outbox.leaderships {
             self.learn_leader(store, leadership);
@@ -162,7 +171,16 @@ impl World {
             self.send(store, message);
         }
         for heartbeat in outbox.heartbeats {
-            self.operator.learn(heartbeat);
+            self.operator.learn(heartbeat.clone());
+            self.report_region(store, heartbeat);
+        }
+        if let Some(stats) = outbox.stats {
+            self.report_store(store, stats);
+        }
+        if outbox.has_stalled {
+            self.count("full disk");
+            let outage_us = self.outage_us();
+            self.stores[store].paused_until_us = self.now_us + outage_us;
         }
         for snapshot in outbox.snapshots {
             self.send_snapshot(store, snapshot);
@@ -186,7 +204,7 @@ impl World {
             (None, false, true) => {
                 self.violate(format_args!("store {number} went on after a failed sync"));
             }
-            (None, false, false) if outbox.writes.iter().any(|(what, _)| *what == "kv") => {
+            (None, false, false) if outbox.writes.iter().any(|it| it.engine == KV) => {
                 let checked = self.check_applied(store);
                 self.check(checked);
             }
@@ -211,6 +229,12 @@ impl World {
             false => current.leads.remove(&region),
         };
         let monotonic = current.progress.term(region, term);
+        if region == RegionId::PLACEMENT {
+            current.host.hears_of_leader(leadership.clone());
+            let life = self.stores[store].life_number;
+            let delay_us = self.rng.below(STEP_US_MAX);
+            self.after(delay_us, Event::HostElection { store, life });
+        }
         self.check(monotonic);
     }
 
@@ -256,13 +280,18 @@ impl World {
         stores.end_life();
         stores.paused_until_us = self.now_us;
         stores.disk.fail_syncs(false);
+        stores.disk.set_full(false);
         let outage_us = match self.is_healed {
             true => 1_000,
-            false => self
-                .fault_rng
-                .between(1_000, self.options.faults.outage_us_max.max(1_000)),
+            false => self.outage_us(),
         };
         self.after(outage_us, Event::Start { store });
+    }
+
+    /// How long a store is away.
+    fn outage_us(&mut self) -> u64 {
+        let max = self.options.faults.outage_us_max.max(1_000);
+        self.fault_rng.between(1_000, max)
     }
 
     /// The machine ends; its disk loses a suffix of what was not synced.
