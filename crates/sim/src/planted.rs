@@ -28,6 +28,8 @@ pub enum PlantedBug {
     StaleRead,
     /// A follower answers reads without asking its leader.
     UnaskedFollower,
+    /// Who reads on a replica does not ask its leader once more after the look.
+    AskedOnce,
     /// Readers see values that have expired.
     ExpiredVisible,
     /// Readers compare their leases with the time that the store has read in its last round.
@@ -76,6 +78,7 @@ impl Named for PlantedBug {
         Self::ForgottenWrite,
         Self::StaleRead,
         Self::UnaskedFollower,
+        Self::AskedOnce,
         Self::ExpiredVisible,
         Self::CachedClock,
         Self::LeaseFromAnswer,

@@ -202,7 +202,8 @@ impl World {
         // As `NodeHandle::read`: data of a replica has gone since the Peer was asked, or the leader has to
         // answer once more for what was seen.
         if current.delegates.departures() == departures {
-            if !context.replica_read {
+            let is_enough = self.options.planted_bug == Some(PlantedBug::AskedOnce);
+            if is_enough || !context.replica_read {
                 return self.has_seen(store, request, seen);
             }
             current.seen.insert(request, seen);

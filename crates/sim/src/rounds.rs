@@ -20,6 +20,9 @@ use types::{RegionId, keys};
 /// How often a round that installs a snapshot is cut short, where writes are.
 const CUT_INSTALLATION_PPM: u64 = 300_000;
 
+/// How often a tick comes with a look for snapshots that nobody has asked for in time.
+const GARBAGE_PPM: u64 = 30_000;
+
 /// How often a tick comes with a sync of the key-value engine.
 const SYNC_PPM: u64 = 300_000;
 
@@ -92,6 +95,9 @@ impl World {
         if stores.paused_until_us <= now_us || stores.ticks_pile_up {
             // A store too busy for a tick gets the next one.
             let _ = current.router.send_control(StoreMessage(Input::Tick));
+        }
+        if self.rng.chance(GARBAGE_PPM) {
+            current.snapshots.collect_garbage();
         }
         if self.rng.chance(SYNC_PPM) {
             current.sync_kv();

@@ -494,6 +494,8 @@ fn snap_options() -> SnapOptions {
         bytes_per_s_max: 0,
         send_max: 3,
         receive_max: 2,
+        // Whatever is pinned when somebody looks has been so for too long.
+        pin_max: Duration::ZERO,
         ..SnapOptions::default()
     }
 }

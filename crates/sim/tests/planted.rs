@@ -30,6 +30,7 @@ fn case(bug: PlantedBug) -> Case {
         ForgottenWrite => (&[][..], TORN),
         StaleRead => (&[Isolation, Deafness][..], STALE),
         UnaskedFollower => (&[Isolation, Deafness, SlowLink][..], STALE),
+        AskedOnce => (&[SlowStore][..], STALE),
         ExpiredVisible => (&[][..], STALE),
         CachedClock => (&[Pause][..], STALE),
         LeaseFromAnswer => (&[Isolation, Pause][..], STALE),
@@ -60,7 +61,10 @@ fn case(bug: PlantedBug) -> Case {
         fault_phase_us: 2_000_000,
         ..Options::default()
     };
-    if matches!(bug, CachedClock | LeaseFromAnswer | UnaskedFollower) {
+    if matches!(
+        bug,
+        CachedClock | LeaseFromAnswer | UnaskedFollower | AskedOnce
+    ) {
         options.readers = 8;
     }
     if bug == UnconfirmedTimestamp {
@@ -72,7 +76,8 @@ fn case(bug: PlantedBug) -> Case {
     }
     let is_rare = matches!(
         bug,
-        CachedClock
+        AskedOnce
+            | CachedClock
             | LeaseFromAnswer
             | UnconfirmedTimestamp
             | UnsyncedShape
@@ -183,6 +188,7 @@ found! {
     a_write_that_one_replica_forgets_is_found: ForgottenWrite,
     a_stale_read_is_found: StaleRead,
     a_follower_that_does_not_ask_its_leader_is_found: UnaskedFollower,
+    a_replica_read_whose_leader_is_asked_once_is_found: AskedOnce,
     a_value_that_is_seen_after_its_time_is_found: ExpiredVisible,
     a_lease_that_is_compared_with_an_older_time_is_found: CachedClock,
     a_lease_that_counts_from_the_answer_is_found: LeaseFromAnswer,
