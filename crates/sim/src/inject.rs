@@ -38,6 +38,46 @@ impl World {
     }
 
     fn inject(&mut self, kind: FaultKind, store: usize, rng: &mut Rng) {
+        match kind {
+            FaultKind::SlowLink
+            | FaultKind::OneWayCut
+            | FaultKind::Isolation
+            | FaultKind::Deafness => self.disturb_links(kind, store, rng),
+            FaultKind::Pause
+            | FaultKind::SlowStore
+            | FaultKind::ClockJump
+            | FaultKind::DiskFull
+            | FaultKind::CutInWrite
+            | FaultKind::SyncFailure => self.disturb_store(kind, store, rng),
+            FaultKind::PlacementOutage => self.take_placement_leader_away(rng),
+            FaultKind::Kill => {
+                if self.stores[store].life.is_some() {
+                    self.count("kill");
+                    self.kill(store);
+                }
+            }
+            FaultKind::PowerCut => self.power_cut(store, "power cut"),
+            FaultKind::ClusterPowerCut => {
+                for store in 0..self.stores.len() {
+                    self.power_cut(store, "power cut of all");
+                }
+            }
+            FaultKind::RollingPowerCut => {
+                let gap_us = self.options.faults.outage_us_max / 2;
+                for turn in 0..self.stores.len() {
+                    let store = (store + turn) % self.stores.len();
+                    self.after(turn as u64 * gap_us, Event::PowerCut { store });
+                }
+            }
+            FaultKind::Loss
+            | FaultKind::Duplicate
+            | FaultKind::Reorder
+            | FaultKind::AnswerLoss
+            | FaultKind::Drift => unreachable!("it is there all the time"),
+        }
+    }
+
+    fn disturb_links(&mut self, kind: FaultKind, store: usize, rng: &mut Rng) {
         let others = (0..self.stores.len()).filter(|other| *other != store);
         let links_in: Vec<Link> = others.clone().map(|other| (other, store)).collect();
         let links_out: Vec<Link> = others.map(|other| (store, other)).collect();
@@ -61,6 +101,12 @@ impl World {
                 let disturbance = self.network.cut(links_in);
                 self.heal_later("deafness", disturbance, rng);
             }
+            _ => unreachable!("{kind:?} is none of links"),
+        }
+    }
+
+    fn disturb_store(&mut self, kind: FaultKind, store: usize, rng: &mut Rng) {
+        match kind {
             FaultKind::Pause => {
                 let until_us = self.now_us + self.length_us(rng);
                 self.stores[store].ticks_pile_up = rng.chance(500_000);
@@ -81,14 +127,6 @@ impl World {
                     life.control.fill_disk(rng.between(1, 5));
                 }
             }
-            FaultKind::PlacementOutage => self.take_placement_leader_away(rng),
-            FaultKind::Kill => {
-                if self.stores[store].life.is_some() {
-                    self.count("kill");
-                    self.kill(store);
-                }
-            }
-            FaultKind::PowerCut => self.power_cut(store, "power cut"),
             FaultKind::CutInWrite => {
                 let cut = Cut {
                     writes_left: rng.below(30),
@@ -103,23 +141,7 @@ impl World {
                     self.stores[store].disk.fail_syncs(true);
                 }
             }
-            FaultKind::ClusterPowerCut => {
-                for store in 0..self.stores.len() {
-                    self.power_cut(store, "power cut of all");
-                }
-            }
-            FaultKind::RollingPowerCut => {
-                let gap_us = self.options.faults.outage_us_max / 2;
-                for turn in 0..self.stores.len() {
-                    let store = (store + turn) % self.stores.len();
-                    self.after(turn as u64 * gap_us, Event::PowerCut { store });
-                }
-            }
-            FaultKind::Loss
-            | FaultKind::Duplicate
-            | FaultKind::Reorder
-            | FaultKind::AnswerLoss
-            | FaultKind::Drift => unreachable!("it is there all the time"),
+            _ => unreachable!("{kind:?} is none of a store that goes on"),
         }
     }
 

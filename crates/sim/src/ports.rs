@@ -36,6 +36,8 @@ pub(crate) struct Outbox {
     pub(crate) leaderships: Vec<Leadership>,
     /// What leaders would tell the placement driver.
     pub(crate) heartbeats: Vec<RegionHeartbeat>,
+    /// What a Region that was cut has become.
+    pub(crate) splits: Vec<Vec<Region>>,
     /// What the store would tell it.
     pub(crate) stats: Option<StoreStats>,
     /// Writes to an engine.
@@ -69,6 +71,7 @@ impl Outbox {
             answers: std::mem::take(&mut self.answers),
             leaderships: std::mem::take(&mut self.leaderships),
             heartbeats: std::mem::take(&mut self.heartbeats),
+            splits: std::mem::take(&mut self.splits),
             stats: self.stats.take(),
             has_stalled: std::mem::take(&mut self.has_stalled),
             writes: std::mem::take(&mut self.writes),
@@ -178,7 +181,9 @@ impl PlacementLink for SimPorts {
         self.with(|outbox| outbox.stats = Some(stats));
     }
 
-    fn split_done(&self, _parts: Vec<Region>) {}
+    fn split_done(&self, parts: Vec<Region>) {
+        self.with(|outbox| outbox.splits.push(parts));
+    }
 
     fn ask_split(
         &self,

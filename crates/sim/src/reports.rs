@@ -55,7 +55,8 @@ impl World {
         self.report_to_leader(store, asker, Request::PutStore(registration));
     }
 
-    fn report_to_leader(&mut self, store: usize, asker: Asker, request: Request) {
+    /// A report, or anything else that a store tells placement, is on its way to whoever leads it.
+    pub(crate) fn report_to_leader(&mut self, store: usize, asker: Asker, request: Request) {
         let Some(leader) = self.operator.leader(RegionId::PLACEMENT) else {
             return;
         };

@@ -7,12 +7,14 @@
 use crate::checker::{replicas, tiling};
 use crate::engines::{Cut, KV};
 use crate::faults::FaultKind;
+use crate::hosts::Asker;
 use crate::ports::Outbox;
 use crate::readers::STEP_US_MAX;
 use crate::store::{LifeOptions, MAILBOX_BYTES_MAX};
 use crate::world::{Event, World};
 use engine::{Cf, KvEngine};
 use node::StoreMessage;
+use placement::Request;
 use raftstore::state::decode_apply_state;
 use raftstore::store::Input;
 use types::{RegionId, keys};
@@ -107,6 +109,7 @@ impl World {
         if self.stores[store].life.is_none() {
             return;
         }
+        self.hurry_merges(store);
         let stores = &mut self.stores[store];
         let tick_us = stores.tick_us;
         self.after(tick_us, Event::Tick { store, life });
@@ -147,7 +150,6 @@ impl World {
         current.cached_clock = current.clock.stopped();
         let worked = current.run_round(first, cut);
         self.hear_of_leases(store);
-        self.hurry_merges(store);
         let Some(current) = &mut self.stores[store].life else {
             return;
         };
@@ -179,6 +181,9 @@ impl World {
         for heartbeat in outbox.heartbeats {
             self.operator.learn(heartbeat.clone());
             self.report_region(store, heartbeat);
+        }
+        for parts in outbox.splits {
+            self.report_to_leader(store, Asker::Nobody, Request::SplitDone(parts));
         }
         if let Some(stats) = outbox.stats {
             self.report_store(store, stats);

@@ -8,7 +8,7 @@ use sim::{FaultKind, FaultOptions, Named, Options, PlantedBug, fresh_seed, run};
 
 const SEEDS: u64 = 30;
 
-/// For a defect that shows at one leader of many, where somebody asks it at the right moment.
+/// For a rare one.
 const SEEDS_MANY: u64 = 150;
 
 /// Under what a defect is looked for, within how many seeds, and as what it is found.
@@ -42,7 +42,7 @@ fn case(bug: PlantedBug) -> Case {
         UnsyncedShape => (&[PowerCut, RollingPowerCut, Loss][..], SHAPELESS),
         HalfSplit => (&[CutInWrite][..], HALF),
         ConfChangeTwice => (&[][..], OTHER_SHAPE),
-        MergeWithoutCatchUp => (&[][..], UNFINISHED),
+        MergeWithoutCatchUp => (&[][..], TORN),
         // The latter, if it was taken in by its neighbour.
         NoTombstone => (&[][..], &["an apply state is gone", "Regions overlap"][..]),
         NoFarewell => (&[Isolation, OneWayCut][..], UNTOLD),
@@ -74,7 +74,16 @@ fn case(bug: PlantedBug) -> Case {
         (options.faults.gap_us_max, options.faults.outage_us_max) = (800_000, 600_000);
         options.fault_phase_us = 3_000_000;
     }
-    let is_rare = matches!(
+    Case {
+        options,
+        seeds_max: if is_rare(bug) { SEEDS_MANY } else { SEEDS },
+        signs,
+    }
+}
+
+/// Whether it shows at one leader of many, where somebody asks it at the right moment.
+fn is_rare(bug: PlantedBug) -> bool {
+    matches!(
         bug,
         AskedOnce
             | CachedClock
@@ -83,12 +92,8 @@ fn case(bug: PlantedBug) -> Case {
             | UnsyncedShape
             | UncheckedSnapshot
             | HalfSplit
-    );
-    Case {
-        options,
-        seeds_max: if is_rare { SEEDS_MANY } else { SEEDS },
-        signs,
-    }
+            | MergeWithoutCatchUp
+    )
 }
 
 const UNTOLD: &[&str] = &["still has", "has None where its newest shape is"];
@@ -124,12 +129,6 @@ const OTHER_SHAPE: &[&str] = &[
     "where its newest shape is",
     "differ at applied index",
     "does not serve every Region",
-];
-const UNFINISHED: &[&str] = &[
-    "differ at applied index",
-    "not linearizable",
-    "half of a batch",
-    "do not sleep",
 ];
 const DAMAGED: &[&str] = &["differ at applied index", "not a value of ours", "saw"];
 const SHAPELESS: &[&str] = &[

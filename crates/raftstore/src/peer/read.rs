@@ -153,11 +153,13 @@ impl Reads {
         held.push(answer);
     }
 
-    /// The answers that may leave.
-    fn release(&mut self, applied_index: u64) -> Vec<Message> {
+    /// The answers that may leave. Those of an earlier term must not: the replica may have promised another
+    /// one since.
+    fn release(&mut self, applied_index: u64, term: u64) -> Vec<Message> {
         let Some(held) = &mut self.held else {
             return Vec::new();
         };
+        held.retain(|answer| answer.term == term);
         let released = held.extract_if(.., |answer| answer.index <= applied_index);
         let released = released.collect();
         self.held.take_if(|held| held.is_empty());
@@ -216,7 +218,7 @@ impl Peer {
     /// Answers the reads, and the replicas, whose index is applied.
     pub(super) fn answer_reads(&mut self, out: &mut Vec<Effect>) {
         self.reads.applied(self.applied_index, &self.region, out);
-        for answer in self.reads.release(self.applied_index) {
+        for answer in self.reads.release(self.applied_index, self.term()) {
             self.send(answer, out);
         }
     }
@@ -308,6 +310,7 @@ mod tests {
         let answer = |to, index| Message {
             to,
             index,
+            term: 6,
             ..Message::default()
         };
         let mut reads = Reads::default();
@@ -316,10 +319,12 @@ mod tests {
             reads.hold(answer(to, index));
         }
         assert!(reads.await_applied() && !reads.is_empty());
-        assert!(reads.release(7).is_empty());
-        assert_eq!(reads.release(8), [answer(2, 8)]);
-        assert_eq!(reads.release(9), [answer(3, 9)]);
+        assert!(reads.release(7, 6).is_empty());
+        assert_eq!(reads.release(8, 6), [answer(2, 8)]);
+        assert_eq!(reads.release(9, 6), [answer(3, 9)]);
         assert!(!reads.await_applied() && reads.is_empty());
+        reads.hold(answer(2, 10));
+        assert!(reads.release(10, 7).is_empty(), "of an earlier term");
         reads.hold(answer(2, 10));
         reads.fail(&RequestError::StaleCommand, &mut Vec::new());
         assert!(reads.is_empty(), "another leader answers it");
