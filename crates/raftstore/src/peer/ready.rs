@@ -68,6 +68,8 @@ impl Peer {
         store.restore(index, term);
         store.append(&entries);
         self.cuts.clear();
+        // What it proposed may be in the snapshot, or nowhere: no entry will tell.
+        self.proposals.give_up_waiting(out);
         self.begin_install(ready, log_end, entries, out);
     }
 
