@@ -170,7 +170,7 @@ impl World {
             true => self.clients.leader(group),
             false => self.rng.below(self.stores.len() as u64) as usize,
         };
-        let request = self.clients.call(client, group, ask.clone());
+        let request = self.clients.call(client, group, ask);
         self.note(format_args!(
             "c{client} asks s{} for g{group}: {request} {ask:?}",
             store + 1
@@ -270,7 +270,7 @@ impl World {
             && self.rng.below(RETRY_ONE_IN) == 0
         {
             let request = self.clients.number_request();
-            let (delay_us, ask) = (self.rng.below(RETRY_US_MAX), ask.clone());
+            let delay_us = self.rng.below(RETRY_US_MAX);
             let retry = Event::Request {
                 store,
                 request,

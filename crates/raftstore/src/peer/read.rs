@@ -44,8 +44,8 @@ pub(super) struct Reads {
     /// How many confirmations have begun.
     confirmations: u64,
     /// As a leader: answers to other replicas that wait until their index is applied here, the newest for
-    /// each. None for none, as nearly always.
-    held: Option<Box<Vec<Message>>>,
+    /// each.
+    held: Vec<Message>,
 }
 
 /// A confirmation under way.
@@ -70,7 +70,7 @@ impl Reads {
     pub(super) fn give_back_buffers(&mut self) {
         give_back(&mut self.arrived);
         give_back_queue(&mut self.confirmed);
-        self.held.take_if(|held| held.is_empty());
+        give_back(&mut self.held);
     }
 
     /// A confirmation should begin although nobody waits for it.
@@ -137,33 +137,27 @@ impl Reads {
 
     /// Whether nobody waits, and no confirmation is wanted or under way.
     pub(super) fn is_empty(&self) -> bool {
-        let waits = !self.arrived.is_empty() || !self.confirmed.is_empty() || self.held.is_some();
+        let waits = !self.arrived.is_empty() || !self.confirmed.is_empty() || !self.held.is_empty();
         !waits && !self.is_wanted && self.confirming.is_none()
     }
 
     /// Whether a read waits for nothing but its index.
     pub(super) fn await_applied(&self) -> bool {
-        !self.confirmed.is_empty() || self.held.is_some()
+        !self.confirmed.is_empty() || !self.held.is_empty()
     }
 
     /// Keeps an answer to another replica until its index is applied. A replica has one question under way.
     pub(super) fn hold(&mut self, answer: Message) {
-        let held = self.held.get_or_insert_default();
-        held.retain(|other| other.to != answer.to);
-        held.push(answer);
+        self.held.retain(|other| other.to != answer.to);
+        self.held.push(answer);
     }
 
     /// The answers that may leave. Those of an earlier term must not: the replica may have promised another
     /// one since.
     fn release(&mut self, applied_index: u64, term: u64) -> Vec<Message> {
-        let Some(held) = &mut self.held else {
-            return Vec::new();
-        };
-        held.retain(|answer| answer.term == term);
-        let released = held.extract_if(.., |answer| answer.index <= applied_index);
-        let released = released.collect();
-        self.held.take_if(|held| held.is_empty());
-        released
+        self.held.retain(|answer| answer.term == term);
+        let may_leave = |answer: &mut Message| answer.index <= applied_index;
+        self.held.extract_if(.., may_leave).collect()
     }
 
     /// Answers the reads whose index is applied.
@@ -189,7 +183,7 @@ impl Reads {
     pub(super) fn fail(&mut self, error: &RequestError, out: &mut Vec<Effect>) {
         self.is_wanted = false;
         // Who asked asks again, or somebody else.
-        self.held = None;
+        self.held.clear();
         let arrived = std::mem::take(&mut self.arrived);
         let confirming = self.confirming.take();
         let confirming = confirming.map_or_else(Vec::new, |confirmation| confirmation.requests);
