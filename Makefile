@@ -9,11 +9,14 @@ export PATH := $(PATH):$(HOME)/.cache/kontiki/etcd/usr/bin
 # What `make play` and `make bench` pass on, for example: make play PLAY="--nodes 1 --port 4000"
 PLAY ?=
 BENCH ?=
+# And: make sim SIM="--seeds 10000"
+SIM ?=
 
-.PHONY: help play test bench rules audit setup
+.PHONY: help play sim test bench rules audit setup
 
 help:
 	@echo "make play    build, and start three stores in one process; PLAY=\"...\" adds flags"
+	@echo "make sim     simulated clusters under faults, fresh seeds each time; SIM=\"...\" adds flags"
 	@echo "make test    every test of the workspace"
 	@echo "make bench   the load test beside etcd; BENCH=\"...\" adds flags"
 	@echo "make rules   checks the alert rules with promtool (unpacked, not installed)"
@@ -25,6 +28,9 @@ setup:
 
 play: setup
 	$(CARGO) run --release --locked -p kontiki -- playground $(PLAY)
+
+sim: setup
+	$(CARGO) run --release --locked -p kontiki -- sim $(SIM)
 
 test: setup
 	$(CARGO) test --release --locked --workspace

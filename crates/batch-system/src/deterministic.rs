@@ -11,6 +11,8 @@
 //! steps. With the machine's clock, the lengths of rounds would depend on it and runs would differ.
 
 use crate::builder::System;
+use crate::config::Config;
+use crate::error::Error;
 use crate::fsm::{Fsm, Priority};
 use crate::handler::Handler;
 use crate::poller::Poller;
@@ -23,6 +25,8 @@ pub struct DeterministicDriver<N: Fsm, C: Fsm, H: Handler<N, C>> {
     shared: Arc<Shared<N, C>>,
     poller: Poller<N, C, H>,
     ready: Vec<Task<N, C>>,
+    /// Whose wake-up was lost, and how many messages waited for it then.
+    asleep: Vec<(Task<N, C>, usize)>,
     random: SplitMix64,
 }
 
@@ -44,6 +48,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> DeterministicDriver<N, C, H> {
             shared,
             poller,
             ready: Vec::new(),
+            asleep: Vec::new(),
             random: SplitMix64(seed),
         }
     }
@@ -53,10 +58,16 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> DeterministicDriver<N, C, H> {
         Router::new(Arc::clone(&self.shared))
     }
 
+    /// Changes bounds while the system runs. There is one poller, whatever the sizes of pools.
+    pub fn set_config(&self, config: &Config) -> Result<(), Error> {
+        config.check()?;
+        self.shared.tunables.store(config);
+        Ok(())
+    }
+
     /// Runs one round with some of the FSMs that have something to do. False if none has.
     pub fn step(&mut self) -> bool {
-        self.shared.low_lane.take_all(&mut self.ready);
-        self.shared.normal_lane.take_all(&mut self.ready);
+        self.gather();
         if self.ready.is_empty() && self.poller.held() == 0 {
             return false;
         }
@@ -79,6 +90,32 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> DeterministicDriver<N, C, H> {
             self.poller.disband();
         }
         true
+    }
+
+    /// One of the normal FSMs that have something to do is forgotten until more comes for it, as if the
+    /// wake-up by what waits for it had been lost. For tests of those who look for such defects.
+    pub fn lose_wake_up(&mut self) {
+        self.gather();
+        if self.ready.is_empty() {
+            return;
+        }
+        let position = self.random.between(0, self.ready.len() - 1);
+        if let Task::Normal(mailbox, _) = &self.ready[position] {
+            let waiting = mailbox.pending();
+            self.asleep
+                .push((self.ready.swap_remove(position), waiting));
+        }
+    }
+
+    fn gather(&mut self) {
+        self.shared.low_lane.take_all(&mut self.ready);
+        self.shared.normal_lane.take_all(&mut self.ready);
+        let has_more = |(task, waiting): &mut (Task<N, C>, usize)| match task {
+            Task::Normal(mailbox, _) => mailbox.pending() > *waiting,
+            Task::Control(_) => true,
+        };
+        let woken = self.asleep.extract_if(.., has_more);
+        self.ready.extend(woken.map(|(task, _)| task));
     }
 
     /// Runs rounds until nothing is left to do, at most `limit`.
@@ -133,7 +170,9 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> DeterministicDriver<N, C, H> {
     /// Stops the system and collects the FSMs that are outside of their mailboxes.
     fn collect(&mut self, remains: &mut Remains<N, C>) {
         self.shared.stop(remains);
-        for task in self.ready.drain(..).chain(self.poller.give_away()) {
+        let asleep = self.asleep.drain(..).map(|(task, _)| task);
+        let ready = self.ready.drain(..).chain(asleep);
+        for task in ready.chain(self.poller.give_away()) {
             remains.add(task);
         }
     }

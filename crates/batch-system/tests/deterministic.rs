@@ -377,3 +377,48 @@ fn configs_that_make_no_sense_are_refused() {
         assert!(matches!(built.err(), Some(batch_system::Error::Config(_))));
     }
 }
+
+#[test]
+fn a_lost_wake_up_is_made_up_for_by_the_next_message_only() {
+    let (mut driver, log) = driver(Config::default(), 1);
+    let router = driver.router();
+    router.register(1, Box::default()).unwrap();
+    router.send(1, Say::Note(7)).unwrap();
+    driver.lose_wake_up();
+    assert!(!driver.step(), "nobody knows that it waits");
+    router.send(1, Say::Note(8)).unwrap();
+    assert!(driver.run_until_idle(10).idle);
+    assert_eq!(heard(&log, 1), [7, 8]);
+}
+
+#[test]
+fn an_fsm_whose_wake_up_was_lost_is_handed_over_at_the_end() {
+    let (mut driver, _log) = driver(Config::default(), 1);
+    let router = driver.router();
+    router.register(1, Box::default()).unwrap();
+    router.send(1, Say::Note(7)).unwrap();
+    driver.lose_wake_up();
+    assert_eq!(driver.crash().normals.len(), 1);
+}
+
+#[test]
+fn a_changed_config_counts_from_the_next_round_on() {
+    let (mut driver, log) = driver(Config::default(), 1);
+    let router = driver.router();
+    router.register(1, Box::default()).unwrap();
+    for number in 0..4 {
+        router.send(1, Say::Note(number)).unwrap();
+    }
+    let narrow = Config {
+        messages_per_round: 1,
+        ..Config::default()
+    };
+    driver.set_config(&narrow).unwrap();
+    assert!(driver.step());
+    assert_eq!(heard(&log, 1), [0]);
+    let none = Config {
+        messages_per_round: 0,
+        ..Config::default()
+    };
+    assert!(driver.set_config(&none).is_err());
+}

@@ -10,6 +10,7 @@ use crate::cluster::parse_api_version;
 use crate::config::{Leaf, LogLevel};
 use crate::ctl::CtlArgs;
 use crate::docs::{ConfigDocs, MetricsDocs};
+use crate::simulation::SimArgs;
 use clap::{Args, Parser, Subcommand};
 use client::ApiVersion;
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ pub enum Command {
     /// What is counted.
     #[command(subcommand)]
     Metrics(MetricsDocs),
+    /// Run clusters in a simulated world of faults, and check what they promise.
+    Sim(SimArgs),
 }
 
 /// Flags of `kontiki server`. Each overrides the configuration file.

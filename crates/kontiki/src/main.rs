@@ -1,4 +1,4 @@
-//! Kontiki's only program: a node, a playground, a control tool and a load generator.
+//! Kontiki's only program: a node, a playground, a control tool, a load generator and the simulation.
 //!
 //! **Why one binary.** There is nothing to match versions of: the tool that loads the data is the one
 //! that serves it.
@@ -17,6 +17,7 @@ mod docs;
 mod error;
 mod logging;
 mod run;
+mod simulation;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -45,6 +46,7 @@ fn perform(command: Command) -> Result<()> {
     let result = match command {
         Command::Ctl(args) => runtime.block_on(ctl::run(args)),
         Command::Bench(args) => runtime.block_on(bench::run(args)),
+        Command::Sim(args) => simulation::run(&args),
         Command::Server(args) => runtime.block_on(run::server(args)),
         Command::Playground(args) => runtime.block_on(run::playground(args)),
         Command::Config(command) => docs::config(command),

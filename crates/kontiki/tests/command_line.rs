@@ -31,7 +31,7 @@ fn help_names_every_command() {
     let output = kontiki(&["--help"]);
     assert!(output.status.success());
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    for command in ["server", "playground", "ctl", "bench"] {
+    for command in ["server", "playground", "ctl", "bench", "sim"] {
         assert!(text.contains(command), "{command} in {text}");
     }
 }
@@ -113,4 +113,54 @@ fn ctl_refuses_an_address_that_is_none() {
     let output = kontiki(&["ctl", "--pd", "http://", "member"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(errors(&output).contains("host:port"), "{}", errors(&output));
+}
+
+#[test]
+fn a_simulated_seed_leaves_the_same_trace_in_every_process() {
+    let play = |seed: &str| {
+        let output = kontiki(&["sim", "--seed", seed, "--fault-phase-ms", "500"]);
+        assert_eq!(output.status.code(), Some(0));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().last().unwrap().to_owned()
+    };
+    let trace = play("7");
+    assert!(trace.starts_with("trace ") && trace.len() == "trace ".len() + 16);
+    assert_eq!(play("7"), trace);
+    assert_ne!(play("8"), trace);
+}
+
+#[test]
+fn a_trace_says_who_sent_what_to_whom_and_what_was_synced() {
+    let flags = ["--seed", "7", "--trace", "--fault-phase-ms", "200"];
+    let output = kontiki(&[&["sim"], &flags[..]].concat());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for part in [
+        "s1>s2 r2",
+        "AppendResponse",
+        "wrote and synced log:",
+        "trace ",
+    ] {
+        assert!(text.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn a_simulation_that_finds_a_violation_says_how_to_replay_it_and_ends_with_code_1() {
+    let output = kontiki(&[
+        "sim",
+        "--seeds",
+        "50",
+        "--start",
+        "3",
+        "--planted",
+        "lost-answer",
+        "--faults",
+        "none",
+        "--fault-phase-ms",
+        "500",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let errors = errors(&output);
+    assert!(errors.contains("kontiki sim --seed "), "{errors}");
+    assert!(errors.contains("--planted lost-answer"), "{errors}");
 }

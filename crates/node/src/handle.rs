@@ -213,7 +213,7 @@ impl<K: KvEngine> NodeHandle<K> {
                     .await?
             }
         };
-        Ok(RegionSnapshot::new(region, snapshot, None))
+        Ok(RegionSnapshot::uncounted(region, snapshot))
     }
 
     /// The value of one key, as [`Self::read`] would see it.
@@ -294,7 +294,8 @@ impl<K: KvEngine> NodeHandle<K> {
         Some((Arc::clone(attempt.region()), seen))
     }
 
-    /// What a look at the engine sees once the Peer allows it.
+    /// What a look at the engine sees once the Peer allows it. What a replica shows that does not lead may
+    /// be ahead of what its leader has applied, so the leader is asked once more: when it answers, it has.
     async fn confirm_and_look<T>(
         &self,
         context: RequestContext,
@@ -312,10 +313,14 @@ impl<K: KvEngine> NodeHandle<K> {
             }
             let waited = begun.until(inner.clock.now());
             let seen = look(&region);
-            if inner.delegates.departures() == departures {
-                inner.meters.count_waited_read(path, waited);
-                return Ok((region, seen));
+            if inner.delegates.departures() != departures {
+                continue;
             }
+            if context.replica_read {
+                self.confirm_read(context, send).await?;
+            }
+            inner.meters.count_waited_read(path, waited);
+            return Ok((region, seen));
         }
     }
 

@@ -34,7 +34,7 @@ mod meters;
 mod node;
 mod online;
 mod owner;
-mod placement_host;
+pub mod placement_host;
 mod ports;
 mod recover;
 mod replies;

@@ -8,61 +8,44 @@
 //! leader's late write is refused, never applied after its successor has loaded. A timestamp is
 //! released only after leadership was confirmed at a moment after it was allocated.
 //!
-//! **Who retries.** The host, what only asks: the state and confirmations, until there is an answer or
-//! leadership ends. The driver, what writes: only it knows what a failed write leaves behind.
-//!
-//! **Not here.** Decisions (`placement`). Known gap: a leader that can't use the state says so and
-//! goes on leading, for there is no way yet to hand leadership over.
+//! **Not here.** Decisions (`host_core`, `placement`). Known gap: a leader that can't use the state says so
+//! and goes on leading, for there is no way yet to hand leadership over.
 
 mod handle;
+pub mod host_core;
 mod region;
 #[cfg(test)]
 mod tests;
 
 use crate::meters::Meters;
-use bytes::Bytes;
-use engine::Cf;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use handle::{Answer, Call};
-use placement::{
-    ConfirmId, Effect, Input, Now, PersistFailed, Placement, RegionInstruction, WriteId,
-};
-use raftstore::{Command, Leadership, Mutation, RequestContext, RequestError};
-use region::{Pairs, PlacementRegion};
+use host_core::{Core, Done, Effect, Input, Job};
+use placement::{Now, RegionInstruction};
+use raftstore::RequestContext;
+use region::PlacementRegion;
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{broadcast, oneshot};
-use types::{Peer, RegionId, RequestId};
+use types::RequestId;
 
 pub(crate) use handle::{Inbox, PlacementObserver, channel};
 pub use handle::{PlacementAnswer, PlacementHandle};
 
 const TICK: Duration = Duration::from_millis(50);
-const RETRY: Duration = Duration::from_millis(20);
 /// Ticks between two looks at what there is to count.
 const COUNT_TICKS: u32 = 10;
 
-/// A piece of work that has ended.
-enum Done {
-    Loaded(u64, Result<Pairs, String>),
-    Persisted(WriteId, Result<(), RequestError>),
-    Confirmed(ConfirmId, Result<(), RequestError>),
-}
-
 pub(crate) struct Host<R> {
     region: R,
-    placement: Placement,
-    /// How to address the placement Region in the term in which this node leads it.
-    leading: Option<RequestContext>,
+    core: Core,
     started: Instant,
     last_id: u64,
     waiting: HashMap<RequestId, oneshot::Sender<Answer>>,
     jobs: FuturesUnordered<BoxFuture<'static, Done>>,
     instructions: broadcast::Sender<RegionInstruction>,
-    /// Why the state could not be read, as logged last.
-    said: String,
     meters: Meters,
     /// Ticks since what there is to count was looked at.
     uncounted_ticks: u32,
@@ -72,14 +55,12 @@ impl<R: PlacementRegion> Host<R> {
     pub(crate) fn new(region: R, config: placement::Config, inbox: &Inbox, meters: Meters) -> Self {
         Self {
             region,
-            placement: Placement::new(config),
-            leading: None,
+            core: Core::new(config),
             started: Instant::now(),
             last_id: 0,
             waiting: HashMap::new(),
             jobs: FuturesUnordered::new(),
             instructions: inbox.instructions.clone(),
-            said: String::new(),
             meters,
             uncounted_ticks: COUNT_TICKS,
         }
@@ -90,8 +71,8 @@ impl<R: PlacementRegion> Host<R> {
         loop {
             tokio::select! {
                 biased;
-                Some(leadership) = inbox.elections.recv() => self.leadership(&leadership),
-                Some(done) = self.jobs.next() => self.done(done),
+                Some(leadership) = inbox.elections.recv() => self.step(Input::Leadership(leadership)),
+                Some(done) = self.jobs.next() => self.step(Input::Done(done)),
                 call = inbox.calls.recv() => match call {
                     Some(call) => self.call(call),
                     None => return,
@@ -109,7 +90,7 @@ impl<R: PlacementRegion> Host<R> {
         self.uncounted_ticks += 1;
         if self.uncounted_ticks >= COUNT_TICKS {
             self.uncounted_ticks = 0;
-            *self.meters.placement.lock() = self.placement.stats(self.now());
+            *self.meters.placement.lock() = self.core.placement().stats(self.now());
         }
     }
 
@@ -121,111 +102,45 @@ impl<R: PlacementRegion> Host<R> {
         self.step(Input::Request { id, request });
     }
 
-    fn leadership(&mut self, leadership: &Leadership) {
-        let term = leadership.term;
-        let led = self.leading.take();
-        if leadership.is_self {
-            self.leading = Some(RequestContext {
-                region_id: RegionId::PLACEMENT,
-                epoch: leadership.epoch,
-                peer: Peer::default(),
-                term,
-                replica_read: false,
-            });
-        }
-        let led_term = led.map(|context| context.term);
-        if leadership.is_self && led_term == Some(term) {
-            // A term has one leader, and the driver knows; only the epoch is new.
-            return;
-        }
-        if led_term.is_some() {
-            self.step(Input::Deposed);
-        }
-        if leadership.is_self {
-            self.step(Input::Elected { term });
-            self.load(Duration::ZERO);
-        }
-    }
-
-    fn done(&mut self, done: Done) {
-        match done {
-            Done::Loaded(term, Ok(state)) => self.step(Input::Loaded { term, state }),
-            Done::Loaded(term, Err(reason)) => self.load_failed(term, reason),
-            Done::Persisted(write, result) => {
-                let failed = |error: RequestError| PersistFailed {
-                    reason: error.to_string(),
-                };
-                let result = result.map_err(failed);
-                self.step(Input::Persisted { write, result });
-            }
-            Done::Confirmed(confirm, result) => match still_leads(&result) {
-                Some(leads) => self.step(Input::Confirmed { confirm, leads }),
-                None => self.confirm(confirm, RETRY),
-            },
-        }
-    }
-
-    fn load_failed(&mut self, term: u64, reason: String) {
-        if self.leading.as_ref().is_some_and(|now| now.term == term) {
-            if self.said != reason {
-                tracing::warn!(term, reason, "the placement state can't be read yet");
-                self.said = reason;
-            }
-            self.load(RETRY);
-        }
-    }
-
     fn step(&mut self, input: Input) {
         let mut effects = Vec::new();
-        self.placement.step(self.now(), input, &mut effects);
+        self.core.step(self.now(), input, &mut effects);
         for effect in effects {
             match effect {
+                Effect::Begin {
+                    context,
+                    after,
+                    job,
+                } => self.begin(context, after, job),
                 Effect::Reply { id, result } => {
                     if let Some(sender) = self.waiting.remove(&id) {
                         // The asker may have gone.
                         let _ = sender.send(result);
                     }
                 }
-                Effect::Notice(notice) => tracing::warn!("{notice}"),
                 // Nobody may listen, and it is said again.
                 Effect::Instruct(told) => _ = self.instructions.send(told),
-                Effect::Persist { write, puts } => self.persist(write, puts),
-                Effect::Confirm { confirm } => self.confirm(confirm, Duration::ZERO),
+                Effect::Notice(notice) => tracing::warn!("{notice}"),
+                Effect::Unread { term, reason } => {
+                    tracing::warn!(term, reason, "the placement state can't be read yet");
+                }
             }
         }
     }
 
-    /// Begins to read the state, after `wait`.
-    fn load(&mut self, wait: Duration) {
-        self.begin(|region, context| async move {
-            pause(wait).await;
-            Done::Loaded(context.term, region.read_all(context).await)
-        });
-    }
-
-    /// Begins to find out, after `wait`, whether this node still leads.
-    fn confirm(&mut self, confirm: ConfirmId, wait: Duration) {
-        self.begin(|region, context| async move {
-            pause(wait).await;
-            Done::Confirmed(confirm, region.confirm(context).await)
-        });
-    }
-
-    fn persist(&mut self, write: WriteId, puts: Vec<(Vec<u8>, Option<Vec<u8>>)>) {
-        let command = Command::Write(puts.into_iter().map(mutation).collect());
-        self.begin(|region, context| async move {
-            Done::Persisted(write, region.write(context, command).await)
-        });
-    }
-
-    /// Begins a job in the term in which this node leads. Without one nobody waits for it.
-    fn begin<J>(&mut self, job: impl FnOnce(R, RequestContext) -> J)
-    where
-        J: Future<Output = Done> + Send + 'static,
-    {
-        if let Some(context) = self.leading.clone() {
-            self.jobs.push(Box::pin(job(self.region.clone(), context)));
-        }
+    fn begin(&mut self, context: RequestContext, after: Duration, job: Job) {
+        let region = self.region.clone();
+        self.jobs.push(Box::pin(async move {
+            pause(after).await;
+            let term = context.term;
+            match job {
+                Job::Load => Done::Loaded(term, region.read_all(context).await),
+                Job::Confirm(confirm) => Done::Confirmed(confirm, region.confirm(context).await),
+                Job::Persist(write, command) => {
+                    Done::Persisted(write, region.write(context, command).await)
+                }
+            }
+        }));
     }
 
     fn now(&self) -> Now {
@@ -234,31 +149,6 @@ impl<R: PlacementRegion> Host<R> {
             monotonic_ms: self.started.elapsed().as_millis() as u64,
             wall_ms: wall.map_or(0, |wall| wall.as_millis() as u64),
         }
-    }
-}
-
-/// Whether this node still led; `None` if the question found no answer.
-fn still_leads(result: &Result<(), RequestError>) -> Option<bool> {
-    match result {
-        Ok(()) => Some(true),
-        Err(
-            RequestError::NotLeader { .. }
-            | RequestError::StaleCommand
-            | RequestError::RegionNotFound { .. },
-        ) => Some(false),
-        Err(_) => None,
-    }
-}
-
-fn mutation((key, value): (Vec<u8>, Option<Vec<u8>>)) -> Mutation {
-    let (cf, key) = (Cf::Default, Bytes::from(key));
-    match value {
-        Some(value) => Mutation::Put {
-            cf,
-            key,
-            value: value.into(),
-        },
-        None => Mutation::Delete { cf, key },
     }
 }
 

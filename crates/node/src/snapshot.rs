@@ -64,6 +64,11 @@ impl<K: KvEngine> RegionSnapshot<K> {
         }
     }
 
+    /// A view that counts nothing as traffic.
+    pub fn uncounted(region: Arc<Region>, snapshot: K::Snapshot) -> Self {
+        Self::new(region, snapshot, None)
+    }
+
     /// The Region as it was when the read was allowed.
     pub fn region(&self) -> &Region {
         &self.region

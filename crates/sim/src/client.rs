@@ -15,14 +15,16 @@ use bytes::Bytes;
 use engine::Cf;
 use raftstore::{Command, Mutation, RequestError};
 use std::collections::BTreeMap;
-use types::{Region, RequestId};
+use types::{Region, RequestId, raw_value};
 
 /// What a client asks for. Keys are numbers of [`Keys`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     Put {
         key: usize,
         value: u64,
+        /// Of the value, in seconds; zero: for ever.
+        ttl_s: u64,
     },
     Delete {
         key: usize,
@@ -36,7 +38,10 @@ pub(crate) enum Ask {
         expected: Option<u64>,
         new: u64,
     },
+    /// Every key of the group, one by one, in one view.
     GetAll,
+    /// The range of the group's keys.
+    Scan,
 }
 
 /// What a client hears.
@@ -45,8 +50,8 @@ pub(crate) enum Heard {
     Refused(RequestError),
     Written,
     Swapped(bool, Option<u64>),
-    /// Each key of the group with its value.
-    Values(Vec<(usize, Option<u64>)>),
+    /// Each key of the group with its value, at this time in seconds since the Unix epoch.
+    Values(Vec<(usize, Option<u64>)>, u64),
 }
 
 /// A request under way.
@@ -56,6 +61,9 @@ pub(crate) struct Call {
     pub(crate) group: usize,
     pub(crate) ask: Ask,
     pub(crate) invoked: u64,
+    /// What the clock of the store showed that it came to, in seconds since the Unix epoch; none: it came to
+    /// none.
+    pub(crate) now_s: Option<u64>,
 }
 
 /// All clients.
@@ -73,7 +81,8 @@ pub(crate) struct Clients {
     routes: Vec<Region>,
     /// The store that is believed to lead it, by group.
     leaders: Vec<usize>,
-    pub(crate) acknowledged: u64,
+    /// Requests that succeeded, by what was asked.
+    pub(crate) acknowledged: BTreeMap<&'static str, u64>,
     pub(crate) refused: u64,
     pub(crate) unknown: u64,
 }
@@ -92,7 +101,7 @@ impl Clients {
                 .collect(),
             leaders: vec![0; keys.groups()],
             keys,
-            acknowledged: 0,
+            acknowledged: BTreeMap::new(),
             refused: 0,
             unknown: 0,
         }
@@ -134,7 +143,11 @@ impl Clients {
         let value = self.last_value + 1;
         self.last_value = value;
         match what {
-            0..25 => Ask::Put { key: single, value },
+            0..25 => Ask::Put {
+                key: single,
+                value,
+                ttl_s: rng.below(9).saturating_sub(5),
+            },
             25..33 => Ask::Delete { key: single },
             33..50 => Ask::Swap {
                 key: single,
@@ -143,6 +156,7 @@ impl Clients {
             },
             50..62 => Ask::PutPair { value },
             62..66 => Ask::DeletePair,
+            66..83 => Ask::Scan,
             _ => Ask::GetAll,
         }
     }
@@ -153,6 +167,7 @@ impl Clients {
         Ask::Put {
             key: self.keys.singles(group)[0],
             value: self.last_value,
+            ttl_s: 0,
         }
     }
 
@@ -162,17 +177,23 @@ impl Clients {
         self.busy.len() - 1
     }
 
+    /// A number that no request has had.
+    pub(crate) fn number_request(&mut self) -> RequestId {
+        self.last_request += 1;
+        RequestId(self.last_request)
+    }
+
     /// Begins a request.
     pub(crate) fn call(&mut self, client: usize, group: usize, ask: Ask) -> RequestId {
         assert!(self.busy[client].is_none(), "one request at a time");
-        self.last_request += 1;
-        let request = RequestId(self.last_request);
+        let request = self.number_request();
         let invoked = self.history.stamp();
         let call = Call {
             client,
             group,
             ask,
             invoked,
+            now_s: None,
         };
         self.calls.insert(request, call);
         self.busy[client] = Some(request);
@@ -182,6 +203,13 @@ impl Clients {
     /// The request under way, if it is still this one.
     pub(crate) fn get(&self, request: RequestId) -> Option<&Call> {
         self.calls.get(&request)
+    }
+
+    /// A request has come to a store, whose clock shows this.
+    pub(crate) fn came_at(&mut self, request: RequestId, now_s: u64) {
+        if let Some(call) = self.calls.get_mut(&request) {
+            call.now_s = Some(now_s);
+        }
     }
 
     /// The client waits no longer. True if it still did.
@@ -222,7 +250,7 @@ impl Clients {
             }
             return Ok(Some((call.client, false)));
         }
-        self.acknowledged += 1;
+        *self.acknowledged.entry(call.ask.name()).or_default() += 1;
         self.complete(&call, heard)?;
         Ok(Some((call.client, true)))
     }
@@ -248,105 +276,129 @@ impl Clients {
 
     fn leave_open(&mut self, call: &Call) {
         self.unknown += 1;
-        let [first, second] = self.keys.pair(call.group);
-        let mut open = |key: usize, action: Action| {
+        // What came to no store has not happened.
+        let Some(now_s) = call.now_s else {
+            return;
+        };
+        for (key, action) in self.writes(call, now_s, None) {
             let operation = Operation {
                 action,
                 invoked: call.invoked,
                 completed: None,
+                now_s,
             };
             self.history.push(key, operation);
-        };
+        }
+    }
+
+    /// What a request writes; `answer` is that of a swap.
+    fn writes(
+        &self,
+        call: &Call,
+        now_s: u64,
+        answer: Option<(bool, Option<u64>)>,
+    ) -> Vec<(usize, Action)> {
+        let pair = self.keys.pair(call.group);
         match call.ask {
-            Ask::Put { key, value } => open(key, Action::Put(value)),
-            Ask::Delete { key } => open(key, Action::Delete),
-            Ask::PutPair { value } => {
-                open(first, Action::Put(value));
-                open(second, Action::Put(value));
-            }
-            Ask::DeletePair => {
-                open(first, Action::Delete);
-                open(second, Action::Delete);
-            }
-            Ask::Swap { key, expected, new } => {
-                let answer = None;
-                open(
-                    key,
-                    Action::Swap {
-                        expected,
-                        new,
-                        answer,
+            Ask::Put { key, value, ttl_s } => {
+                let put = match raw_value::expiry_of_ttl(ttl_s, now_s) {
+                    None => Action::Put(value),
+                    Some(expires_at_s) => Action::PutUntil {
+                        value,
+                        expires_at_s,
                     },
-                );
+                };
+                vec![(key, put)]
             }
-            Ask::GetAll => {}
+            Ask::Delete { key } => vec![(key, Action::Delete)],
+            Ask::PutPair { value } => pair.map(|key| (key, Action::Put(value))).to_vec(),
+            Ask::DeletePair => pair.map(|key| (key, Action::Delete)).to_vec(),
+            Ask::Swap { key, expected, new } => {
+                let swap = Action::Swap {
+                    expected,
+                    new,
+                    answer,
+                };
+                vec![(key, swap)]
+            }
+            Ask::GetAll | Ask::Scan => Vec::new(),
         }
     }
 
     fn complete(&mut self, call: &Call, heard: &Heard) -> Result<(), String> {
         let completed = Some(self.history.stamp());
-        let [first, second] = self.keys.pair(call.group);
-        let mut done: Vec<(usize, Action)> = Vec::new();
-        match (&call.ask, heard) {
-            (Ask::Put { key, value }, Heard::Written) => done.push((*key, Action::Put(*value))),
-            (Ask::Delete { key }, Heard::Written) => done.push((*key, Action::Delete)),
-            (Ask::PutPair { value }, Heard::Written) => {
-                done.extend([first, second].map(|key| (key, Action::Put(*value))));
+        let mut now_s = call.now_s.ok_or("an answer, and no store was asked")?;
+        let is_read = matches!(call.ask, Ask::GetAll | Ask::Scan);
+        let done = match (&call.ask, heard) {
+            (Ask::Swap { key, new, .. }, Heard::Swapped(succeeded, previous)) => {
+                self.seen[*key] = if *succeeded { Some(*new) } else { *previous };
+                self.writes(call, now_s, Some((*succeeded, *previous)))
             }
-            (Ask::DeletePair, Heard::Written) => {
-                done.extend([first, second].map(|key| (key, Action::Delete)));
+            (ask, Heard::Written) if !is_read && !matches!(ask, Ask::Swap { .. }) => {
+                self.writes(call, now_s, None)
             }
-            (Ask::Swap { key, expected, new }, Heard::Swapped(succeeded, previous)) => {
-                let answer = Some((*succeeded, *previous));
-                let (expected, new) = (*expected, *new);
-                self.seen[*key] = if *succeeded { Some(new) } else { *previous };
-                done.push((
-                    *key,
-                    Action::Swap {
-                        expected,
-                        new,
-                        answer,
-                    },
-                ));
-            }
-            (Ask::GetAll, Heard::Values(values)) => {
-                let value_of = |wanted: usize| values.iter().find(|(key, _)| *key == wanted);
-                if value_of(first).map(|(_, value)| value)
-                    != value_of(second).map(|(_, value)| value)
-                {
-                    return Err(format!("half of a batch was seen: {values:?}"));
-                }
+            (_, Heard::Values(values, seen_s)) if is_read => {
+                now_s = *seen_s;
+                self.check_pair(call.group, values)?;
                 for (key, value) in values {
                     self.seen[*key] = *value;
-                    done.push((*key, Action::Get(*value)));
                 }
+                let got = |(key, value): &(usize, Option<u64>)| (*key, Action::Get(*value));
+                values.iter().map(got).collect()
             }
             (ask, heard) => return Err(format!("{ask:?} was answered with {heard:?}")),
-        }
+        };
         for (key, action) in done {
             let operation = Operation {
                 action,
                 invoked: call.invoked,
                 completed,
+                now_s,
             };
             self.history.push(key, operation);
         }
         Ok(())
     }
+
+    fn check_pair(&self, group: usize, values: &[(usize, Option<u64>)]) -> Result<(), String> {
+        let value_of = |wanted: usize| values.iter().find(|(key, _)| *key == wanted);
+        let [first, second] = self.keys.pair(group).map(value_of);
+        match first.map(|(_, value)| value) == second.map(|(_, value)| value) {
+            true => Ok(()),
+            false => Err(format!("half of a batch was seen: {values:?}")),
+        }
+    }
 }
 
 impl Ask {
+    /// What it is called in a report.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Put { .. } => "put",
+            Self::Delete { .. } => "delete",
+            Self::PutPair { .. } => "batch put",
+            Self::DeletePair => "delete range",
+            Self::Swap { .. } => "compare-and-swap",
+            Self::GetAll => "batch get",
+            Self::Scan => "scan",
+        }
+    }
+
     /// The command; none for a read. `now_ms` is the asker's wall clock.
     pub(crate) fn command(&self, group: usize, keys: &Keys, now_ms: u64) -> Option<Command> {
         let key_of = |key: usize| Bytes::copy_from_slice(keys.key(key));
         let put = |key: usize, value: u64| Mutation::Put {
             cf: Cf::Default,
             key: key_of(key),
-            value: Keys::encode_value(value),
+            value: Keys::encode_value(value, None),
         };
         let [first, second] = keys.pair(group);
         Some(match *self {
-            Ask::Put { key, value } => Command::Write(vec![put(key, value)]),
+            Ask::Put { key, value, ttl_s } => Command::Write(vec![Mutation::Put {
+                cf: Cf::Default,
+                key: key_of(key),
+                value: Keys::encode_value(value, raw_value::expiry_of_ttl(ttl_s, now_ms / 1000)),
+            }]),
             Ask::Delete { key } => Command::Write(vec![Mutation::Delete {
                 cf: Cf::Default,
                 key: key_of(key),
@@ -360,10 +412,10 @@ impl Ask {
             Ask::Swap { key, expected, new } => Command::CompareAndSwap {
                 key: key_of(key),
                 expected: expected.map(|value| Bytes::copy_from_slice(&value.to_be_bytes())),
-                value: Keys::encode_value(new),
+                value: Keys::encode_value(new, None),
                 now_ms,
             },
-            Ask::GetAll => return None,
+            Ask::GetAll | Ask::Scan => return None,
         })
     }
 }

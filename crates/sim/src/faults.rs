@@ -1,41 +1,25 @@
-//! What may go wrong: the options of a run, and the share of them that a seed switches on.
+//! What may go wrong: the kinds of faults, and the share of them that a seed switches on.
 //!
 //! **Why a random share** ("swarm testing", Groce et al., ISSTA 2012): runs in which only a few kinds
 //! of faults occur reach states that runs with all of them at once never reach.
 //!
-//! **Invariants.** Times are in simulated microseconds, probabilities in parts per million.
+//! **Invariants.** Times are in simulated microseconds, probabilities in parts per million. What a seed
+//! draws for one kind does not depend on which others are allowed: a kind, or a single event, can be left
+//! out of a run, and what is left stays as it was.
 
+use crate::names::Named;
 use crate::rng::{ALWAYS_PPM, Rng};
 use std::collections::BTreeSet;
 
-/// A run's shape and bounds.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Which faults there are, and how bad they get.
-    pub faults: FaultOptions,
-    /// How long clients work while faults come.
-    pub fault_phase_us: u64,
-    /// How long the healed cluster may take until it has served a write and a read in every Region,
-    /// and again until all replicas are equal and every request is answered.
-    pub liveness_us_max: u64,
-    /// Clients that work at the same time.
-    pub clients: usize,
-    /// Further clients, which only read, ask any store, and do not wait for long: whoever was deposed and
-    /// does not know it is asked soon.
-    pub readers: usize,
-    /// Lines of trace that a violation carries.
-    pub trace_lines: usize,
-    /// A defect that is built in, to prove that the checkers find it.
-    pub planted_bug: Option<PlantedBug>,
-}
-
 /// Kinds of faults, their bounds, and how often one comes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultOptions {
     /// The kinds that may occur at all.
     pub kinds: Vec<FaultKind>,
-    /// Whether each seed switches on a random share of `kinds` only.
+    /// Whether each seed switches on a random share of all kinds only.
     pub is_swarm: bool,
+    /// Of the events those that do come, by number; `None`: all.
+    pub only_events: Option<BTreeSet<u64>>,
     /// The most messages lost, where messages are lost.
     pub loss_ppm_max: u64,
     /// The most messages delivered twice.
@@ -80,6 +64,14 @@ pub enum FaultKind {
     Deafness,
     /// One store stands still, its ticks with it or piling up.
     Pause,
+    /// One store works, but slowly.
+    SlowStore,
+    /// One store's wall clock jumps, by an hour at most.
+    ClockJump,
+    /// One store's disk is full for a while.
+    DiskFull,
+    /// The store that leads the placement Region is cut off, or its process ends.
+    PlacementOutage,
     /// A process ends at once; what it wrote, synced or not, is kept.
     Kill,
     /// A machine ends at once; a suffix of what was not synced is lost.
@@ -94,9 +86,8 @@ pub enum FaultKind {
     RollingPowerCut,
 }
 
-impl FaultKind {
-    /// All kinds.
-    pub const ALL: [FaultKind; 16] = [
+impl Named for FaultKind {
+    const ALL: &'static [Self] = &[
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -107,6 +98,10 @@ impl FaultKind {
         Self::Isolation,
         Self::Deafness,
         Self::Pause,
+        Self::SlowStore,
+        Self::ClockJump,
+        Self::DiskFull,
+        Self::PlacementOutage,
         Self::Kill,
         Self::PowerCut,
         Self::CutInWrite,
@@ -114,7 +109,9 @@ impl FaultKind {
         Self::ClusterPowerCut,
         Self::RollingPowerCut,
     ];
+}
 
+impl FaultKind {
     /// Whether it is there all the time, rather than an event.
     fn is_lasting(self) -> bool {
         matches!(
@@ -124,62 +121,12 @@ impl FaultKind {
     }
 }
 
-/// A defect to be found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlantedBug {
-    /// The Raft log is written, but never synced.
-    SkippedSync,
-    /// A vote leaves before it is synced.
-    VoteBeforeSync,
-    /// One store comes back from every crash with an empty disk, under its old name.
-    WipedReplica,
-    /// Some requests are answered twice.
-    AnswerTwice,
-    /// Some requests are never answered.
-    LostAnswer,
-    /// One store drops some writes when it applies them.
-    ForgottenWrite,
-    /// A store that believes to lead answers reads without asking the others.
-    StaleRead,
-    /// Readers compare their leases with the time that the store has read in its last round.
-    CachedClock,
-    /// A lease counts from the moment at which the quorum's answer came.
-    LeaseFromAnswer,
-    /// Raft messages reach nobody in one Region once the faults are over.
-    DeafRegion,
-    /// The key-value engine says that it has synced, and has not.
-    UnsyncedCut,
-    /// One store leaves what it had in the place of what a snapshot brings.
-    MixedSnapshot,
-    /// Splits and changes of membership are written, but not synced before others act on them.
-    UnsyncedShape,
-    /// A removed replica leaves no tombstone: the record of its Region stays.
-    NoTombstone,
-    /// Nobody tells a replica that it was removed.
-    NoFarewell,
-    /// On one store there are pairs that nobody has written. Only comparing the replicas finds them.
-    DamagedData,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            faults: FaultOptions::default(),
-            fault_phase_us: 5_000_000,
-            liveness_us_max: 2_000_000,
-            clients: 6,
-            readers: 3,
-            trace_lines: 400,
-            planted_bug: None,
-        }
-    }
-}
-
 impl Default for FaultOptions {
     fn default() -> Self {
         Self {
             kinds: FaultKind::ALL.to_vec(),
             is_swarm: true,
+            only_events: None,
             loss_ppm_max: 300_000,
             duplicate_ppm_max: 200_000,
             reorder_ppm_max: 300_000,
@@ -199,8 +146,8 @@ const GAP_US_MIN: u64 = 50_000;
 /// What one seed makes of the options.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// The kinds that come as events.
-    pub(crate) events: Vec<FaultKind>,
+    /// What comes as an event: kinds that are drawn from, nothing for one that is not allowed.
+    events: Vec<Option<FaultKind>>,
     pub(crate) loss_ppm: u64,
     pub(crate) duplicate_ppm: u64,
     pub(crate) reorder_ppm: u64,
@@ -213,15 +160,18 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn draw(options: &FaultOptions, rng: &mut Rng) -> Self {
-        let kinds: BTreeSet<FaultKind> = options
-            .kinds
-            .iter()
-            .copied()
-            .filter(|_| !options.is_swarm || rng.chance(ALWAYS_PPM / 2))
-            .collect();
-        let mut rate = |kind: FaultKind, max: u64| match kinds.contains(&kind) && max > 0 {
-            true => rng.between(1, max),
-            false => 0,
+        let is_allowed = |kind: &FaultKind| options.kinds.contains(kind);
+        let mut is_on = |kind: &FaultKind| match options.is_swarm {
+            true => rng.chance(ALWAYS_PPM / 2),
+            false => is_allowed(kind),
+        };
+        let on: Vec<FaultKind> = FaultKind::ALL.iter().copied().filter(&mut is_on).collect();
+        let mut rate = |kind: FaultKind, max: u64| {
+            let drawn = rng.between(1, max.max(1));
+            match on.contains(&kind) && is_allowed(&kind) && max > 0 {
+                true => drawn,
+                false => 0,
+            }
         };
         Self {
             loss_ppm: rate(FaultKind::Loss, options.loss_ppm_max),
@@ -232,11 +182,27 @@ impl Plan {
             clock_drift_ppm: rate(FaultKind::Drift, options.clock_drift_ppm_max),
             delay_us_max: rng.between(200, options.delay_us_max.max(200)),
             gap_us_max: rng.between(GAP_US_MIN, options.gap_us_max.max(GAP_US_MIN)),
-            events: kinds
+            events: on
                 .into_iter()
                 .filter(|kind| !kind.is_lasting())
+                .map(|kind| Some(kind).filter(is_allowed))
                 .collect(),
         }
+    }
+
+    /// Whether events come at all.
+    pub(crate) fn has_events(&self) -> bool {
+        self.events.iter().any(Option::is_some)
+    }
+
+    /// Whether events of this kind come.
+    pub(crate) fn has(&self, kind: FaultKind) -> bool {
+        self.events.contains(&Some(kind))
+    }
+
+    /// What the next event is: nothing, if it is of a kind that is not allowed.
+    pub(crate) fn pick(&self, rng: &mut Rng) -> Option<FaultKind> {
+        rng.pick(&self.events)
     }
 }
 
@@ -249,9 +215,10 @@ mod tests {
         let plans: Vec<_> = (0..50)
             .map(|seed| Plan::draw(&FaultOptions::default(), &mut Rng::new(seed)))
             .collect();
-        for kind in FaultKind::ALL.into_iter().filter(|kind| !kind.is_lasting()) {
-            assert!(plans.iter().any(|plan| plan.events.contains(&kind)));
-            assert!(plans.iter().any(|plan| !plan.events.contains(&kind)));
+        let events = FaultKind::ALL.iter().filter(|kind| !kind.is_lasting());
+        for kind in events.copied() {
+            assert!(plans.iter().any(|plan| plan.has(kind)));
+            assert!(plans.iter().any(|plan| !plan.has(kind)));
         }
         assert!(plans.iter().any(|plan| plan.loss_ppm == 0));
         assert!(plans.iter().any(|plan| plan.loss_ppm > 0));
@@ -264,7 +231,29 @@ mod tests {
             ..FaultOptions::default()
         };
         let plan = Plan::draw(&options, &mut Rng::new(1));
-        assert!(plan.events.is_empty());
+        assert!(!plan.has_events());
         assert_eq!(plan.loss_ppm + plan.duplicate_ppm + plan.drift_ppm, 0);
+    }
+
+    #[test]
+    fn leaving_a_kind_out_changes_nothing_of_the_others() {
+        for seed in 0..50 {
+            let whole = Plan::draw(&FaultOptions::default(), &mut Rng::new(seed));
+            let is_left = |kind: &FaultKind| !matches!(kind, FaultKind::Loss | FaultKind::Kill);
+            let kinds = FaultKind::ALL.iter().copied().filter(is_left).collect();
+            let options = FaultOptions {
+                kinds,
+                ..FaultOptions::default()
+            };
+            let part = Plan::draw(&options, &mut Rng::new(seed));
+            assert_eq!((part.loss_ppm, part.has(FaultKind::Kill)), (0, false));
+            assert_eq!(part.reorder_ppm, whole.reorder_ppm);
+            assert_eq!(part.gap_us_max, whole.gap_us_max);
+            let mut draws = (Rng::new(seed), Rng::new(seed));
+            for _ in 0..20 * usize::from(part.has_events()) {
+                let drawn = whole.pick(&mut draws.0);
+                assert_eq!(part.pick(&mut draws.1), drawn.filter(is_left));
+            }
+        }
     }
 }

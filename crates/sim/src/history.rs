@@ -9,6 +9,13 @@
 pub enum Action {
     /// Sets the key.
     Put(u64),
+    /// Sets the key to a value that ceases to exist.
+    PutUntil {
+        /// The value.
+        value: u64,
+        /// When, in seconds since the Unix epoch.
+        expires_at_s: u64,
+    },
     /// Removes the key.
     Delete,
     /// Saw this.
@@ -24,6 +31,19 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// What it is called in a report.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Put(_) => "put",
+            Self::PutUntil { .. } => "put with a time to live",
+            Self::Delete => "delete",
+            Self::Get(_) => "get",
+            Self::Swap { .. } => "compare-and-swap",
+        }
+    }
+}
+
 /// One operation on one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
@@ -33,6 +53,8 @@ pub struct Operation {
     pub invoked: u64,
     /// When its answer came; `None`: perhaps it happened, at any time since, perhaps never.
     pub completed: Option<u64>,
+    /// What the clock showed that decided what has expired, in seconds since the Unix epoch.
+    pub now_s: u64,
 }
 
 /// The operations of a run, by key.

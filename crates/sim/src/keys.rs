@@ -13,6 +13,8 @@ const PAIR: usize = 2;
 const PER_GROUP: usize = SINGLES + PAIR;
 /// Groups of each first data Region.
 const GROUPS: usize = 3;
+/// The most that all first Regions have: one of placement, and two of data with API V2.
+pub(crate) const GROUPS_MAX: usize = 1 + 2 * GROUPS;
 
 /// The keys of a cluster, by number.
 #[derive(Debug)]
@@ -94,6 +96,11 @@ impl Keys {
         group * PER_GROUP..(group + 1) * PER_GROUP
     }
 
+    /// The number of a key of a group.
+    pub(crate) fn find(&self, group: usize, key: &[u8]) -> Option<usize> {
+        self.of(group).find(|number| self.key(*number) == key)
+    }
+
     /// The keys of a group that are written alone.
     pub(crate) fn singles(&self, group: usize) -> &[usize] {
         &self.singles[group]
@@ -114,16 +121,19 @@ impl Keys {
     }
 
     /// A value as it is stored.
-    pub(crate) fn encode_value(value: u64) -> Bytes {
-        Bytes::from(raw_value::encode(&value.to_be_bytes(), None))
+    pub(crate) fn encode_value(value: u64, expires_at_s: Option<u64>) -> Bytes {
+        Bytes::from(raw_value::encode(&value.to_be_bytes(), expires_at_s))
     }
 
-    /// The value from what is stored.
-    pub(crate) fn decode_value(stored: &Bytes) -> Result<u64, String> {
+    /// The value from what is stored; none if it has expired by then.
+    pub(crate) fn decode_value(stored: &Bytes, now_s: u64) -> Result<Option<u64>, String> {
         let decoded = types::RawValueRef::decode(stored).map_err(|error| error.to_string())?;
+        if decoded.is_expired(now_s) {
+            return Ok(None);
+        }
         let value = decoded.user_value.try_into();
         let value = value.map_err(|_| format!("not a value of ours: {stored:02x?}"))?;
-        Ok(u64::from_be_bytes(value))
+        Ok(Some(u64::from_be_bytes(value)))
     }
 }
 
@@ -178,8 +188,10 @@ mod tests {
     }
 
     #[test]
-    fn a_value_reads_back() {
-        assert_eq!(Keys::decode_value(&Keys::encode_value(7)), Ok(7));
-        assert!(Keys::decode_value(&Bytes::from_static(b"\0short")).is_err());
+    fn a_value_reads_back_until_it_expires() {
+        let stored = Keys::encode_value(7, Some(10));
+        assert_eq!(Keys::decode_value(&stored, 9), Ok(Some(7)));
+        assert_eq!(Keys::decode_value(&stored, 10), Ok(None));
+        assert!(Keys::decode_value(&Bytes::from_static(b"\0short"), 0).is_err());
     }
 }

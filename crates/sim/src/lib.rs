@@ -2,7 +2,7 @@
 //! batch systems, on simulated clocks, disks and networks, with clients at work and faults from a
 //! seed.
 //!
-//! [`run`] plays one seed: a phase with faults, a phase in which the healed cluster has to serve
+//! [`run`] plays one seed ([`run_seeds`] many, and [`shrink`] makes a failing one small): a phase with faults, a phase in which the healed cluster has to serve
 //! every Region again within a bound, and the check of all that was seen. The same seed and options
 //! give the same run, event for event; [`Report::trace_hash`] says so.
 //!
@@ -14,39 +14,64 @@
 //! after a failed sync, nothing panics, a store starts again after any crash, and the Regions that a store
 //! has never overlap, though they are cut, moved and led from elsewhere all the time. Once it is quiet, the
 //! newest shapes tile the key space, and each Region is on the stores that its shape names, and nowhere else.
+//! Timestamps and ids are given out once, timestamps in the order of those who ask, whoever leads placement.
 //!
-//! **Not here.** The placement host and gRPC: requests enter at the Peers' router. Damage to what was
-//! synced, and full disks.
+//! **Not here.** gRPC: requests enter at the Peers' router and at the placement host. Damage to what was
+//! synced.
 
+mod askers;
+mod campaign;
 pub mod checker;
 mod client;
 mod clock;
+mod describe;
 mod engines;
 mod faults;
 mod history;
+mod hosts;
 mod inject;
 mod keys;
 mod merges;
+mod names;
 mod network;
 mod operator;
+mod options;
+mod planted;
 mod ports;
 mod quiet;
 mod readers;
 mod report;
+mod reports;
 mod rng;
 mod rounds;
+mod shrink;
 mod snapshots;
 mod store;
 mod trace;
 mod traffic;
 mod world;
 
-pub use faults::{FaultKind, FaultOptions, Options, PlantedBug};
+pub use campaign::{Summary, fresh_seed, run_seeds};
+pub use faults::{FaultKind, FaultOptions};
 pub use history::{Action, Operation};
+pub use names::Named;
+pub use options::{ActionKind, Options};
+pub use planted::PlantedBug;
 pub use report::{Reads, Report, Violation};
+pub use shrink::{Shrunk, shrink};
+pub use trace::Listener;
 
 /// Plays one seed.
 pub fn run(seed: u64, options: &Options) -> Report {
+    play(seed, options, None)
+}
+
+/// Plays one seed, and says each line of its trace as it comes.
+pub fn run_aloud(seed: u64, options: &Options, listener: Listener) -> Report {
+    play(seed, options, Some(listener))
+}
+
+fn play(seed: u64, options: &Options, listener: Option<Listener>) -> Report {
     let _quiet = quiet::Quiet::new();
-    world::World::new(seed, options).run()
+    world::World::new(seed, options, listener).run()
 }

@@ -5,8 +5,12 @@
 //! decides.
 
 use crate::operator::{VOTERS_MIN, change, context, one_of};
+use crate::planted::PlantedBug;
+use crate::store::SimStore;
 use crate::world::World;
+use node::ApplyMessage;
 use raftstore::op::conf_change::is_joint;
+use raftstore::op::merge::{ReadySource, SourceWish};
 use raftstore::peer::Input;
 use raftstore::{Admin, Command, PeerChange, PeerChangeKind};
 use types::{Peer, PeerId, PeerRole, Region, StoreId};
@@ -24,12 +28,12 @@ impl World {
     /// One step towards the merge of two neighbours.
     pub(crate) fn merge_a_region(&mut self) {
         let groups = self.clients.keys().groups();
-        let group = self.rng.below(groups as u64) as usize;
+        let group = self.operator.rng.below(groups as u64) as usize;
         self.ask_the_way();
         let source = self.clients.route(group).clone();
         let routes = (0..groups).map(|group| self.clients.route(group));
         let neighbours: Vec<&Region> = routes.filter(|other| touch(&source, other)).collect();
-        let Some(target) = one_of(&neighbours, &mut self.rng).cloned() else {
+        let Some(target) = one_of(&neighbours, &mut self.operator.rng).cloned() else {
             return;
         };
         if is_joint(&source) || is_joint(&target) {
@@ -78,7 +82,7 @@ impl World {
             }
             return Step::Change("make room", change(Remove, peer));
         }
-        if let Some(store_id) = one_of(&missing, &mut self.rng)
+        if let Some(store_id) = one_of(&missing, &mut self.operator.rng)
             && source.peers.len() <= VOTERS_MIN
         {
             let new = Peer {
@@ -92,6 +96,32 @@ impl World {
             (None, true, _) => Step::Merge,
             (_, _, Some(learner)) => Step::Change("promote", change(AddVoter, *learner)),
             _ => Step::Wait,
+        }
+    }
+}
+
+impl World {
+    /// With [`PlantedBug::MergeWithoutCatchUp`] each target on this store hears that the source which it
+    /// waits for has come as far as it has to, whether it has or not.
+    pub(crate) fn hurry_merges(&self, store: usize) {
+        if self.options.planted_bug != Some(PlantedBug::MergeWithoutCatchUp) {
+            return;
+        }
+        let wishes = |store: &SimStore| {
+            let life = store.life.as_ref();
+            life.and_then(|life| life.merge_wishes().ok())
+        };
+        let wishes: Vec<SourceWish> = self.stores.iter().filter_map(wishes).flatten().collect();
+        let Some(life) = &self.stores[store].life else {
+            return;
+        };
+        for wish in wishes {
+            let is_ready = ApplyMessage::SourceReady(ReadySource {
+                wish,
+                quarantine: None,
+            });
+            let target = wish.target_id.get();
+            let _ = life.ports.appliers.force_send(target, is_ready);
         }
     }
 }

@@ -7,8 +7,10 @@
 //!
 //! **Not here.** Whether a change comes through: its leader may be another one by now.
 
-use crate::faults::PlantedBug;
+use crate::options::ActionKind;
+use crate::planted::PlantedBug;
 use crate::rng::Rng;
+use crate::store::draw_bounds;
 use crate::world::{Event, World};
 use placement::RegionHeartbeat;
 use raftstore::op::conf_change::is_joint;
@@ -34,8 +36,13 @@ const DRAWS: usize = 4;
 const HASTE_PPM: u64 = 100_000;
 
 /// What the operator has asked for and given out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Operator {
+    /// Of the present turn, so that one can be left out and the others stay.
+    pub(crate) rng: Rng,
+    turn_rng: Rng,
+    /// How many have come.
+    pub(crate) turns: u64,
     /// What came of it, by name.
     pub(crate) changes: BTreeMap<&'static str, u64>,
     /// Changes of membership, and merges, without an answer.
@@ -44,9 +51,25 @@ pub(crate) struct Operator {
     reports: BTreeMap<RegionId, RegionHeartbeat>,
     requests: u64,
     ids: u64,
+    /// Ids that the placement driver has given, where it rules.
+    pub(crate) given: Vec<u64>,
 }
 
 impl Operator {
+    pub(crate) fn new(mut rng: Rng) -> Self {
+        Self {
+            rng: rng.fork(),
+            turn_rng: rng,
+            turns: 0,
+            changes: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            requests: 0,
+            ids: 0,
+            given: Vec::new(),
+        }
+    }
+
     /// Whether an answer is for the operator.
     pub(crate) fn hears(&self, request: RequestId) -> bool {
         request.get() >= FIRST_REQUEST
@@ -144,20 +167,43 @@ impl World {
         if self.is_healed {
             return;
         }
-        self.damage_data();
-        match self.rng.below(12) {
-            0..3 => self.cut_a_region(),
-            3..5 => self.hand_a_leadership_over(),
-            5..7 => self.merge_a_region(),
-            7..9 => self.compare_replicas(),
-            _ => self.move_a_replica(),
-        }
-        let gap_us = self.rng.between(1_000, GAP_US_MAX);
+        self.operator.rng = self.operator.turn_rng.fork();
+        let action = match self.operator.rng.below(13) {
+            0..3 => ActionKind::Split,
+            3..5 => ActionKind::HandOver,
+            5..7 => ActionKind::Merge,
+            7..9 => ActionKind::Compare,
+            9 => ActionKind::Reconfigure,
+            _ => ActionKind::Move,
+        };
+        let gap_us = self.operator.rng.between(1_000, GAP_US_MAX);
         self.after(gap_us, Event::Operate);
+        let turn = self.operator.turns;
+        self.operator.turns += 1;
+        let only = &self.options.only_actions;
+        let is_left_out = only.as_ref().is_some_and(|only| !only.contains(&turn));
+        let is_placements = matches!(action, ActionKind::Move | ActionKind::Merge);
+        if is_left_out
+            || self.placement_rules && is_placements
+            || !self.options.actions.contains(&action)
+        {
+            return;
+        }
+        self.note(format_args!("operator's turn {turn}: {action:?}"));
+        self.damage_data();
+        match action {
+            ActionKind::Split => self.cut_a_region(),
+            ActionKind::HandOver => self.hand_a_leadership_over(),
+            ActionKind::Merge => self.merge_a_region(),
+            ActionKind::Move => self.move_a_replica(),
+            ActionKind::Compare => self.compare_replicas(),
+            ActionKind::Obey => {}
+            ActionKind::Reconfigure => self.reconfigure_a_store(),
+        }
     }
 
     fn cut_a_region(&mut self) {
-        let group = self.rng.below(self.clients.keys().groups() as u64) as usize;
+        let group = self.operator.rng.below(self.clients.keys().groups() as u64) as usize;
         let Some(key) = self.clients.keys().cut(group).cloned() else {
             return;
         };
@@ -166,14 +212,13 @@ impl World {
         if region.range.start == key {
             return;
         }
+        let Some(ids) = self.draw_ids(1 + region.peers.len()) else {
+            return;
+        };
         let cut = Cut {
             key,
-            region_id: RegionId(self.operator.id()),
-            peer_ids: region
-                .peers
-                .iter()
-                .map(|_| PeerId(self.operator.id()))
-                .collect(),
+            region_id: RegionId(ids[0]),
+            peer_ids: ids[1..].iter().copied().map(PeerId).collect(),
         };
         let request = self.operator.request();
         let input = Input::Propose {
@@ -186,10 +231,28 @@ impl World {
         self.hand_in(store, region.id, request, input);
     }
 
+    fn reconfigure_a_store(&mut self) {
+        let store = self.operator.rng.below(self.stores.len() as u64) as usize;
+        let bounds = [(); 2].map(|()| draw_bounds(&mut self.operator.rng));
+        if let Some(life) = &self.stores[store].life {
+            self.operator.count("other bounds");
+            life.reconfigure(&bounds);
+        }
+    }
+
+    /// Ids for a new Region: the operator's, or those that the placement driver has given.
+    fn draw_ids(&mut self, count: usize) -> Option<Vec<u64>> {
+        if !self.placement_rules {
+            return Some((0..count).map(|_| self.operator.id()).collect());
+        }
+        let given = &mut self.operator.given;
+        (given.len() >= count).then(|| given.drain(..count).collect())
+    }
+
     fn hand_a_leadership_over(&mut self) {
-        let group = self.rng.below(self.clients.keys().groups() as u64) as usize;
+        let group = self.operator.rng.below(self.clients.keys().groups() as u64) as usize;
         let region = self.clients.route(group).clone();
-        let to = region.peers[self.rng.below(region.peers.len() as u64) as usize];
+        let to = region.peers[self.operator.rng.below(region.peers.len() as u64) as usize];
         let store = self.clients.leader(group);
         self.hand_over(store, region.id, to.id);
     }
@@ -206,7 +269,7 @@ impl World {
     }
 
     fn compare_replicas(&mut self) {
-        let group = self.rng.below(self.clients.keys().groups() as u64) as usize;
+        let group = self.operator.rng.below(self.clients.keys().groups() as u64) as usize;
         let region = self.clients.route(group).clone();
         let store = self.clients.leader(group);
         let request = self.operator.request();
@@ -221,17 +284,21 @@ impl World {
 
     /// With a planted bug: a pair on one store that nobody has written.
     fn damage_data(&mut self) {
-        let damaged =
-            |store: &usize| self.options.planted_bug_on(*store) == Some(PlantedBug::DamagedData);
-        let Some(store) = (0..self.stores.len()).find(damaged) else {
+        const PLANTED: PlantedBug = PlantedBug::DamagedData;
+        if self.options.planted_bug != Some(PLANTED) {
+            return;
+        }
+        let mut stores = 0..self.stores.len();
+        let Some(store) = stores.find(|store| PLANTED.is_in(*store)) else {
             return;
         };
-        let group = self.rng.below(self.clients.keys().groups() as u64) as usize;
+        let group = self.operator.rng.below(self.clients.keys().groups() as u64) as usize;
         let (region, keys) = (self.clients.route(group).id, self.clients.keys());
-        let mut key = Space::of(region).key(keys.key(keys.of(group).start));
-        key.push(0);
+        // Behind all that clients read.
+        let mut key = Space::of(region).key(keys.key(keys.of(group).end - 1));
+        key.push(0xff);
         if let Some(life) = &self.stores[store].life {
-            life.kv.damage(&key);
+            life.kv.damage(region, &key);
         }
     }
 
@@ -247,7 +314,7 @@ impl World {
     }
 
     fn move_a_replica(&mut self) {
-        let group = self.rng.below(self.clients.keys().groups() as u64) as usize;
+        let group = self.operator.rng.below(self.clients.keys().groups() as u64) as usize;
         self.ask_the_way();
         let region = self.clients.route(group).clone();
         if is_joint(&region) {
@@ -301,8 +368,13 @@ impl World {
             free,
             voters,
             peers,
-        } = Choices::draw(region, self.stores.len() as u64, leader, &mut self.rng);
-        let is_hasty = self.rng.chance(HASTE_PPM);
+        } = Choices::draw(
+            region,
+            self.stores.len() as u64,
+            leader,
+            &mut self.operator.rng,
+        );
+        let is_hasty = self.operator.rng.chance(HASTE_PPM);
         let promoted =
             learner.filter(|peer| is_hasty || self.operator.has_caught_up(region, peer.id));
         let new = free.map(|store_id| Peer {
@@ -313,7 +385,7 @@ impl World {
         let has_room = peers <= VOTERS_MIN;
         let has_spare = voters > VOTERS_MIN;
         let one = |kind, peer| vec![change(kind, peer)];
-        match self.rng.below(8) {
+        match self.operator.rng.below(8) {
             0 | 1 => Some(("add learner", one(AddLearner, new.filter(|_| has_room)?))),
             2 => Some(("promote", one(AddVoter, promoted?))),
             3 => Some(("add voter", one(AddVoter, new.filter(|_| has_room)?))),

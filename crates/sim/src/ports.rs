@@ -3,7 +3,8 @@
 //! **Invariant.** From the moment of a panic or a power cut on nothing enters the outbox: the process
 //! would be gone.
 
-use crate::faults::PlantedBug;
+use crate::describe::Written;
+use crate::planted::PlantedBug;
 use futures::future::BoxFuture;
 use node::snap::{OutgoingSnapshot, SnapTask, SnapWork};
 use node::{HashTask, HashWork, LeadershipObserver, PlacementLink, Replies, Transport};
@@ -37,11 +38,17 @@ pub(crate) struct Outbox {
     pub(crate) leaderships: Vec<Leadership>,
     /// What leaders would tell the placement driver.
     pub(crate) heartbeats: Vec<RegionHeartbeat>,
-    /// Writes to an engine: which one, and whether it worked.
-    pub(crate) writes: Vec<(&'static str, bool)>,
+    /// What a Region that was cut has become.
+    pub(crate) splits: Vec<Vec<Region>>,
+    /// What the store would tell it.
+    pub(crate) stats: Option<StoreStats>,
+    /// Writes to an engine.
+    pub(crate) writes: Vec<Written>,
     pub(crate) panic: Option<String>,
     pub(crate) is_power_cut: bool,
     pub(crate) has_sync_failed: bool,
+    /// A write has waited for room on the disk.
+    pub(crate) has_stalled: bool,
     answered: u64,
     bug: Option<PlantedBug>,
 }
@@ -66,6 +73,9 @@ impl Outbox {
             answers: std::mem::take(&mut self.answers),
             leaderships: std::mem::take(&mut self.leaderships),
             heartbeats: std::mem::take(&mut self.heartbeats),
+            splits: std::mem::take(&mut self.splits),
+            stats: self.stats.take(),
+            has_stalled: std::mem::take(&mut self.has_stalled),
             writes: std::mem::take(&mut self.writes),
             panic: self.panic.clone(),
             is_power_cut: self.is_power_cut,
@@ -89,8 +99,8 @@ impl Outbox {
         self.unsent.clear();
     }
 
-    pub(crate) fn wrote(&mut self, what: &'static str, result: &engine::Result<()>) {
-        self.writes.push((what, result.is_ok()));
+    pub(crate) fn wrote(&mut self, written: Written, result: &engine::Result<()>) {
+        self.writes.push(written);
         self.has_sync_failed |= matches!(result, Err(engine::Error::Sync { .. }));
     }
 
@@ -195,9 +205,13 @@ impl PlacementLink for SimPorts {
         self.with(|outbox| outbox.heartbeats.push(heartbeat));
     }
 
-    fn store_heartbeat(&self, _stats: StoreStats) {}
+    fn store_heartbeat(&self, stats: StoreStats) {
+        self.with(|outbox| outbox.stats = Some(stats));
+    }
 
-    fn split_done(&self, _parts: Vec<Region>) {}
+    fn split_done(&self, parts: Vec<Region>) {
+        self.with(|outbox| outbox.splits.push(parts));
+    }
 
     fn ask_split(
         &self,

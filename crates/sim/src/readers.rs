@@ -4,23 +4,29 @@
 //! **Invariants.** A store that stands still looks at nothing: what a reader there had begun goes on when
 //! the store does, in no certain order with the Peers' rounds.
 
-use crate::client::Heard;
-use crate::faults::PlantedBug;
+use crate::client::{Ask, Heard};
+use crate::engines::SimKv;
 use crate::keys::Keys;
+use crate::planted::PlantedBug;
 use crate::store::Life;
 use crate::world::{Event, World};
-use engine::{Cf, KvEngine, KvSnapshot};
-use node::{Attempt, Clock, Granted, PeerMessage};
+use bytes::Bytes;
+use engine::{Cf, KvEngine, KvIterator};
+use node::{Attempt, Clock, Granted, PeerMessage, RegionSnapshot};
 use raftstore::peer::Input;
 use raftstore::{MonotonicTime, RequestContext, RequestError};
 use std::sync::Arc;
-use types::{Region, RequestId, Space};
+use types::{Region, RequestId};
 
 /// The longest time between two steps of a reader on a store that does not stand still.
-const STEP_US_MAX: u64 = 300;
+pub(crate) const STEP_US_MAX: u64 = 300;
 
-/// Every key of a group with its value, or what is wrong with one.
-type Values = Result<Vec<(usize, Option<u64>)>, String>;
+/// Every key of a group with its value, and the time by which some had expired, in seconds since the Unix
+/// epoch; or what is wrong with one.
+pub(crate) type Values = Result<(Vec<(usize, Option<u64>)>, u64), String>;
+
+/// Keys with what is stored of them.
+type Stored = Vec<(usize, Option<Bytes>)>;
 
 /// A read under a lease that has looked and not checked yet.
 #[derive(Debug)]
@@ -39,7 +45,7 @@ impl World {
         &mut self,
         store: usize,
         request: RequestId,
-        (group, region): (usize, &Region),
+        group: usize,
         context: &RequestContext,
     ) -> bool {
         let life = self.stores[store].life_number;
@@ -50,7 +56,8 @@ impl World {
             return false;
         };
         current.outstanding.insert(request);
-        let seen = self.values(store, group, region);
+        let region = Arc::clone(attempt.region());
+        let seen = self.values(store, (request, group), region);
         let read = LeaseRead {
             store,
             life,
@@ -184,28 +191,41 @@ impl World {
             self.answer(request, Heard::Refused(error));
             return;
         }
-        let seen = self.values(store, group, &region);
-        if let Some(context) = self.lost_its_data(store, request) {
-            let region_id = context.region_id;
-            return self.hand_in(store, region_id, request, Input::Read { request, context });
+        let seen = self.values(store, (request, group), region);
+        let Some(current) = &mut self.stores[store].life else {
+            return;
+        };
+        let Some((context, departures)) = current.asked.remove(&request) else {
+            // A planted bug: nobody was asked.
+            return self.has_seen(store, request, seen);
+        };
+        // As `NodeHandle::read`: data of a replica has gone since the Peer was asked, or the leader has to
+        // answer once more for what was seen.
+        if current.delegates.departures() == departures {
+            let is_enough = self.options.planted_bug == Some(PlantedBug::AskedOnce);
+            if is_enough || !context.replica_read {
+                return self.has_seen(store, request, seen);
+            }
+            current.seen.insert(request, seen);
         }
-        self.has_seen(store, request, seen);
+        let region_id = context.region_id;
+        self.hand_in(store, region_id, request, Input::Read { request, context });
     }
 
-    /// What to ask again with, if data of a replica has gone since the Peer was asked: see
-    /// `node::ReadDelegates`.
-    fn lost_its_data(&mut self, store: usize, request: RequestId) -> Option<RequestContext> {
+    /// A Peer has answered a read that has looked. Returns what it has seen, for good if it was allowed.
+    pub(crate) fn take_seen(&mut self, store: usize, request: RequestId) -> Option<Values> {
         let current = self.stores[store].life.as_mut()?;
-        let (context, departures) = current.asked.remove(&request)?;
-        (current.delegates.departures() != departures).then_some(context)
+        let seen = current.seen.remove(&request)?;
+        current.asked.remove(&request);
+        Some(seen)
     }
 
-    fn has_seen(&mut self, store: usize, request: RequestId, seen: Values) {
+    pub(crate) fn has_seen(&mut self, store: usize, request: RequestId, seen: Values) {
         if let Some(current) = &mut self.stores[store].life {
             current.outstanding.remove(&request);
         }
         match seen {
-            Ok(values) => self.answer(request, Heard::Values(values)),
+            Ok((values, now_s)) => self.answer(request, Heard::Values(values, now_s)),
             Err(what) => self.violate(format_args!("{request} saw {what}")),
         }
     }
@@ -216,19 +236,57 @@ impl World {
         (until_us > self.now_us).then_some(until_us)
     }
 
-    fn values(&self, store: usize, group: usize, region: &Region) -> Values {
+    fn values(
+        &self,
+        store: usize,
+        (request, group): (RequestId, usize),
+        region: Arc<Region>,
+    ) -> Values {
         let current = self.stores[store].life.as_ref().ok_or("no store")?;
-        let snapshot = current.kv.snapshot();
+        let view = RegionSnapshot::<SimKv>::uncounted(region, current.kv.snapshot());
+        let now_s = self.wall_ms(store) / 1000;
+        let call = self.clients.get(request);
+        let stored = match call.is_some_and(|call| call.ask == Ask::Scan) {
+            true => self.scan(&view, group)?,
+            false => self.get_all(&view, group)?,
+        };
+        let is_blind = self.options.planted_bug == Some(PlantedBug::ExpiredVisible);
+        let now_s_believed = if is_blind { 0 } else { now_s };
+        let value = |(key, stored): (usize, Option<Bytes>)| {
+            let value = stored.map(|stored| Keys::decode_value(&stored, now_s_believed));
+            Ok((key, value.transpose()?.flatten()))
+        };
+        let values: Result<_, String> = stored.into_iter().map(value).collect();
+        Ok((values?, now_s))
+    }
+
+    fn get_all(&self, view: &RegionSnapshot<SimKv>, group: usize) -> Result<Stored, String> {
         let keys = self.clients.keys();
-        let space = Space::of(region.id);
-        keys.of(group)
-            .map(|key| {
-                let stored = snapshot
-                    .get(Cf::Default, &space.key(keys.key(key)))
-                    .map_err(|error| error.to_string())?;
-                let value = stored.as_ref().map(Keys::decode_value).transpose()?;
-                Ok((key, value))
-            })
-            .collect()
+        let get = |key: usize| {
+            let stored = view.get(Cf::Default, keys.key(key));
+            Ok((key, stored.map_err(|error| error.to_string())?))
+        };
+        keys.of(group).map(get).collect()
+    }
+
+    fn scan(&self, view: &RegionSnapshot<SimKv>, group: usize) -> Result<Stored, String> {
+        let failed = |error: engine::Error| error.to_string();
+        let keys = self.clients.keys();
+        let mut found: Stored = keys.of(group).map(|key| (key, None)).collect();
+        let (start, end) = (keys.key(keys.of(group).start), keys.pair_end(group));
+        let mut iter = view.iter(Cf::Default, start, &end).map_err(failed)?;
+        let mut valid = iter.seek_to_first().map_err(failed)?;
+        while valid {
+            let key = iter.key();
+            let number = keys.find(group, key);
+            let number = number.ok_or_else(|| format!("a key that nobody wrote: {key:02x?}"))?;
+            let stored = Bytes::copy_from_slice(iter.value());
+            let place = &mut found[number - keys.of(group).start].1;
+            if place.replace(stored).is_some() {
+                return Err(format!("key {number} twice"));
+            }
+            valid = iter.next().map_err(failed)?;
+        }
+        Ok(found)
     }
 }

@@ -16,6 +16,10 @@ pub struct Report {
     pub simulated_us: u64,
     /// How long the healed cluster took until it had served every Region; 0 if it didn't come to it.
     pub recovery_us: u64,
+    /// Events of faults, those that were left out included: they are numbered from 0 on.
+    pub fault_events: u64,
+    /// The operator's turns, in the same way.
+    pub operator_turns: u64,
     /// What went wrong on purpose, by name.
     pub faults: BTreeMap<&'static str, u64>,
     /// How the operator changed the cluster, by name.
@@ -24,10 +28,10 @@ pub struct Report {
     pub snapshots: u64,
     /// How often a follower has said that it sleeps.
     pub hibernations: u64,
-    /// Operations on keys whose order was checked.
-    pub operations_checked: u64,
-    /// Requests that were answered with success.
-    pub acknowledged: u64,
+    /// Operations on single keys whose order was checked, by kind.
+    pub checked: BTreeMap<&'static str, u64>,
+    /// Requests that were answered with success, by kind.
+    pub acknowledged: BTreeMap<&'static str, u64>,
     /// Reads that were answered under a lease, without a message, and those that were not.
     pub reads: Reads,
     /// Requests that were refused.
@@ -53,6 +57,15 @@ pub struct Reads {
     pub by_replica: u64,
 }
 
+impl Reads {
+    pub(crate) fn add(&mut self, more: &Self) {
+        self.under_lease += more.under_lease;
+        self.lease_over += more.lease_over;
+        self.by_leader += more.by_leader;
+        self.by_replica += more.by_replica;
+    }
+}
+
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -66,8 +79,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "seed {} hash {:016x} events {} simulated {} ms recovered in {} ms snapshots {} hibernations {} checked {} \
-             acknowledged {} {:?} refused {} unknown {} undecided {} changes {:?} faults {:?}",
+            "seed {} hash {:016x} events {} simulated {} ms recovered in {} ms snapshots {} hibernations {} checked {:?} \
+             acknowledged {:?} {:?} refused {} unknown {} undecided {} changes {:?} faults {:?}",
             self.seed,
             self.trace_hash,
             self.trace_events,
@@ -75,7 +88,7 @@ impl fmt::Display for Report {
             self.recovery_us / 1000,
             self.snapshots,
             self.hibernations,
-            self.operations_checked,
+            self.checked,
             self.acknowledged,
             self.reads,
             self.refused,

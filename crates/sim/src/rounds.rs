@@ -5,13 +5,17 @@
 //! else than a planned fault is a violation.
 
 use crate::checker::{replicas, tiling};
-use crate::engines::Cut;
-use crate::faults::{FaultKind, PlantedBug};
+use crate::engines::{Cut, KV};
+use crate::faults::FaultKind;
+use crate::hosts::Asker;
+use crate::planted::PlantedBug;
 use crate::ports::Outbox;
+use crate::readers::STEP_US_MAX;
 use crate::store::{LifeOptions, MAILBOX_BYTES_MAX};
 use crate::world::{Event, World};
 use engine::{Cf, KvEngine};
 use node::StoreMessage;
+use placement::Request;
 use raftstore::state::decode_apply_state;
 use raftstore::store::Input;
 use types::{RegionId, keys};
@@ -19,18 +23,23 @@ use types::{RegionId, keys};
 /// How often a round that installs a snapshot is cut short, where writes are.
 const CUT_INSTALLATION_PPM: u64 = 300_000;
 
+/// How often a tick comes with a look for snapshots that nobody has asked for in time.
+const GARBAGE_PPM: u64 = 30_000;
+
 /// How often a tick comes with a sync of the key-value engine.
 const SYNC_PPM: u64 = 300_000;
 
 /// A round takes so long at least, and so long at most.
 const ROUND_US: (u64, u64) = (5, 150);
+/// So many times as long on a store that is slow.
+const SLOW: u64 = 60;
 
 impl World {
     pub(crate) fn start(&mut self, store: usize) {
         if self.stores[store].life.is_some() {
             return;
         }
-        let bug = self.options.planted_bug_on(store);
+        let bug = self.options.planted_bug.filter(|bug| bug.is_in(store));
         let options = LifeOptions::draw(self.rng.next(), bug, &mut self.rng);
         let cut = self.cut_at_start();
         let started = self.stores[store].start(options, |control| {
@@ -48,6 +57,7 @@ impl World {
                 }
                 let tick_us = self.rng.below(self.stores[store].tick_us);
                 self.after(tick_us, Event::Tick { store, life });
+                self.after(tick_us, Event::HostTick { store, life });
             }
             Err((_, outbox)) if outbox.lock().is_power_cut => {
                 self.count("power cut at start");
@@ -61,7 +71,7 @@ impl World {
     }
 
     fn cut_at_start(&mut self) -> Option<Cut> {
-        let may = !self.is_healed && self.plan.events.contains(&FaultKind::CutInWrite);
+        let may = !self.is_healed && self.plan.has(FaultKind::CutInWrite);
         (may && self.fault_rng.chance(300_000)).then(|| Cut {
             writes_left: self.fault_rng.below(4),
             after_write: self.fault_rng.chance(500_000),
@@ -69,7 +79,7 @@ impl World {
     }
 
     fn cut_in_installation(&mut self) -> Option<Cut> {
-        let may = !self.is_healed && self.plan.events.contains(&FaultKind::CutInWrite);
+        let may = !self.is_healed && self.plan.has(FaultKind::CutInWrite);
         (may && self.fault_rng.chance(CUT_INSTALLATION_PPM)).then(|| Cut {
             writes_left: self.fault_rng.below(5),
             after_write: self.fault_rng.chance(500_000),
@@ -89,6 +99,9 @@ impl World {
             // A store too busy for a tick gets the next one.
             let _ = current.router.send_control(StoreMessage(Input::Tick));
         }
+        if self.rng.chance(GARBAGE_PPM) {
+            current.snapshots.collect_garbage();
+        }
         if self.rng.chance(SYNC_PPM) {
             current.sync_kv();
             let outbox = current.outbox.lock().take();
@@ -97,6 +110,7 @@ impl World {
         if self.stores[store].life.is_none() {
             return;
         }
+        self.hurry_merges(store);
         let stores = &mut self.stores[store];
         let tick_us = stores.tick_us;
         self.after(tick_us, Event::Tick { store, life });
@@ -110,7 +124,11 @@ impl World {
             && !current.is_scheduled
         {
             current.is_scheduled = true;
-            let delay_us = self.rng.between(ROUND_US.0, ROUND_US.1);
+            let slowness = match self.stores[store].slow_until_us > self.now_us {
+                true => SLOW,
+                false => 1,
+            };
+            let delay_us = self.rng.between(ROUND_US.0, ROUND_US.1) * slowness;
             self.after(delay_us, Event::Round { store, life });
         }
     }
@@ -150,10 +168,10 @@ impl World {
         }
     }
 
-    fn take_out(&mut self, store: usize, outbox: Outbox) {
+    pub(crate) fn take_out(&mut self, store: usize, outbox: Outbox) {
         let number = store + 1;
-        for (what, succeeded) in &outbox.writes {
-            self.note(format_args!("s{number} wrote {what} {succeeded}"));
+        for written in &outbox.writes {
+            self.note(format_args!("s{number} {written}"));
         }
         for leadership in &outbox.leaderships {
             self.learn_leader(store, leadership);
@@ -168,7 +186,19 @@ impl World {
                     "r{region} has quarantined replicas: {peers:?}"
                 ));
             }
-            self.operator.learn(heartbeat);
+            self.operator.learn(heartbeat.clone());
+            self.report_region(store, heartbeat);
+        }
+        for parts in outbox.splits {
+            self.report_to_leader(store, Asker::Nobody, Request::SplitDone(parts));
+        }
+        if let Some(stats) = outbox.stats {
+            self.report_store(store, stats);
+        }
+        if outbox.has_stalled {
+            self.count("full disk");
+            let outage_us = self.outage_us();
+            self.stores[store].paused_until_us = self.now_us + outage_us;
         }
         for snapshot in outbox.snapshots {
             self.send_snapshot(store, snapshot);
@@ -192,7 +222,7 @@ impl World {
             (None, false, true) => {
                 self.violate(format_args!("store {number} went on after a failed sync"));
             }
-            (None, false, false) if outbox.writes.iter().any(|(what, _)| *what == "kv") => {
+            (None, false, false) if outbox.writes.iter().any(|it| it.engine == KV) => {
                 let checked = self.check_applied(store);
                 self.check(checked);
             }
@@ -217,6 +247,12 @@ impl World {
             false => current.leads.remove(&region),
         };
         let monotonic = current.progress.term(region, term);
+        if region == RegionId::PLACEMENT {
+            current.host.hears_of_leader(leadership.clone());
+            let life = self.stores[store].life_number;
+            let delay_us = self.rng.below(STEP_US_MAX);
+            self.after(delay_us, Event::HostElection { store, life });
+        }
         self.check(monotonic);
     }
 
@@ -266,13 +302,18 @@ impl World {
         stores.end_life();
         stores.paused_until_us = self.now_us;
         stores.disk.fail_syncs(false);
+        stores.disk.set_full(false);
         let outage_us = match self.is_healed {
             true => 1_000,
-            false => self
-                .fault_rng
-                .between(1_000, self.options.faults.outage_us_max.max(1_000)),
+            false => self.outage_us(),
         };
         self.after(outage_us, Event::Start { store });
+    }
+
+    /// How long a store is away.
+    fn outage_us(&mut self) -> u64 {
+        let max = self.options.faults.outage_us_max.max(1_000);
+        self.fault_rng.between(1_000, max)
     }
 
     /// The machine ends; its disk loses a suffix of what was not synced.

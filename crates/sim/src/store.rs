@@ -9,9 +9,11 @@
 use crate::checker::raft::Progress;
 use crate::clock::SimClock;
 use crate::engines::{Control, Cut, SimKv, SimLog};
-use crate::faults::PlantedBug;
+use crate::hosts::{Host, Windows};
+use crate::planted::PlantedBug;
 use crate::ports::{Outbox, SharedOutbox, SimHashes, SimPorts, SimWork};
 use crate::quiet;
+use crate::readers::Values;
 use crate::rng::Rng;
 use batch_system::{
     Builder, ByteBudget, Config, DeterministicDriver, Fsm, ManualClock, PanicPolicy, PanicVerdict,
@@ -28,6 +30,7 @@ use node::{
 };
 use raftstore::apply::Applier;
 use raftstore::op::lease;
+use raftstore::op::merge::SourceWish;
 use raftstore::peer::PeerOptions;
 use raftstore::state::{MergedInto, RegionRecord, decode_apply_state};
 use raftstore::store::{SlowScoreOptions, Store, StoreOptions};
@@ -60,6 +63,10 @@ pub(crate) struct SimStore {
     pub(crate) paused_until_us: u64,
     /// The machine's.
     pub(crate) clock: SimClock,
+    /// How far its wall clock is ahead.
+    pub(crate) wall_offset_ms: i64,
+    /// Until this moment its rounds take long.
+    pub(crate) slow_until_us: u64,
     /// How long a tick of this store takes.
     pub(crate) tick_us: u64,
     /// Whether ticks pile up while it stands still, or are left out.
@@ -71,7 +78,7 @@ pub(crate) struct Life {
     peers: DeterministicDriver<PeerFsm, StoreFsm, PeerHandler<SimLog>>,
     appliers: DeterministicDriver<ApplyFsm, NoControl, ApplyHandler<SimKv>>,
     pub(crate) router: PeerRouter,
-    ports: Ports,
+    pub(crate) ports: Ports,
     pub(crate) snapshots: Snapshots<SimKv>,
     work: Arc<SimWork>,
     hashes: Arc<SimHashes>,
@@ -91,8 +98,11 @@ pub(crate) struct Life {
     pub(crate) control: Arc<Control>,
     pub(crate) memory: Memory,
     pub(crate) progress: Progress,
+    pub(crate) host: Host,
     /// Reads that a Peer was asked for, and how often data had gone by then.
     pub(crate) asked: BTreeMap<RequestId, (RequestContext, u64)>,
+    /// What readers on replicas have seen whose leader is asked once more.
+    pub(crate) seen: BTreeMap<RequestId, Values>,
     /// Requests without an answer yet.
     pub(crate) outstanding: BTreeSet<RequestId>,
     /// Regions whose replica here believes to lead.
@@ -118,6 +128,7 @@ pub(crate) struct LifeOptions {
     pub(crate) peer: PeerOptions,
     pub(crate) pool: Config,
     pub(crate) memory: Memory,
+    pub(crate) windows: Windows,
     pub(crate) seed: u64,
     pub(crate) bug: Option<PlantedBug>,
 }
@@ -151,20 +162,26 @@ impl LifeOptions {
                 seed,
                 ..PeerOptions::default()
             },
-            pool: Config {
-                pool_size: 1,
-                max_batch_size: rng.between(1, 4) as usize,
-                messages_per_round: rng.between(1, 24) as usize,
-                mailbox_capacity: rng.between(16, 256) as usize,
-                ..Config::default()
-            },
+            pool: draw_bounds(rng),
             memory: Memory::new(
                 rng.pick(&[500, 8192, 65_536]),
                 rng.pick(&[500, 8192, 65_536]),
             ),
+            windows: Windows::draw(rng),
             seed: rng.next(),
             bug,
         }
+    }
+}
+
+/// The bounds of a batch system.
+pub(crate) fn draw_bounds(rng: &mut Rng) -> Config {
+    Config {
+        pool_size: 1,
+        max_batch_size: rng.between(1, 4) as usize,
+        messages_per_round: rng.between(1, 24) as usize,
+        mailbox_capacity: rng.between(16, 256) as usize,
+        ..Config::default()
     }
 }
 
@@ -178,6 +195,8 @@ impl SimStore {
             life_number: 0,
             paused_until_us: 0,
             clock,
+            wall_offset_ms: 0,
+            slow_until_us: 0,
             tick_us,
             ticks_pile_up: false,
         }
@@ -196,7 +215,7 @@ impl SimStore {
             self.files = MemDir::default();
         }
         let outbox = Outbox::new(options.bug);
-        let control = Control::new(Arc::clone(&outbox), options.bug);
+        let control = Control::new(Arc::clone(&outbox), self.disk.clone(), options.bug);
         prepare(&control);
         let life = Life::start(self, options, &outbox, control);
         self.life = Some(life.map_err(|error| (error, outbox))?);
@@ -268,7 +287,9 @@ impl Life {
             control,
             memory: options.memory,
             progress: Progress::default(),
+            host: Host::new(&identified, options.windows),
             asked: BTreeMap::new(),
+            seen: BTreeMap::new(),
             outstanding: BTreeSet::new(),
             leads: BTreeSet::new(),
             is_scheduled: false,
@@ -297,6 +318,20 @@ impl Life {
             RegionRecord::Normal(_) | RegionRecord::Merging(..) => None,
         };
         Ok(self.records()?.into_iter().filter_map(into).collect())
+    }
+
+    /// What the targets of this store's Regions that are about to merge will wait for.
+    pub(crate) fn merge_wishes(&self) -> Result<Vec<SourceWish>, String> {
+        let wish = |record| match record {
+            RegionRecord::Merging(region, merging) => Some(SourceWish {
+                target_id: merging.target.id,
+                source_id: region.id,
+                index: merging.index,
+                term: merging.term,
+            }),
+            RegionRecord::Normal(_) | RegionRecord::Tombstone(_) => None,
+        };
+        Ok(self.records()?.into_iter().filter_map(wish).collect())
     }
 
     fn records(&self) -> Result<Vec<RegionRecord>, String> {
@@ -372,6 +407,9 @@ impl Life {
     /// them is asked first, `cut` when the power goes if a snapshot is installed. False if none has
     /// anything to do.
     pub(crate) fn run_round(&mut self, first: u64, cut: Option<Cut>) -> bool {
+        if self.control.loses_wake_up() {
+            self.appliers.lose_wake_up();
+        }
         (0..3).any(|turn| match (first + turn) % 3 {
             0 => self.peers.step(),
             1 => self.appliers.step(),
@@ -389,6 +427,16 @@ impl Life {
             Hashed::All(hash) => task.answer(Some(hash), &self.router),
         }
         true
+    }
+
+    /// Other bounds for the Peers' system and the appliers'.
+    pub(crate) fn reconfigure(&self, [peers, appliers]: &[Config; 2]) {
+        self.peers
+            .set_config(peers)
+            .expect("bounds that make sense");
+        self.appliers
+            .set_config(appliers)
+            .expect("bounds that make sense");
     }
 
     fn work(&mut self, cut: Option<Cut>) -> bool {
@@ -416,13 +464,18 @@ impl Life {
         self.caught(sync);
     }
 
-    /// A panic outside of the batch systems ends the process as one inside of them does.
     fn caught(&self, act: impl FnOnce()) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(act)) {
-            let text = panic.downcast_ref::<String>().map_or("?", String::as_str);
-            let place = quiet::last_place();
-            self.outbox.lock().panicked(format!("{text} ({place})"));
-        }
+        caught(&self.outbox, act);
+    }
+}
+
+/// A panic outside of the batch systems ends the process as one inside of them does.
+pub(crate) fn caught(outbox: &SharedOutbox, act: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(act)) {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied());
+        let (text, place) = (text.unwrap_or("?"), quiet::last_place());
+        outbox.lock().panicked(format!("{text} ({place})"));
     }
 }
 
@@ -462,6 +515,8 @@ fn snap_options() -> SnapOptions {
         bytes_per_s_max: 0,
         send_max: 3,
         receive_max: 2,
+        // Whatever is pinned when somebody looks has been so for too long.
+        pin_max: Duration::ZERO,
         ..SnapOptions::default()
     }
 }

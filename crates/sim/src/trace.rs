@@ -8,22 +8,27 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
 
+/// Who hears each line as it is noted.
+pub type Listener = Box<dyn FnMut(&str)>;
+
 /// The trace of one run.
 pub(crate) struct Trace {
     hash: u64,
     noted: u64,
     lines: VecDeque<String>,
     lines_max: usize,
+    listener: Option<Listener>,
 }
 
 impl Trace {
     /// Keeps the last `lines_max` lines.
-    pub(crate) fn new(lines_max: usize) -> Self {
+    pub(crate) fn new(lines_max: usize, listener: Option<Listener>) -> Self {
         Self {
             hash: 0xcbf2_9ce4_8422_2325,
             noted: 0,
             lines: VecDeque::new(),
             lines_max,
+            listener,
         }
     }
 
@@ -36,6 +41,9 @@ impl Trace {
         write!(line, "{now_us:>9} {what}").expect("a string takes all");
         self.hash = digest(self.hash, line.as_bytes());
         self.noted += 1;
+        if let Some(listener) = &mut self.listener {
+            listener(&line);
+        }
         self.lines.push_back(line);
     }
 
@@ -65,7 +73,7 @@ mod tests {
     #[test]
     fn the_hash_covers_lines_that_are_no_longer_kept() {
         let run = |first: &str| {
-            let mut trace = Trace::new(2);
+            let mut trace = Trace::new(2, None);
             for what in [first, "b", "c"] {
                 trace.note(1, format_args!("{what}"));
             }

@@ -4,17 +4,22 @@
 //! at most once; where nothing comes back, the client gives up after a while.
 
 use crate::client::{Ask, Heard};
-use crate::faults::PlantedBug;
+use crate::describe::Spoken;
+use crate::hosts::is_job;
+use crate::planted::PlantedBug;
 use crate::ports::Answer;
+use crate::store::Life;
 use crate::trace::digest;
 use crate::world::{Closing, Envelope, Event, World};
 use batch_system::SendError;
 use bytes::Bytes;
-use node::{Delivery, PeerMessage};
+use node::{Delivery, PeerMessage, PeerRouter};
 use raft::eraftpb::Message;
 use raftstore::peer::Input;
-use raftstore::{Extra, Outcome, RaftMessage, Reply, RequestContext, RequestError};
-use types::{PeerId, RegionId, RequestId, StoreId};
+use raftstore::{Command, Extra, Outcome, RaftMessage, Reply, RequestContext, RequestError};
+use types::{PeerId, Region, RegionId, RequestId, StoreId};
+
+type SendFn = fn(&PeerRouter, u64, PeerMessage) -> Result<(), SendError<PeerMessage>>;
 
 /// How long a client waits for an answer.
 const PATIENCE_US: u64 = 400_000;
@@ -30,6 +35,9 @@ const LULL_US: (u64, u64) = (100_000, 900_000);
 const OF_ANY_PPM: u64 = 300_000;
 /// The longest way between a client and a store.
 const CLIENT_DELAY_US_MAX: u64 = 2_000;
+/// With [`PlantedBug::RetriedWrite`]: one in so many is tried again, so long later at most.
+const RETRY_ONE_IN: u64 = 10;
+const RETRY_US_MAX: u64 = 60_000;
 /// The wall clock at the beginning, milliseconds since the Unix epoch.
 const BEGINNING_MS: u64 = 1_700_000_000_000;
 
@@ -54,17 +62,10 @@ impl World {
             false => self.network.arrivals(self.now_us, (store, target)),
         };
         self.note(format_args!(
-            "s{}>s{} r{} {:?} {:?} term {} index {} entries {} commit {} reject {} {:016x} x{}",
+            "s{}>s{} {} {:016x} x{}",
             store + 1,
             target + 1,
-            message.region_id,
-            message.extra,
-            message.message.get_msg_type(),
-            message.message.term,
-            message.message.index,
-            message.message.get_entries().len(),
-            message.message.commit,
-            message.message.reject,
+            Spoken(&message),
             digest(0, &body),
             arrivals.len(),
         ));
@@ -151,9 +152,9 @@ impl World {
         let (group, ask) = match closing {
             None if self.is_healed => return,
             None => {
-                let group = self.rng.below(self.clients.keys().groups() as u64) as usize;
+                let group = self.draw_group();
                 match only_reads {
-                    true => (group, Ask::GetAll),
+                    true => (group, self.rng.pick(&[Ask::GetAll, Ask::Scan])),
                     false => (group, self.clients.draw(group, &mut self.rng)),
                 }
             }
@@ -169,7 +170,7 @@ impl World {
             true => self.clients.leader(group),
             false => self.rng.below(self.stores.len() as u64) as usize,
         };
-        let request = self.clients.call(client, group, ask.clone());
+        let request = self.clients.call(client, group, ask);
         self.note(format_args!(
             "c{client} asks s{} for g{group}: {request} {ask:?}",
             store + 1
@@ -192,6 +193,24 @@ impl World {
         self.after(patience_us, Event::Timeout { request });
     }
 
+    /// What a store's wall clock shows, in milliseconds since the Unix epoch.
+    pub(crate) fn wall_ms(&self, store: usize) -> u64 {
+        let right_ms = BEGINNING_MS + self.now_us / 1000;
+        right_ms.saturating_add_signed(self.stores[store].wall_offset_ms)
+    }
+
+    fn draw_group(&mut self) -> usize {
+        let last = self.clients.keys().groups() - 1;
+        match &self.options.only_groups {
+            Some(only) if !only.is_empty() => {
+                let only: Vec<usize> = only.iter().copied().collect();
+                // Clusters of API V1 have fewer.
+                self.rng.pick(&only).clamp(1, last)
+            }
+            _ => self.rng.between(1, last as u64) as usize,
+        }
+    }
+
     /// Whether clients rest now.
     fn pauses(&mut self) -> bool {
         if self.now_us >= self.lull_until_us && self.rng.chance(LULL_PPM) {
@@ -208,7 +227,8 @@ impl World {
         request: RequestId,
         (group, ask, of_any): (usize, Ask, bool),
     ) {
-        let now_ms = BEGINNING_MS + self.now_us / 1000;
+        let now_ms = self.wall_ms(store);
+        self.clients.came_at(request, now_ms / 1000);
         let target = self.clients.route(group).clone();
         let command = ask.command(group, self.clients.keys(), now_ms);
         if command.is_none()
@@ -225,12 +245,11 @@ impl World {
             return;
         }
         let names_peer = self.rng.chance(500_000);
-        let stale = self.options.planted_bug == Some(PlantedBug::StaleRead);
         let Some(life) = &mut self.stores[store].life else {
             self.answer(request, Heard::Refused(RequestError::Stopping));
             return;
         };
-        if stale && command.is_none() && life.leads.contains(&target.id) {
+        if command.is_none() && reads_at_once(self.options.planted_bug, life, (&target, of_any)) {
             life.outstanding.insert(request);
             self.answered(store, (request, Ok(Reply::ReadReady(target.into()))));
             return;
@@ -246,13 +265,28 @@ impl World {
             term: 0,
             replica_read: of_any,
         };
+        if let Some(Command::Write(_)) = &command
+            && self.options.planted_bug == Some(PlantedBug::RetriedWrite)
+            && self.rng.below(RETRY_ONE_IN) == 0
+        {
+            let request = self.clients.number_request();
+            let delay_us = self.rng.below(RETRY_US_MAX);
+            let retry = Event::Request {
+                store,
+                request,
+                group,
+                ask,
+                of_any,
+            };
+            self.after(delay_us, retry);
+        }
         let input = match command {
             Some(command) => Input::Propose {
                 request,
                 context,
                 command,
             },
-            None if self.begin_lease_read(store, request, (group, &target), &context) => return,
+            None if self.begin_lease_read(store, request, group, &context) => return,
             None => Input::Read { request, context },
         };
         self.hand_in(store, target.id, request, input);
@@ -269,12 +303,36 @@ impl World {
         let Some(life) = &mut self.stores[store].life else {
             return;
         };
-        life.outstanding.insert(request);
         if let Input::Read { context, .. } = &input {
             let departures = life.delegates.departures();
             life.asked.insert(request, (context.clone(), departures));
         }
-        let refused = match life.router.send(region_id.get(), PeerMessage(input)) {
+        self.hand_in_by(PeerRouter::send, store, (region_id, request), input);
+    }
+
+    /// As [`Self::hand_in`], past the bounds for clients.
+    pub(crate) fn hand_in_unbounded(
+        &mut self,
+        store: usize,
+        region_id: RegionId,
+        request: RequestId,
+        input: Input,
+    ) {
+        self.hand_in_by(PeerRouter::force_send, store, (region_id, request), input);
+    }
+
+    fn hand_in_by(
+        &mut self,
+        send: SendFn,
+        store: usize,
+        (region_id, request): (RegionId, RequestId),
+        input: Input,
+    ) {
+        let Some(life) = &mut self.stores[store].life else {
+            return;
+        };
+        life.outstanding.insert(request);
+        let refused = match send(&life.router, region_id.get(), PeerMessage(input)) {
             Ok(()) => None,
             Err(SendError::NotFound(_)) => Some(RequestError::RegionNotFound { region_id }),
             Err(SendError::Full(_)) => Some(RequestError::ServerIsBusy {
@@ -304,9 +362,17 @@ impl World {
             ));
             return;
         }
+        if is_job(request) {
+            return self.job_answered(store, request, result);
+        }
         if self.operator.hears(request) {
             self.operator_hears(request, &result);
             return;
+        }
+        if let Some(seen) = self.take_seen(store, request)
+            && result.is_ok()
+        {
+            return self.has_seen(store, request, seen);
         }
         match result {
             Err(error) => self.answer(request, Heard::Refused(error)),
@@ -359,16 +425,21 @@ impl World {
                 if let Some(group) = client.checked_sub(self.options.clients + self.options.readers)
                     && done
                 {
-                    self.closing[group] = match self.closing[group] {
-                        Closing::Write => Closing::Read,
-                        Closing::Read | Closing::Done => Closing::Done,
-                    };
+                    self.go_on_closing(group);
                 }
                 let think_us = self.rng.below(THINK_US_MAX);
                 self.after(think_us, Event::Turn { client });
             }
             Err(what) => self.violate(format_args!("{what}")),
         }
+    }
+
+    /// The last client of a group was served.
+    pub(crate) fn go_on_closing(&mut self, group: usize) {
+        self.closing[group] = match self.closing[group] {
+            Closing::Write => Closing::Read,
+            Closing::Read | Closing::Done => Closing::Done,
+        };
     }
 
     pub(crate) fn time_out(&mut self, request: RequestId) {
@@ -380,12 +451,23 @@ impl World {
         self.after(0, Event::Turn { client });
     }
 
-    fn loses_answer(&mut self) -> bool {
+    pub(crate) fn loses_answer(&mut self) -> bool {
         !self.is_healed && self.rng.chance(self.plan.answer_loss_ppm)
     }
 
-    fn client_delay_us(&mut self) -> u64 {
+    pub(crate) fn client_delay_us(&mut self) -> u64 {
         self.rng.between(20, CLIENT_DELAY_US_MAX)
+    }
+}
+
+/// Whether a read is answered without asking anybody, as a planted bug has it.
+fn reads_at_once(bug: Option<PlantedBug>, life: &Life, (target, of_any): (&Region, bool)) -> bool {
+    match bug {
+        Some(PlantedBug::StaleRead) => life.leads.contains(&target.id),
+        Some(PlantedBug::UnaskedFollower) => {
+            of_any && life.regions().is_ok_and(|regions| regions.contains(target))
+        }
+        _ => false,
     }
 }
 

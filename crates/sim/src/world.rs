@@ -5,24 +5,29 @@
 //! **Invariants.** Nothing here asks a real clock, starts a thread, or depends on addresses. After the
 //! first violation nothing more happens.
 
+use crate::askers::Askers;
 use crate::checker::linear::{self, Verdict};
 use crate::checker::membership;
+use crate::checker::oracle::OracleChecker;
 use crate::checker::raft::RaftChecker;
 use crate::checker::replicas::ReplicaChecker;
 use crate::client::{Ask, Clients, Heard};
 use crate::clock::SimClock;
-use crate::faults::{Options, Plan};
+use crate::faults::Plan;
+use crate::hosts::{Asker, HostStep};
 use crate::keys::Keys;
 use crate::network::Network;
 use crate::operator::Operator;
+use crate::options::{ActionKind, Options};
 use crate::readers::LeaseRead;
 use crate::report::{Reads, Report, Violation};
 use crate::rng::Rng;
 use crate::snapshots::Shipment;
 use crate::store::{SimStore, TICK};
-use crate::trace::Trace;
+use crate::trace::{Listener, Trace};
 use bytes::Bytes;
 use node::{Configured, DEFAULT_TOKEN, Members};
+use placement::RegionInstruction;
 use raftstore::RaftMessage;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -85,6 +90,40 @@ pub(crate) enum Event {
     },
     /// The operator changes a Region.
     Operate,
+    /// A store's placement host hears that time has passed.
+    HostTick {
+        store: usize,
+        life: u64,
+    },
+    /// It hears who leads its Region: the first news that waits for it.
+    HostElection {
+        store: usize,
+        life: u64,
+    },
+    /// A job that it has begun goes on.
+    Host(Box<HostStep>),
+    /// Somebody asks it.
+    HostAsked {
+        store: usize,
+        asker: Asker,
+        request: Box<placement::Request>,
+    },
+    AskerTurn {
+        asker: usize,
+    },
+    AskerHears {
+        call: u64,
+        result: Box<Result<placement::Response, placement::Error>>,
+    },
+    AskerTimeout {
+        call: u64,
+    },
+    /// The placement driver has a store do something.
+    Instructed {
+        store: usize,
+        life: u64,
+        told: Box<RegionInstruction>,
+    },
     Fault,
     PowerCut {
         store: usize,
@@ -123,6 +162,10 @@ pub(crate) struct World {
     order: Rng,
     pub(crate) rng: Rng,
     pub(crate) fault_rng: Rng,
+    /// Of the events of faults: see [`World::fault`].
+    pub(crate) event_rng: Rng,
+    /// How many have come.
+    pub(crate) fault_events: u64,
     pub(crate) stores: Vec<SimStore>,
     pub(crate) network: Network,
     pub(crate) clients: Clients,
@@ -130,9 +173,13 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) raft: RaftChecker,
     pub(crate) replicas: ReplicaChecker,
+    pub(crate) askers: Askers,
+    pub(crate) oracle: OracleChecker,
     pub(crate) faults: BTreeMap<&'static str, u64>,
     pub(crate) reads: Reads,
     pub(crate) is_healed: bool,
+    /// Whether the placement driver moves and merges, in place of the operator.
+    pub(crate) placement_rules: bool,
     /// That were installed.
     pub(crate) snapshots: u64,
     /// Followers that have said that they sleep.
@@ -148,10 +195,11 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, options: &Options) -> Self {
+    pub(crate) fn new(seed: u64, options: &Options, listener: Option<Listener>) -> Self {
         let mut rng = Rng::new(seed);
         let plan = Plan::draw(&options.faults, &mut rng);
         let api = rng.pick(&[ApiVersion::V1, ApiVersion::V2]);
+        let placement_rules = rng.chance(500_000) && options.actions.contains(&ActionKind::Obey);
         let names = &NAMES[..rng.pick(&STORES)];
         let listed = (1..)
             .zip(names)
@@ -181,19 +229,24 @@ impl World {
             last_event: 0,
             order: rng.fork(),
             fault_rng: rng.fork(),
+            event_rng: rng.fork(),
+            fault_events: 0,
             network: Network::new(&plan, rng.fork()),
             clients: Clients::new(
                 Keys::new(names.len(), api),
                 options.clients + options.readers,
             ),
-            operator: Operator::default(),
+            operator: Operator::new(rng.fork()),
             stores,
-            trace: Trace::new(options.trace_lines),
+            trace: Trace::new(options.trace_lines, listener),
             raft: RaftChecker::default(),
             replicas: ReplicaChecker::default(),
+            askers: Askers::default(),
+            oracle: OracleChecker::default(),
             faults: BTreeMap::new(),
             reads: Reads::default(),
             is_healed: false,
+            placement_rules,
             snapshots: 0,
             hibernations: 0,
             lull_until_us: 0,
@@ -240,6 +293,10 @@ impl World {
         for client in 0..self.options.clients + self.options.readers {
             let at = self.rng.below(100_000);
             self.after(at, Event::Turn { client });
+        }
+        for asker in 0..self.options.askers {
+            let at = self.rng.below(100_000);
+            self.after(at, Event::AskerTurn { asker });
         }
         let at = self.rng.below(400_000);
         self.after(at, Event::Operate);
@@ -300,6 +357,18 @@ impl World {
             Event::Timeout { request } => self.time_out(request),
             Event::Turn { client } => self.turn(client),
             Event::Operate => self.operate(),
+            Event::HostTick { store, life } => self.host_tick(store, life),
+            Event::HostElection { store, life } => self.host_election(store, life),
+            Event::Host(step) => self.host_step(step),
+            Event::HostAsked {
+                store,
+                asker,
+                request,
+            } => self.host_asked(store, asker, request),
+            Event::AskerTurn { asker } => self.asker_turn(asker),
+            Event::AskerHears { call, result } => self.asker_hears(call, *result),
+            Event::AskerTimeout { call } => self.asker_gives_up(call),
+            Event::Instructed { store, life, told } => self.instructed(store, life, *told),
             Event::Fault => self.fault(),
             Event::PowerCut { store } => self.rolling_power_cut(store),
             Event::Heal { disturbance } => {
@@ -389,14 +458,19 @@ impl World {
         unrest
     }
 
-    fn check_history(&mut self) -> (u64, u64) {
-        let (mut checked, mut undecided) = (0, 0);
+    /// Operations that were checked, by kind, and keys that were not decided.
+    fn check_history(&mut self) -> (BTreeMap<&'static str, u64>, u64) {
+        let (mut checked, mut undecided) = (BTreeMap::new(), 0);
         if self.violation.is_some() {
             return (checked, undecided);
         }
+        let (timestamps, ids) = self.oracle.counts();
+        checked.extend([("timestamp", timestamps), ("id", ids)]);
         let mut wrong = None;
         for (key, operations) in self.clients.history.keys().iter().enumerate() {
-            checked += operations.len() as u64;
+            for operation in operations {
+                *checked.entry(operation.action.name()).or_default() += 1;
+            }
             match linear::check(operations) {
                 Verdict::Linearizable => {}
                 Verdict::Undecided => undecided += 1,
@@ -412,7 +486,12 @@ impl World {
         (checked, undecided)
     }
 
-    fn report(mut self, recovery_us: u64, operations_checked: u64, undecided: u64) -> Report {
+    fn report(
+        mut self,
+        recovery_us: u64,
+        checked: BTreeMap<&'static str, u64>,
+        undecided: u64,
+    ) -> Report {
         let lives = self.stores.iter().filter_map(|store| store.life.as_ref());
         let merged: BTreeMap<_, _> = lives
             .filter_map(|life| life.merged().ok())
@@ -425,6 +504,8 @@ impl World {
         for store in &mut self.stores {
             store.end_life();
         }
+        let mut acknowledged = self.clients.acknowledged;
+        acknowledged.extend(self.askers.answered);
         let counts = &self.network.counts;
         let network = [
             ("message lost", counts.lost),
@@ -440,12 +521,14 @@ impl World {
             trace_events: self.trace.noted(),
             simulated_us: self.now_us,
             recovery_us,
+            fault_events: self.fault_events,
+            operator_turns: self.operator.turns,
             faults,
             changes: self.operator.changes,
             snapshots: self.snapshots,
             hibernations: self.hibernations,
-            operations_checked,
-            acknowledged: self.clients.acknowledged,
+            checked,
+            acknowledged,
             reads: self.reads,
             refused: self.clients.refused,
             unknown: self.clients.unknown,

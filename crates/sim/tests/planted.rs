@@ -1,14 +1,57 @@
 //! The checkers are proved by defects that are built in: each one must be found within some seeds.
+//!
+//! `SIM_STARTS=9 cargo test --release -p sim --test planted -- --nocapture how_many` prints how many
+//! seeds it takes, as the median over so many different starts.
 
-use sim::{FaultKind, FaultOptions, Options, PlantedBug, run};
+use PlantedBug::*;
+use sim::{ActionKind, FaultKind, FaultOptions, Named, Options, PlantedBug, fresh_seed, run};
 
 const SEEDS: u64 = 30;
 
-/// For a defect that shows at one leader of many, where somebody asks it at the right moment.
+/// For a rare one.
 const SEEDS_MANY: u64 = 150;
 
-fn options(bug: PlantedBug, kinds: &[FaultKind]) -> Options {
-    Options {
+/// Under what a defect is looked for, within how many seeds, and as what it is found.
+struct Case {
+    options: Options,
+    seeds_max: u64,
+    signs: &'static [&'static str],
+}
+
+fn case(bug: PlantedBug) -> Case {
+    use FaultKind::*;
+    let (kinds, signs) = match bug {
+        SkippedSync | AckBeforeSync => (&[PowerCut, ClusterPowerCut][..], LOST),
+        VoteBeforeSync => (&[PowerCut, ClusterPowerCut][..], TURNCOAT),
+        WipedReplica => (&[PowerCut][..], WIPED),
+        AnswerTwice => (&[][..], &["is answered or was never asked"][..]),
+        LostAnswer => (&[][..], STUCK),
+        RetriedWrite => (&[][..], STALE),
+        ForgottenWrite => (&[][..], TORN),
+        StaleRead => (&[Isolation, Deafness][..], STALE),
+        UnaskedFollower => (&[Isolation, Deafness, SlowLink][..], STALE),
+        AskedOnce => (&[SlowStore][..], STALE),
+        ExpiredVisible => (&[][..], STALE),
+        CachedClock => (&[Pause][..], STALE),
+        LeaseFromAnswer => (&[Isolation, Pause][..], STALE),
+        DeafRegion => (&[][..], &["does not serve every Region"][..]),
+        LostWakeUp => (&[][..], STUCK),
+        UnsyncedCut => (&[PowerCut, ClusterPowerCut][..], &["does not start"][..]),
+        MixedSnapshot => (&[Isolation, Loss][..], TORN),
+        UncheckedSnapshot => (&[Isolation, Loss][..], DAMAGED),
+        UnsyncedShape => (&[PowerCut, RollingPowerCut, Loss][..], SHAPELESS),
+        HalfSplit => (&[CutInWrite][..], HALF),
+        ConfChangeTwice => (&[][..], OTHER_SHAPE),
+        MergeWithoutCatchUp => (&[][..], UNFINISHED),
+        // The latter, if it was taken in by its neighbour.
+        NoTombstone => (&[][..], &["an apply state is gone", "Regions overlap"][..]),
+        NoFarewell => (&[Isolation, OneWayCut][..], UNTOLD),
+        DamagedData => (&[][..], &["replicas differ: Report"][..]),
+        TimestampWindow => (&[PlacementOutage, ClockJump, Pause][..], CLOCK),
+        UnconfirmedTimestamp => (&[PlacementOutage, Pause][..], CLOCK),
+        IdWindow => (&[PlacementOutage][..], IDS),
+    };
+    let mut options = Options {
         planted_bug: Some(bug),
         faults: FaultOptions {
             kinds: kinds.to_vec(),
@@ -18,183 +61,189 @@ fn options(bug: PlantedBug, kinds: &[FaultKind]) -> Options {
         },
         fault_phase_us: 2_000_000,
         ..Options::default()
+    };
+    if matches!(
+        bug,
+        CachedClock | LeaseFromAnswer | UnaskedFollower | AskedOnce
+    ) {
+        options.readers = 8;
+    }
+    if bug == HalfSplit {
+        (options.faults.gap_us_max, options.faults.outage_us_max) = (100_000, 50_000);
+        options.actions = vec![ActionKind::Split, ActionKind::Merge];
+    }
+    if bug == UnconfirmedTimestamp {
+        options.askers = 10;
+    }
+    if matches!(bug, LeaseFromAnswer | UnconfirmedTimestamp) {
+        (options.faults.gap_us_max, options.faults.outage_us_max) = (800_000, 600_000);
+        options.fault_phase_us = 3_000_000;
+    }
+    Case {
+        options,
+        seeds_max: if is_rare(bug) { SEEDS_MANY } else { SEEDS },
+        signs,
     }
 }
 
-fn assert_found(bug: PlantedBug, kinds: &[FaultKind], expected: &[&str]) {
-    assert_found_within(SEEDS, &options(bug, kinds), expected);
+/// Whether it shows at one leader of many, where somebody asks it at the right moment.
+fn is_rare(bug: PlantedBug) -> bool {
+    matches!(
+        bug,
+        AskedOnce
+            | CachedClock
+            | LeaseFromAnswer
+            | UnconfirmedTimestamp
+            | UnsyncedShape
+            | UncheckedSnapshot
+            | HalfSplit
+            | MergeWithoutCatchUp
+    )
 }
 
-/// The violation of the first seed that finds the bug is what it should be.
-fn assert_found_within(seeds: u64, options: &Options, expected: &[&str]) {
-    let bug = options.planted_bug;
-    let message = (0..seeds)
-        .find_map(|seed| run(seed, options).violation)
-        .unwrap_or_else(|| panic!("{bug:?} was not found within {seeds} seeds"))
-        .message;
+/// The last one: what was removed goes on asking.
+const UNTOLD: &[&str] = &[
+    "still has",
+    "has None where its newest shape is",
+    "do not sleep",
+];
+const STALE: &[&str] = &["not linearizable"];
+const TORN: &[&str] = &[
+    "differ at applied index",
+    "not linearizable",
+    "half of a batch",
+];
+/// The latter: the source still waits for its own end.
+const UNFINISHED: &[&str] = &[
+    "differ at applied index",
+    "not linearizable",
+    "do not sleep",
+];
+const LOST: &[&str] = &[
+    "does not start",
+    "not linearizable",
+    "differ at applied index",
+    "voted for",
+    "after it had promised term",
+    "panicked",
+    "half of a batch",
+];
+const TURNCOAT: &[&str] = &["voted for", "after it had promised term"];
+const WIPED: &[&str] = &[
+    "the log here ends at",
+    "voted for",
+    "after it had promised term",
+    "not linearizable",
+];
+const STUCK: &[&str] = &[
+    "has not answered",
+    "have applied differently far",
+    "no rest",
+    "does not serve every Region",
+];
+const OTHER_SHAPE: &[&str] = &[
+    "still has",
+    "where its newest shape is",
+    "differ at applied index",
+    "does not serve every Region",
+];
+const DAMAGED: &[&str] = &["differ at applied index", "not a value of ours", "saw"];
+const SHAPELESS: &[&str] = &[
+    "can't be created",
+    "does not start",
+    "does not serve every Region",
+];
+const CLOCK: &[&str] = &[
+    "was given out",
+    "are given out twice",
+    "older than what this node",
+];
+const IDS: &[&str] = &["is given out twice", "older than what this node"];
+const HALF: &[&str] = &["Regions overlap", "does not start", "panicked"];
+
+/// How many seeds it takes from this one on, and what is found; none, if it takes more than may be.
+fn find(case: &Case, start: u64) -> Option<(u64, String)> {
+    (0..case.seeds_max).find_map(|tried| {
+        let report = run(start.wrapping_add(tried), &case.options);
+        Some((tried + 1, report.violation?.message))
+    })
+}
+
+fn assert_found(bug: PlantedBug) {
+    let case = case(bug);
+    let seeds_max = case.seeds_max;
+    let (_, message) =
+        find(&case, 0).unwrap_or_else(|| panic!("{bug:?} was not found within {seeds_max} seeds"));
     assert!(
-        expected.iter().any(|part| message.contains(part)),
+        case.signs.iter().any(|sign| message.contains(sign)),
         "{bug:?} was found as something else: {message}"
     );
 }
 
-#[test]
-fn a_log_that_is_never_synced_is_found() {
-    assert_found(
-        PlantedBug::SkippedSync,
-        &[FaultKind::PowerCut, FaultKind::ClusterPowerCut],
-        &[
-            "does not start",
-            "not linearizable",
-            "differ at applied index",
-            "voted for",
-            "panicked",
-            "half of a batch",
-        ],
-    );
+macro_rules! found {
+    ($($test:ident: $bug:ident,)*) => {
+        $(
+            #[test]
+            fn $test() {
+                assert_found($bug);
+            }
+        )*
+
+        const TESTED: &[PlantedBug] = &[$($bug),*];
+    };
+}
+
+found! {
+    a_log_that_is_never_synced_is_found: SkippedSync,
+    a_vote_that_leaves_before_its_sync_is_found: VoteBeforeSync,
+    entries_that_are_acknowledged_before_their_sync_are_found: AckBeforeSync,
+    a_replica_that_comes_back_empty_is_found: WipedReplica,
+    an_answer_that_comes_twice_is_found: AnswerTwice,
+    an_answer_that_never_comes_is_found: LostAnswer,
+    a_write_that_is_done_twice_is_found: RetriedWrite,
+    a_write_that_one_replica_forgets_is_found: ForgottenWrite,
+    a_stale_read_is_found: StaleRead,
+    a_follower_that_does_not_ask_its_leader_is_found: UnaskedFollower,
+    a_replica_read_whose_leader_is_asked_once_is_found: AskedOnce,
+    a_value_that_is_seen_after_its_time_is_found: ExpiredVisible,
+    a_lease_that_is_compared_with_an_older_time_is_found: CachedClock,
+    a_lease_that_counts_from_the_answer_is_found: LeaseFromAnswer,
+    a_region_that_stays_without_a_leader_is_found: DeafRegion,
+    a_lost_wake_up_is_found: LostWakeUp,
+    a_log_that_is_cut_before_the_data_is_durable_is_found: UnsyncedCut,
+    a_snapshot_that_is_installed_over_what_was_there_is_found: MixedSnapshot,
+    a_snapshot_without_a_checksum_is_found: UncheckedSnapshot,
+    a_split_that_others_act_on_before_it_is_durable_is_found: UnsyncedShape,
+    a_split_that_is_applied_half_is_found: HalfSplit,
+    a_change_of_membership_that_counts_twice_is_found: ConfChangeTwice,
+    a_merge_that_does_not_wait_for_the_source_is_found: MergeWithoutCatchUp,
+    a_removed_replica_without_a_tombstone_is_found: NoTombstone,
+    a_replica_that_is_never_told_of_its_removal_is_found: NoFarewell,
+    data_that_is_damaged_on_a_disk_is_found_by_comparing_replicas: DamagedData,
+    a_bound_of_timestamps_that_is_not_persisted_is_found: TimestampWindow,
+    a_timestamp_of_a_leader_that_was_deposed_is_found: UnconfirmedTimestamp,
+    a_bound_of_ids_that_is_not_persisted_is_found: IdWindow,
 }
 
 #[test]
-fn a_vote_that_leaves_before_its_sync_is_found() {
-    assert_found(
-        PlantedBug::VoteBeforeSync,
-        &[FaultKind::PowerCut, FaultKind::ClusterPowerCut],
-        &["voted for", "after it had promised term"],
-    );
-}
-
-#[test]
-fn a_replica_that_comes_back_empty_is_found() {
-    assert_found(
-        PlantedBug::WipedReplica,
-        &[FaultKind::PowerCut],
-        &[
-            "the log here ends at",
-            "voted for",
-            "after it had promised term",
-            "not linearizable",
-        ],
-    );
-}
-
-#[test]
-fn an_answer_that_comes_twice_is_found() {
-    assert_found(
-        PlantedBug::AnswerTwice,
-        &[],
-        &["is answered or was never asked"],
-    );
-}
-
-#[test]
-fn an_answer_that_never_comes_is_found() {
-    assert_found(PlantedBug::LostAnswer, &[], &["has not answered"]);
-}
-
-#[test]
-fn a_write_that_one_replica_forgets_is_found() {
-    assert_found(
-        PlantedBug::ForgottenWrite,
-        &[],
-        &[
-            "differ at applied index",
-            "not linearizable",
-            "half of a batch",
-        ],
-    );
-}
-
-#[test]
-fn a_stale_read_is_found() {
-    assert_found(
-        PlantedBug::StaleRead,
-        &[FaultKind::Isolation, FaultKind::Deafness],
-        &["not linearizable"],
-    );
-}
-
-#[test]
-fn a_lease_that_is_compared_with_an_older_time_is_found() {
-    let mut options = options(PlantedBug::CachedClock, &[FaultKind::Pause]);
-    options.readers = 8;
-    assert_found_within(SEEDS_MANY, &options, &["not linearizable"]);
-}
-
-#[test]
-fn a_lease_that_counts_from_the_answer_is_found() {
-    let kinds = [FaultKind::Isolation, FaultKind::Pause];
-    let mut options = options(PlantedBug::LeaseFromAnswer, &kinds);
-    (options.faults.gap_us_max, options.faults.outage_us_max) = (800_000, 600_000);
-    (options.readers, options.fault_phase_us) = (8, 3_000_000);
-    assert_found_within(SEEDS_MANY, &options, &["not linearizable"]);
-}
-
-#[test]
-fn a_region_that_stays_without_a_leader_is_found() {
-    assert_found(
-        PlantedBug::DeafRegion,
-        &[],
-        &["does not serve every Region"],
-    );
-}
-
-#[test]
-fn a_log_that_is_cut_before_the_data_is_durable_is_found() {
-    assert_found(
-        PlantedBug::UnsyncedCut,
-        &[FaultKind::PowerCut, FaultKind::ClusterPowerCut],
-        &["does not start"],
-    );
-}
-
-#[test]
-fn a_snapshot_that_is_installed_over_what_was_there_is_found() {
-    assert_found(
-        PlantedBug::MixedSnapshot,
-        &[FaultKind::Isolation, FaultKind::Loss],
-        &["differ at applied index", "not linearizable"],
-    );
-}
-
-#[test]
-fn a_split_that_others_act_on_before_it_is_durable_is_found() {
-    assert_found_within(
-        SEEDS_MANY,
-        &options(
-            PlantedBug::UnsyncedShape,
-            &[
-                FaultKind::PowerCut,
-                FaultKind::RollingPowerCut,
-                FaultKind::Loss,
-            ],
-        ),
-        &[
-            "can't be created",
-            "does not start",
-            "does not serve every Region",
-        ],
-    );
-}
-
-#[test]
-fn a_removed_replica_without_a_tombstone_is_found() {
-    // The latter, if it was taken in by its neighbour.
-    let signs = ["an apply state is gone", "Regions overlap"];
-    assert_found(PlantedBug::NoTombstone, &[], &signs);
-}
-
-#[test]
-fn a_replica_that_is_never_told_of_its_removal_is_found() {
-    assert_found(
-        PlantedBug::NoFarewell,
-        &[FaultKind::Isolation, FaultKind::OneWayCut],
-        &["still has", "has None where its newest shape is"],
-    );
-}
-
-#[test]
-fn data_that_is_damaged_on_a_disk_is_found_by_comparing_replicas() {
-    assert_found(PlantedBug::DamagedData, &[], &["replicas differ: Report"]);
+fn how_many_seeds_each_takes_is_told_for_several_starts_and_none_is_left_out() {
+    assert_eq!(TESTED, PlantedBug::ALL);
+    let starts = std::env::var("SIM_STARTS").map_or(0, |text| text.parse().expect("a number"));
+    if starts == 0 {
+        return;
+    }
+    for bug in PlantedBug::ALL {
+        let mut case = case(*bug);
+        case.seeds_max = 1_000;
+        let found: Vec<_> = (0..starts)
+            .filter_map(|_| find(&case, fresh_seed()))
+            .collect();
+        let mut seeds: Vec<u64> = found.iter().map(|(seeds, _)| *seeds).collect();
+        seeds.sort_unstable();
+        let median = seeds.get(starts / 2);
+        let message = found.first().map(|(_, message)| message);
+        println!("| {} | {median:?} | {seeds:?} | {message:?}", bug.name());
+    }
 }
 
 #[test]

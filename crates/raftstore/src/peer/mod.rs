@@ -701,7 +701,7 @@ impl Peer {
         self.applied_index = index;
         self.lease.applied(index);
         self.raw.advance_apply_to(index);
-        self.reads.applied(index, &self.region, out);
+        self.answer_reads(out);
         self.evict_applied();
     }
 

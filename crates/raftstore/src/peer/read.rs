@@ -5,6 +5,12 @@
 //! everything that was committed at that moment has been applied here. On a leader that confirmation
 //! also renews the lease, as of the moment when it began.
 //!
+//! **A read of another replica is two questions.** What that replica shows may be ahead of what its leader
+//! has applied, and a reader under the leader's lease would then go back behind it. So a leader answers a
+//! replica's question only when it has applied what was committed when the question came; and whoever
+//! reads on a replica asks once before the look, for what it must see, and once after it, so that nobody
+//! who reads later sees less (`node::NodeHandle::read`).
+//!
 //! **Invariants.** Confirmed reads are ordered by index. A read is answered once. No two confirmations
 //! are known by the same context, not even in two lives of a replica: an answer to the earlier one would
 //! pass for one to the later.
@@ -17,6 +23,7 @@ use super::{Peer, RequestContext};
 use crate::effect::{Effect, Reply};
 use crate::error::RequestError;
 use crate::op::lease::MonotonicTime;
+use ::raft::eraftpb::Message;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use types::{PeerId, Region, RequestId};
@@ -36,6 +43,9 @@ pub(super) struct Reads {
     confirmed: VecDeque<(u64, Vec<RequestId>)>,
     /// How many confirmations have begun.
     confirmations: u64,
+    /// As a leader: answers to other replicas that wait until their index is applied here, the newest for
+    /// each.
+    held: Vec<Message>,
 }
 
 /// A confirmation under way.
@@ -60,6 +70,7 @@ impl Reads {
     pub(super) fn give_back_buffers(&mut self) {
         give_back(&mut self.arrived);
         give_back_queue(&mut self.confirmed);
+        give_back(&mut self.held);
     }
 
     /// A confirmation should begin although nobody waits for it.
@@ -126,13 +137,27 @@ impl Reads {
 
     /// Whether nobody waits, and no confirmation is wanted or under way.
     pub(super) fn is_empty(&self) -> bool {
-        let waits = !self.arrived.is_empty() || !self.confirmed.is_empty();
+        let waits = !self.arrived.is_empty() || !self.confirmed.is_empty() || !self.held.is_empty();
         !waits && !self.is_wanted && self.confirming.is_none()
     }
 
     /// Whether a read waits for nothing but its index.
     pub(super) fn await_applied(&self) -> bool {
-        !self.confirmed.is_empty()
+        !self.confirmed.is_empty() || !self.held.is_empty()
+    }
+
+    /// Keeps an answer to another replica until its index is applied. A replica has one question under way.
+    pub(super) fn hold(&mut self, answer: Message) {
+        self.held.retain(|other| other.to != answer.to);
+        self.held.push(answer);
+    }
+
+    /// The answers that may leave. Those of an earlier term must not: the replica may have promised another
+    /// one since.
+    fn release(&mut self, applied_index: u64, term: u64) -> Vec<Message> {
+        self.held.retain(|answer| answer.term == term);
+        let may_leave = |answer: &mut Message| answer.index <= applied_index;
+        self.held.extract_if(.., may_leave).collect()
     }
 
     /// Answers the reads whose index is applied.
@@ -157,6 +182,8 @@ impl Reads {
     /// Answers every read with an error: a read may always be tried again elsewhere.
     pub(super) fn fail(&mut self, error: &RequestError, out: &mut Vec<Effect>) {
         self.is_wanted = false;
+        // Who asked asks again, or somebody else.
+        self.held.clear();
         let arrived = std::mem::take(&mut self.arrived);
         let confirming = self.confirming.take();
         let confirming = confirming.map_or_else(Vec::new, |confirmation| confirmation.requests);
@@ -179,6 +206,14 @@ impl Peer {
         match self.check(context, serves) {
             Ok(()) => self.reads.push(request),
             Err(error) => out.push(Effect::Reply(request, Err(error))),
+        }
+    }
+
+    /// Answers the reads, and the replicas, whose index is applied.
+    pub(super) fn answer_reads(&mut self, out: &mut Vec<Effect>) {
+        self.reads.applied(self.applied_index, &self.region, out);
+        for answer in self.reads.release(self.applied_index, self.term()) {
+            self.send(answer, out);
         }
     }
 
@@ -262,6 +297,31 @@ mod tests {
         reads.confirmed(&[0; 24], 1);
         reads.applied(100, &Arc::default(), &mut out);
         assert!(out.is_empty());
+    }
+
+    #[test]
+    fn an_answer_to_a_replica_waits_for_its_index_and_only_the_newest_counts() {
+        let answer = |to, index| Message {
+            to,
+            index,
+            term: 6,
+            ..Message::default()
+        };
+        let mut reads = Reads::default();
+        assert!(!reads.await_applied() && reads.is_empty());
+        for (to, index) in [(2, 7), (3, 9), (2, 8)] {
+            reads.hold(answer(to, index));
+        }
+        assert!(reads.await_applied() && !reads.is_empty());
+        assert!(reads.release(7, 6).is_empty());
+        assert_eq!(reads.release(8, 6), [answer(2, 8)]);
+        assert_eq!(reads.release(9, 6), [answer(3, 9)]);
+        assert!(!reads.await_applied() && reads.is_empty());
+        reads.hold(answer(2, 10));
+        assert!(reads.release(10, 7).is_empty(), "of an earlier term");
+        reads.hold(answer(2, 10));
+        reads.fail(&RequestError::StaleCommand, &mut Vec::new());
+        assert!(reads.is_empty(), "another leader answers it");
     }
 
     #[test]

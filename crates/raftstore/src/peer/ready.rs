@@ -52,7 +52,7 @@ impl Peer {
             self.hand_to_applier(committed, out);
             self.write(number, entries, hard_state, promises, out);
         }
-        self.reads.applied(self.applied_index, &self.region, out);
+        self.answer_reads(out);
         self.publish_lease(out);
     }
 
@@ -68,6 +68,8 @@ impl Peer {
         store.restore(index, term);
         store.append(&entries);
         self.cuts.clear();
+        // What it proposed may be in the snapshot, or nowhere: no entry will tell.
+        self.proposals.give_up_waiting(out);
         self.begin_install(ready, log_end, entries, out);
     }
 
@@ -156,6 +158,9 @@ impl Peer {
         match message.get_msg_type() {
             MessageType::MsgRequestVote => self.votes_asked_term = message.term,
             MessageType::MsgTimeoutNow => self.withhold_lease_for_the_term(out),
+            MessageType::MsgReadIndexResp if message.index > self.applied_index => {
+                return self.reads.hold(message);
+            }
             _ => {}
         }
         let range = creates(&message).then(|| self.region.range.clone());

@@ -9,10 +9,13 @@
 //! writes a value that nobody has seen is left out from the start: whatever order there is with it,
 //! there is one without it.
 //!
+//! A value that has expired is there as long as a clock is behind its expiry, whatever other clocks say:
+//! each operation brings the time by which it was decided.
+//!
 //! **Not here.** Several keys: linearizability is local, so each key is checked alone.
 
 use crate::history::{Action, Operation};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// What the search found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +40,30 @@ pub fn check(operations: &[Operation]) -> Verdict {
         .iter()
         .filter(|operation| operation.completed.is_some() || may_matter(&operation.action, &seen))
         .collect();
-    Search::new(&relevant).run(&relevant)
+    let expiries = Expiries::of(operations);
+    Search::new(&relevant).run(&relevant, &expiries)
+}
+
+/// When values expire, in seconds since the Unix epoch. Those that are not there never do.
+struct Expiries(BTreeMap<u64, u64>);
+
+impl Expiries {
+    fn of(operations: &[Operation]) -> Self {
+        let expiry = |operation: &Operation| match operation.action {
+            Action::PutUntil {
+                value,
+                expires_at_s,
+            } => Some((value, expires_at_s)),
+            _ => None,
+        };
+        Self(operations.iter().filter_map(expiry).collect())
+    }
+
+    /// What is there of a value at this time.
+    fn visible(&self, state: State, now_s: u64) -> State {
+        let is_there = |value: &u64| self.0.get(value).is_none_or(|expiry| *expiry > now_s);
+        state.filter(is_there)
+    }
 }
 
 fn seen_values(operations: &[Operation]) -> BTreeSet<u64> {
@@ -51,7 +77,7 @@ fn seen_values(operations: &[Operation]) -> BTreeSet<u64> {
                 seen.extend(expected);
                 seen.extend(answer.and_then(|(_, previous)| previous));
             }
-            Action::Put(_) | Action::Delete => {}
+            Action::Put(_) | Action::PutUntil { .. } | Action::Delete => {}
         }
     }
     seen
@@ -60,24 +86,26 @@ fn seen_values(operations: &[Operation]) -> BTreeSet<u64> {
 fn may_matter(action: &Action, seen: &BTreeSet<u64>) -> bool {
     match action {
         Action::Put(value) | Action::Swap { new: value, .. } => seen.contains(value),
-        Action::Delete => true,
+        // That nothing is there may be due to it, though its value was never seen.
+        Action::PutUntil { .. } | Action::Delete => true,
         Action::Get(_) => false,
     }
 }
 
-/// The state after `action`, if its answer fits.
-fn step(state: State, action: &Action) -> Option<State> {
-    match action {
-        Action::Put(value) => Some(Some(*value)),
+/// The state after an operation, if its answer fits.
+fn step(state: State, operation: &Operation, expiries: &Expiries) -> Option<State> {
+    let seen = expiries.visible(state, operation.now_s);
+    match &operation.action {
+        Action::Put(value) | Action::PutUntil { value, .. } => Some(Some(*value)),
         Action::Delete => Some(None),
-        Action::Get(found) => (*found == state).then_some(state),
+        Action::Get(found) => (*found == seen).then_some(state),
         Action::Swap {
             expected,
             new,
             answer,
         } => {
-            let succeeds = state == *expected;
-            if answer.is_some_and(|answer| answer != (succeeds, state)) {
+            let succeeds = seen == *expected;
+            if answer.is_some_and(|answer| answer != (succeeds, seen)) {
                 return None;
             }
             Some(if succeeds { Some(*new) } else { state })
@@ -129,7 +157,7 @@ impl Search {
         }
     }
 
-    fn run(mut self, operations: &[&Operation]) -> Verdict {
+    fn run(mut self, operations: &[&Operation], expiries: &Expiries) -> Verdict {
         let end = self.events.len() + 1;
         let mut state: State = None;
         let mut done: Vec<(usize, State)> = Vec::new();
@@ -139,7 +167,9 @@ impl Search {
                 return Verdict::Linearizable;
             }
             match self.events[at - 1] {
-                Event::Call(number) => match self.place(number, operations, state) {
+                Event::Call(number) => match step(state, operations[number], expiries)
+                    .and_then(|after| self.place(number, after))
+                {
                     Some(after) => {
                         done.push((number, state));
                         state = after;
@@ -164,9 +194,8 @@ impl Search {
         Verdict::Undecided
     }
 
-    /// Places an operation next, if its answer fits and this was not tried before.
-    fn place(&mut self, number: usize, operations: &[&Operation], state: State) -> Option<State> {
-        let after = step(state, &operations[number].action)?;
+    /// Places an operation next, which leads to the state `after`, if this was not tried before.
+    fn place(&mut self, number: usize, after: State) -> Option<State> {
         self.placed[number / 64] |= 1 << (number % 64);
         if !self.tried.insert((self.placed.clone(), after)) {
             self.placed[number / 64] &= !(1 << (number % 64));
@@ -209,6 +238,7 @@ mod tests {
             action,
             invoked,
             completed: Some(completed),
+            now_s: 0,
         }
     }
 
@@ -217,6 +247,7 @@ mod tests {
             action,
             invoked,
             completed: None,
+            now_s: 0,
         }
     }
 
@@ -337,5 +368,50 @@ mod tests {
         assert_eq!(check(&history), Linearizable);
         history.push(done(Get(Some(4)), 202, 203));
         assert_eq!(check(&history), Violated);
+    }
+
+    fn at(now_s: u64, operation: Operation) -> Operation {
+        Operation { now_s, ..operation }
+    }
+
+    fn until(value: u64, expires_at_s: u64) -> Action {
+        Action::PutUntil {
+            value,
+            expires_at_s,
+        }
+    }
+
+    #[test]
+    fn a_value_is_there_until_it_expires_by_the_clock_of_who_looks() {
+        let look = |now_s, found| {
+            let history = [done(until(1, 10), 1, 2), at(now_s, done(Get(found), 3, 4))];
+            check(&history)
+        };
+        assert_eq!(look(9, Some(1)), Linearizable);
+        assert_eq!(look(9, None), Violated);
+        assert_eq!(look(10, None), Linearizable);
+        assert_eq!(look(10, Some(1)), Violated);
+    }
+
+    #[test]
+    fn a_swap_takes_what_has_expired_for_nothing() {
+        let swap_at = |now_s, answer| {
+            let put = done(until(1, 10), 1, 2);
+            check(&[put, at(now_s, done(swap(None, 2, Some(answer)), 3, 4))])
+        };
+        assert_eq!(swap_at(10, (true, None)), Linearizable);
+        assert_eq!(swap_at(10, (false, Some(1))), Violated);
+        assert_eq!(swap_at(9, (false, Some(1))), Linearizable);
+    }
+
+    #[test]
+    fn a_value_that_nobody_saw_may_have_expired_over_another() {
+        let history = [
+            done(Put(1), 1, 2),
+            open(until(2, 10), 3),
+            at(10, done(Get(None), 4, 5)),
+        ];
+        assert_eq!(check(&history), Linearizable);
+        assert_eq!(check(&[history[0].clone(), history[2].clone()]), Violated);
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod linear;
 pub(crate) mod membership;
+pub(crate) mod oracle;
 pub(crate) mod raft;
 pub(crate) mod replicas;
 pub(crate) mod tiling;

@@ -420,6 +420,24 @@ fn a_replica_reads_what_its_leader_knows_to_be_committed() {
     assert_eq!(lease_end(&net, 1), None, "that is no lease");
 }
 
+/// What the replica shows may be ahead of it: a reader under the leader's lease would go back behind that.
+#[test]
+fn a_leader_answers_a_replica_only_once_it_has_applied_as_far() {
+    let mut net = led();
+    net.settle();
+    net.replicas[0].holds_apply = true;
+    net.propose(0, 1);
+    net.settle();
+    replica_read(&mut net, 1, 2);
+    for _ in 0..5 {
+        net.tick(0);
+    }
+    assert_eq!(net.answer(2), None, "its leader has not applied that");
+    net.release_applier(0);
+    net.settle();
+    assert!(is_ready(net.answer(2)));
+}
+
 #[test]
 fn a_replica_read_needs_a_leader_and_the_wish() {
     let mut net = led();

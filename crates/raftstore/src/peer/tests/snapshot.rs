@@ -159,6 +159,36 @@ fn a_follower_behind_the_beginning_of_the_log_gets_a_snapshot_and_then_the_log()
     assert_eq!(net.answer(21), Some(WRITTEN), "it counts for the quorum");
 }
 
+/// What it proposed may be in the snapshot, or nowhere: no entry will tell.
+#[test]
+fn a_deposed_leader_that_gets_a_snapshot_waits_for_its_proposals_no_longer() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.cut = vec![0];
+    net.propose(0, 1);
+    net.settle();
+    let leads = |net: &Net, at: usize| net.replicas[at].peer.is_leader();
+    while !leads(&net, 1) && !leads(&net, 2) {
+        net.tick(1);
+        net.tick(2);
+    }
+    let leader = if leads(&net, 1) { 1 } else { 2 };
+    for request in 2..10 {
+        net.propose(leader, request);
+        net.settle();
+    }
+    let last = net.applied(leader);
+    net.compact(leader, last);
+    net.cut.clear();
+    assert_eq!(net.answer(1), None);
+    for _ in 0..5 {
+        net.tick(leader);
+    }
+    assert_eq!(net.files.len(), 1, "it needed a snapshot");
+    assert_eq!(net.applied(0), net.applied(leader));
+    assert_eq!(net.answer(1), Some(Err(RequestError::Undetermined)));
+}
+
 #[test]
 fn a_snapshot_is_acknowledged_after_the_data_and_the_log_are_durable_and_not_before() {
     let mut net = Net::with_a_follower_behind();
