@@ -18,7 +18,7 @@
 //! **Not here.** The read itself: the asker takes a snapshot when it hears `ReadReady`. Reads under a
 //! lease: they don't ask a Peer (`node::local_read`).
 
-use super::idle::{give_back, give_back_queue};
+use super::idle::give_back;
 use super::{Peer, RequestContext};
 use crate::effect::{Effect, Reply};
 use crate::error::RequestError;
@@ -39,13 +39,25 @@ pub(super) struct Reads {
     /// Whether a confirmation is wanted for the sake of the lease.
     is_wanted: bool,
     confirming: Option<Box<Confirmation>>,
-    /// Confirmed, waiting until `index` is applied.
-    confirmed: VecDeque<(u64, Vec<RequestId>)>,
+    /// None for nothing, as mostly: an idle replica has no room for it.
+    waiting: Option<Box<Waiting>>,
     /// How many confirmations have begun.
     confirmations: u64,
-    /// As a leader: answers to other replicas that wait until their index is applied here, the newest for
-    /// each.
+}
+
+/// What waits until an index is applied here.
+#[derive(Default)]
+struct Waiting {
+    /// Confirmed reads.
+    confirmed: VecDeque<(u64, Vec<RequestId>)>,
+    /// As a leader: answers to other replicas, the newest for each.
     held: Vec<Message>,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.confirmed.is_empty() && self.held.is_empty()
+    }
 }
 
 /// A confirmation under way.
@@ -69,8 +81,7 @@ impl Reads {
     /// Frees what nothing is in.
     pub(super) fn give_back_buffers(&mut self) {
         give_back(&mut self.arrived);
-        give_back_queue(&mut self.confirmed);
-        give_back(&mut self.held);
+        self.waiting.take_if(|waiting| waiting.is_empty());
     }
 
     /// A confirmation should begin although nobody waits for it.
@@ -114,10 +125,11 @@ impl Reads {
             .confirming
             .take_if(|confirmation| confirmation.context == context)?;
         if !confirmation.requests.is_empty() {
-            if let Some((last, _)) = self.confirmed.back() {
+            let confirmed = &mut self.waiting.get_or_insert_default().confirmed;
+            if let Some((last, _)) = confirmed.back() {
                 assert!(*last <= index, "confirmations come in order");
             }
-            self.confirmed.push_back((index, confirmation.requests));
+            confirmed.push_back((index, confirmation.requests));
         }
         Some((confirmation.term, confirmation.begun_at))
     }
@@ -137,27 +149,32 @@ impl Reads {
 
     /// Whether nobody waits, and no confirmation is wanted or under way.
     pub(super) fn is_empty(&self) -> bool {
-        let waits = !self.arrived.is_empty() || !self.confirmed.is_empty() || !self.held.is_empty();
+        let waits = !self.arrived.is_empty() || self.await_applied();
         !waits && !self.is_wanted && self.confirming.is_none()
     }
 
-    /// Whether a read waits for nothing but its index.
+    /// Whether a read, or an answer to another replica, waits for nothing but its index.
     pub(super) fn await_applied(&self) -> bool {
-        !self.confirmed.is_empty() || !self.held.is_empty()
+        let waiting = self.waiting.as_ref();
+        waiting.is_some_and(|waiting| !waiting.is_empty())
     }
 
     /// Keeps an answer to another replica until its index is applied. A replica has one question under way.
     pub(super) fn hold(&mut self, answer: Message) {
-        self.held.retain(|other| other.to != answer.to);
-        self.held.push(answer);
+        let held = &mut self.waiting.get_or_insert_default().held;
+        held.retain(|other| other.to != answer.to);
+        held.push(answer);
     }
 
     /// The answers that may leave. Those of an earlier term must not: the replica may have promised another
     /// one since.
     fn release(&mut self, applied_index: u64, term: u64) -> Vec<Message> {
-        self.held.retain(|answer| answer.term == term);
+        let Some(waiting) = &mut self.waiting else {
+            return Vec::new();
+        };
+        waiting.held.retain(|answer| answer.term == term);
         let may_leave = |answer: &mut Message| answer.index <= applied_index;
-        self.held.extract_if(.., may_leave).collect()
+        waiting.held.extract_if(.., may_leave).collect()
     }
 
     /// Answers the reads whose index is applied.
@@ -167,12 +184,11 @@ impl Reads {
         region: &Arc<Region>,
         out: &mut Vec<Effect>,
     ) {
-        while self
-            .confirmed
-            .front()
-            .is_some_and(|(index, _)| *index <= applied_index)
-        {
-            let (_, requests) = self.confirmed.pop_front().expect("just seen");
+        let Some(waiting) = &mut self.waiting else {
+            return;
+        };
+        let is_applied = |(index, _): &mut (u64, Vec<RequestId>)| *index <= applied_index;
+        while let Some((_, requests)) = waiting.confirmed.pop_front_if(is_applied) {
             for request in requests {
                 out.push(Effect::Reply(request, Ok(Reply::ReadReady(region.clone()))));
             }
@@ -182,13 +198,15 @@ impl Reads {
     /// Answers every read with an error: a read may always be tried again elsewhere.
     pub(super) fn fail(&mut self, error: &RequestError, out: &mut Vec<Effect>) {
         self.is_wanted = false;
-        // Who asked asks again, or somebody else.
-        self.held.clear();
         let arrived = std::mem::take(&mut self.arrived);
         let confirming = self.confirming.take();
         let confirming = confirming.map_or_else(Vec::new, |confirmation| confirmation.requests);
-        let confirmed = std::mem::take(&mut self.confirmed);
-        let confirmed = confirmed.into_iter().flat_map(|(_, requests)| requests);
+        // Replicas that wait for an answer ask again.
+        let waiting = self.waiting.take().unwrap_or_default();
+        let confirmed = waiting
+            .confirmed
+            .into_iter()
+            .flat_map(|(_, requests)| requests);
         for request in arrived.into_iter().chain(confirming).chain(confirmed) {
             out.push(Effect::Reply(request, Err(error.clone())));
         }
