@@ -150,6 +150,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
 
     /// Takes FSMs over that a driver chose.
     pub(crate) fn admit(&mut self, tasks: impl DoubleEndedIterator<Item = Task<N, C>>) {
+        self.config = self.shared.config();
         self.now = self.shared.clock.now();
         self.take_in(tasks);
     }
