@@ -187,8 +187,9 @@ impl Reads {
         let Some(waiting) = &mut self.waiting else {
             return;
         };
-        let is_applied = |(index, _): &mut (u64, Vec<RequestId>)| *index <= applied_index;
-        while let Some((_, requests)) = waiting.confirmed.pop_front_if(is_applied) {
+        let is_applied = |(index, _): &&(u64, Vec<RequestId>)| *index <= applied_index;
+        let applied = waiting.confirmed.iter().take_while(is_applied).count();
+        for (_, requests) in waiting.confirmed.drain(..applied) {
             for request in requests {
                 out.push(Effect::Reply(request, Ok(Reply::ReadReady(region.clone()))));
             }

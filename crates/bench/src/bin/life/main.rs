@@ -83,7 +83,7 @@ impl Life {
         let mut world = self.begin().await?;
         let pairs = (self.mebibytes << 20) / self.value_size as u64;
         world.load.fill(pairs, self.value_size).await?;
-        let filled = pairs * self.value_size as u64 >> 20;
+        let filled = (pairs * self.value_size as u64) >> 20;
         world.say(&format!("{filled} MiB are written")).await?;
         let regions = (self.mebibytes / self.split_mebibytes * 4 / 5) as usize;
         world
