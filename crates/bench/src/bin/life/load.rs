@@ -176,8 +176,10 @@ impl Load {
         let (mut start, end) = (Key::from(start), Key::from(end.to_owned()));
         let mut seen = 0;
         loop {
-            let range = BoundRange::from(start..end.clone());
-            let pairs = self.client.scan(range, page).await?;
+            let range = BoundRange::from(start.clone()..end.clone());
+            let mut pairs = self.client.scan(range, page).await?;
+            // Behind the last Region the client begins anew, with the first one.
+            pairs.retain(|KvPair(key, _)| *key >= start && *key < end);
             for KvPair(key, found) in &pairs {
                 let key = String::from_utf8_lossy(key.into()).into_owned();
                 assert!(
