@@ -6,8 +6,8 @@
 //!
 //! **Invariants.** One change is under way at a time. At most one Peer of a Region lives on a store. A
 //! voter is demoted before it is removed in company of others. A leader neither removes nor demotes
-//! itself: it transfers its leadership first. A change is refused if the voters after it that have the
-//! log are no majority.
+//! itself: it transfers its leadership first, and so does a voter on its way out that won an election while
+//! the configuration was joint. A change is refused if the voters after it that have the log are no majority.
 //!
 //! **Not here.** Which change is wise (`placement`).
 

@@ -260,6 +260,29 @@ fn several_changes_enter_a_joint_configuration_and_the_leader_leaves_it() {
 }
 
 #[test]
+fn a_voter_on_its_way_out_that_wins_an_election_gives_way_to_one_that_stays() {
+    use PeerRole::*;
+    let mut region = Net::new(&PeerOptions::default()).replicas[0]
+        .peer
+        .region()
+        .clone();
+    for (peer, role) in region.peers.iter_mut().zip([DemotingVoter, Voter, Voter]) {
+        peer.role = role;
+    }
+    let mut net = Net::of(region, &PeerOptions::default());
+    // Nobody but the first one campaigns by himself.
+    for _ in 0..40 {
+        net.tick(0);
+    }
+    assert!(!net.replicas[0].peer.is_leader());
+    assert!((1..3).any(|at| net.replicas[at].peer.is_leader()));
+    (0..3).for_each(|at| net.tick(at));
+    for at in 0..3 {
+        assert_eq!(roles(&net, at), [Learner, Voter, Voter]);
+    }
+}
+
+#[test]
 fn a_change_that_would_cost_the_leader_or_the_log_is_refused() {
     let mut net = Net::new(&PeerOptions::default());
     net.elect(0);
