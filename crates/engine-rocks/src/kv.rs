@@ -8,13 +8,13 @@
 use crate::error::{translate, translate_change};
 use crate::properties;
 use crate::size::SizeEstimator;
-use crate::{RocksOptions, RocksSnapshot};
+use crate::{RocksOptions, RocksSnapshot, RocksTuner};
 use bytes::Bytes;
 use engine::file::create_directory;
 use engine::meter::Meter;
 use engine::{Cf, Durability, Error, KvBatch, KvEngine, Result};
 use metrics::{Page, Stopwatch};
-use rocksdb::{ColumnFamily, DB, DBRecoveryMode, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{Cache, ColumnFamily, DB, DBRecoveryMode, ReadOptions, WriteBatch, WriteOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,6 +99,7 @@ impl Database {
 #[derive(Clone)]
 pub struct RocksKv {
     database: Arc<Database>,
+    cache: Cache,
     sizes: Arc<SizeEstimator>,
 }
 
@@ -112,12 +113,19 @@ impl RocksKv {
         create_directory(path)?;
         // The Raft log brings back what a damaged end of the write-ahead log held.
         let database = options.database(DBRecoveryMode::PointInTime);
-        let opened = DB::open_cf_descriptors(&database, path, options.families());
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let opened = DB::open_cf_descriptors(&database, path, options.families(&cache));
         let db = opened.map_err(|error| translate(error, "open", path))?;
         Ok(Self {
             database: Arc::new(Database::new(db, path)),
+            cache,
             sizes: Arc::default(),
         })
+    }
+
+    /// What changes the open database's tuning.
+    pub fn tuner(&self) -> RocksTuner {
+        RocksTuner::new(&self.database, &self.cache)
     }
 
     /// Writes all recent writes to tables, so that the write-ahead log can go.

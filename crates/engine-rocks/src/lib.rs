@@ -25,9 +25,11 @@ mod options;
 mod properties;
 mod size;
 mod snapshot;
+mod tuner;
 mod wal;
 
 pub use kv::{RocksBatch, RocksKv};
 pub use log::RocksLog;
 pub use options::RocksOptions;
 pub use snapshot::{RocksIter, RocksSnapshot};
+pub use tuner::RocksTuner;

@@ -208,6 +208,8 @@ fn items_of_every_kind_are_changed_at_once_and_remembered_by_the_next_start() {
         "raftstore.snap-io-max-bytes-per-sec": "1MiB",
         "coprocessor.region-split-size": "32MiB",
         "split.qps-threshold": 100,
+        "storage.block-cache.capacity": "64MiB",
+        "rocksdb.defaultcf.write-buffer-size": "32MiB",
         "metrics.enable": true,
         "log.level": "debug",
     }));

@@ -20,6 +20,8 @@ pub enum Module {
     Log,
     /// Whether hot paths count.
     Metrics,
+    /// The engine of the data.
+    Engine,
     /// The node: pools, intervals, bounds.
     Node,
 }
@@ -57,10 +59,12 @@ const ITEMS: &[(&str, Module)] = &[
     ("raftstore.split-region-check-tick-interval", Module::Node),
     ("raftstore.store-max-batch-size", Module::Node),
     ("raftstore.store-pool-size", Module::Node),
+    ("rocksdb.defaultcf.write-buffer-size", Module::Engine),
     ("split.byte-threshold", Module::Node),
     ("split.detect-duration", Module::Node),
     ("split.qps-threshold", Module::Node),
     ("split.region-cpu-threshold", Module::Node),
+    ("storage.block-cache.capacity", Module::Engine),
 ];
 
 /// Who applies a change of this item; none if it can't be changed online.

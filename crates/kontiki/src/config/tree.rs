@@ -26,6 +26,8 @@ pub struct Config {
     pub readpool: Readpool,
     /// Where and how data is kept.
     pub storage: Storage,
+    /// The engine of the data.
+    pub rocksdb: Rocksdb,
     /// The engine of the Raft logs.
     pub raft_engine: RaftEngine,
     /// Replication.
@@ -201,6 +203,45 @@ impl Default for BlockCache {
     fn default() -> Self {
         Self {
             capacity: ReadableSize::mib(256),
+        }
+    }
+}
+
+/// The engine of the data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Rocksdb {
+    /// Threads for flushes and compactions together.
+    pub max_background_jobs: u16,
+    /// The most bytes that flushes and compactions write in a second; below it they go no faster than they need to. 0:
+    /// no bound.
+    pub rate_bytes_per_sec: ReadableSize,
+    /// The family of the data itself.
+    pub defaultcf: DefaultCf,
+}
+
+impl Default for Rocksdb {
+    fn default() -> Self {
+        Self {
+            max_background_jobs: 2,
+            rate_bytes_per_sec: ReadableSize(0),
+            defaultcf: DefaultCf::default(),
+        }
+    }
+}
+
+/// The family of the data itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct DefaultCf {
+    /// Memory for recent writes before they are flushed. Writes of values over some KiB want a larger one.
+    pub write_buffer_size: ReadableSize,
+}
+
+impl Default for DefaultCf {
+    fn default() -> Self {
+        Self {
+            write_buffer_size: ReadableSize::mib(16),
         }
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 /// Threads and rounds beyond this are a typing error, not a wish.
 const POOL_SIZE_MAX: usize = 256;
+const JOBS_MAX: u16 = 64;
 /// The largest Raft entry: what a client's limit of a request leaves room for.
 const ENTRY_SIZE_MAX: ReadableSize = ReadableSize::mib(8);
 
@@ -30,6 +31,7 @@ pub(super) fn check(config: &Config, sources: &Sources, problems: &mut Vec<Probl
     check.cluster(config);
     check.readpool(config);
     check.storage(config);
+    check.rocksdb(config);
     check.election(&config.raftstore);
     check.intervals(&config.raftstore);
     check.raftstore(&config.raftstore);
@@ -144,6 +146,24 @@ impl Check<'_> {
             "storage.block-cache.capacity",
             || "must be 1MiB or more".to_owned(),
         );
+    }
+
+    fn rocksdb(&mut self, config: &Config) {
+        let rocksdb = &config.rocksdb;
+        let fine = (1..=JOBS_MAX).contains(&rocksdb.max_background_jobs);
+        self.require(fine, "rocksdb.max-background-jobs", || {
+            format!("must be between 1 and {JOBS_MAX}")
+        });
+        let rate = rocksdb.rate_bytes_per_sec;
+        let fine = rate.0 == 0 || rate >= ReadableSize::mib(1);
+        self.require(fine, "rocksdb.rate-bytes-per-sec", || {
+            "must be 0, for no bound, or 1MiB or more".to_owned()
+        });
+        let buffer = rocksdb.defaultcf.write_buffer_size;
+        let fine = buffer >= ReadableSize::mib(1) && buffer <= ReadableSize::mib(1_024);
+        self.require(fine, "rocksdb.defaultcf.write-buffer-size", || {
+            "must be between 1MiB and 1GiB".to_owned()
+        });
     }
 
     fn election(&mut self, raftstore: &Raftstore) {
@@ -438,6 +458,15 @@ mod tests {
         refused("storage.api-version", |c| c.storage.api_version = 0);
         refused("storage.scheduler-pending-write-threshold", |c| {
             c.storage.scheduler_pending_write_threshold = ReadableSize::mib(7);
+        });
+        refused("rocksdb.max-background-jobs", |c| {
+            c.rocksdb.max_background_jobs = 0;
+        });
+        refused("rocksdb.rate-bytes-per-sec", |c| {
+            c.rocksdb.rate_bytes_per_sec = ReadableSize(1);
+        });
+        refused("rocksdb.defaultcf.write-buffer-size", |c| {
+            c.rocksdb.defaultcf.write_buffer_size = ReadableSize(0);
         });
         refused("storage.block-cache.capacity", |c| {
             c.storage.block_cache.capacity = ReadableSize(1)

@@ -91,6 +91,7 @@ async fn start(config: &Config, listener: TcpListener, stages: &Stages) -> Resul
     let settings = config.clone();
     let open = move || Opened::open(&settings);
     let opened = stages.run(Stage::OpeningData, open).await?;
+    stages.online.manage_engine(opened.kv.tuner());
     let opened = opened.identify(config, stages).await?;
     let (settings, data_dir) = (config.clone(), Arc::clone(&opened.data_dir));
     if config.raft_engine.enable {

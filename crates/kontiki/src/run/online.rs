@@ -14,6 +14,7 @@ use super::settings;
 use crate::config::remembered::{self, Items};
 use crate::config::{self, Config, Module};
 use crate::logging;
+use engine_rocks::RocksTuner;
 use node::NodeControl;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -63,6 +64,15 @@ impl Manager for MetricsManager {
     }
 }
 
+struct EngineManager(RocksTuner);
+
+impl Manager for EngineManager {
+    fn apply(&self, config: &Config) -> Result<(), String> {
+        let applied = self.0.apply(&settings::rocks_options(config));
+        applied.map_err(|error| error.to_string())
+    }
+}
+
 struct NodeManager {
     control: NodeControl,
     seed: u64,
@@ -102,6 +112,12 @@ impl Online {
         Self {
             state: Mutex::new(state),
         }
+    }
+
+    /// The data is open, and can be tuned.
+    pub fn manage_engine(&self, tuner: RocksTuner) {
+        let manager = Box::new(EngineManager(tuner));
+        self.state.lock().managers.insert(Module::Engine, manager);
     }
 
     /// The node runs, with this seed, and can be changed.

@@ -62,6 +62,9 @@ pub fn status(config: &Config, online: Arc<Online>) -> NodeStatus {
 pub fn rocks_options(config: &Config) -> RocksOptions {
     RocksOptions {
         block_cache_bytes: to_usize(config.storage.block_cache.capacity.0),
+        background_jobs: config.rocksdb.max_background_jobs,
+        background_bytes_per_sec: config.rocksdb.rate_bytes_per_sec.0,
+        write_buffer_bytes: to_usize(config.rocksdb.defaultcf.write_buffer_size.0),
         ..RocksOptions::default()
     }
 }
