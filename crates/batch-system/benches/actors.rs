@@ -200,13 +200,19 @@ fn report(criterion: &mut Criterion, workload: &Workload) {
 fn compare(workload: &Workload) -> [Compared; 3] {
     const TURNS: usize = 41;
     const TURN: Duration = Duration::from_millis(40);
+    /// In which queues that are to be saturated fill up.
+    const FILLS: Duration = Duration::from_millis(250);
     let mut times = [const { Vec::new() }; 3];
     let (mut wall, mut busy) = ([Duration::ZERO; 3], [Duration::ZERO; 3]);
     let mut up: Vec<Option<Iteration>> = workload.rivals.iter().map(|_| None).collect();
     for _ in 0..TURNS {
         for (rival, (_, start)) in workload.rivals.iter().enumerate() {
             let iterate = up[rival].get_or_insert_with(start);
+            let warm_up = Instant::now();
             iterate();
+            while workload.alone && warm_up.elapsed() < FILLS {
+                iterate();
+            }
             let (turn, cpu) = (Instant::now(), cpu_time());
             while turn.elapsed() < TURN {
                 let began = Instant::now();

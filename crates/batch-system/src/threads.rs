@@ -248,6 +248,7 @@ fn run<N: Fsm, C: Fsm, H: Handler<N, C>>(
         poller.fetch(generation);
         if poller.held() > 0 {
             poller.round();
+            poller.give_way();
         }
     }
 }

@@ -33,6 +33,8 @@ const SHARE_AFTER: Duration = Duration::from_micros(50);
 /// by sharing `end`; where that costs nothing, newcomers should not wait for the busy ones.
 const SLICE_MIN: Duration = Duration::from_micros(2);
 const SLICE_PER_END: u32 = 4;
+/// A poller that is always busy gives way after so long: much less than a time slice of the kernel.
+const GIVE_WAY_AFTER: Duration = Duration::from_micros(100);
 /// Rounds shorter than this are over before a sleeping poller would be awake.
 const BRISK_ROUND: Duration = Duration::from_micros(20);
 
@@ -75,6 +77,8 @@ pub(crate) struct Poller<N: Fsm, C: Fsm, H> {
     message_cost: Duration,
     /// The end of the last round that left no backlog.
     behind_since: Duration,
+    /// When its thread last had nothing to do, or gave way.
+    ran_since: Duration,
     /// How long a round takes lately: the longest, forgotten by a sixteenth each round, so that a slow
     /// `end` now and then is remembered.
     pace: Duration,
@@ -105,6 +109,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
             end_cost: Duration::ZERO,
             message_cost: Duration::ZERO,
             behind_since: now,
+            ran_since: now,
             pace: BRISK_ROUND,
             brisk: false,
             cells,
@@ -218,6 +223,18 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         self.settle_control();
         self.settle_round();
         self.spread();
+    }
+
+    /// Lets other threads have the processor, between rounds, where all that is held is busy anyway. The kernel
+    /// would take it away sooner or later, and then in the middle of a round, from newcomers too.
+    pub(crate) fn give_way(&mut self) {
+        if self.queue.front().is_none_or(|next| !next.stayed) {
+            self.ran_since = self.now;
+        } else if self.now.saturating_sub(self.ran_since) > GIVE_WAY_AFTER {
+            std::thread::yield_now();
+            self.now = self.shared.clock.now();
+            self.ran_since = self.now;
+        }
     }
 
     /// How long a round with a backlog goes on, and how many messages fit into that time: while somebody
