@@ -155,11 +155,11 @@ settings! {
     /// A store with more replicas that catch up is given no more.
     max_pending_peer_count: u64 = 64, "max-pending-peer-count", 1..=100_000;
     /// The largest Region that is merged into a neighbour, in MiB; zero for none.
-    max_merge_region_mib: u64 = 54, "max-merge-region-size-mib", 0..=1_024;
+    max_merge_region_mib: u64 = 54, "max-merge-region-size", 0..=1_024;
     /// The most keys of a Region that is merged into a neighbour.
     max_merge_region_keys: u64 = 540_000, "max-merge-region-keys", 0..=1_000_000_000;
     /// The largest Region that a merge may make, in MiB.
-    max_merged_region_mib: u64 = 192, "max-merged-region-size-mib", 1..=4_096;
+    max_merged_region_mib: u64 = 192, "max-merged-region-size", 1..=4_096;
     /// A Region is not merged for so long after its range has changed.
     split_merge_interval_ms: u64 = 3_600_000, "split-merge-interval-ms", 0..=604_800_000;
     /// Whether several replicas may be changed at once, by a joint configuration.

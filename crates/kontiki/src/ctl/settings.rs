@@ -112,7 +112,7 @@ mod tests {
         ];
         assert_eq!(lines, expected);
         assert_eq!(
-            shown("max-merge-region-size-mib", &json!(54)),
+            shown("max-merge-region-size", &json!(54)),
             "54 (54.0MiB)"
         );
         assert_eq!(
