@@ -20,6 +20,8 @@ const FLOORS: &[(&str, (u8, u8))] = &[
     ("types", (1, 0)),
     // Converts to and from `types`.
     ("proto", (1, 1)),
+    // Timestamps are a type of `types`.
+    ("consistency", (1, 1)),
     ("engine", (2, 0)),
     // They implement the traits of `engine`.
     ("engine-rocks", (2, 1)),
@@ -47,7 +49,7 @@ const OWNED: &[(&str, &str)] = &[
 ];
 
 /// Crates that decide and never act. See [`crate::purity`].
-pub const PURE: &[&str] = &["types", "raftstore", "placement", "txn"];
+pub const PURE: &[&str] = &["types", "consistency", "raftstore", "placement", "txn"];
 
 /// Packages that would let a pure crate act.
 const ACTING: &[&str] = &[
