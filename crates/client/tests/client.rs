@@ -123,6 +123,29 @@ async fn a_put_whose_answer_is_lost_is_sent_again() {
 }
 
 #[tokio::test]
+async fn a_write_that_must_not_come_twice_is_undetermined_once_its_answer_is_lost() {
+    let fake = Fake::start(&[]).await;
+    let config = Config {
+        resend_writes: false,
+        ..Config::default()
+    };
+    let client = Client::connect(&fake.endpoints(), config).await.unwrap();
+    fake.fail(&[Fault::AnswerLost]);
+    let error = client.put(b"k", bytes("v")).await.unwrap_err();
+    assert!(matches!(error, Error::Undetermined { .. }), "{error}");
+    assert_eq!(fake.calls(0, "RawPut"), 1);
+    fake.fail(&[Fault::AnswerLost]);
+    assert_eq!(
+        client.get(b"k").await.unwrap(),
+        Some(bytes("v")),
+        "a read is"
+    );
+    // What certainly did not happen is tried again.
+    fake.fail(&[Fault::Busy, Fault::NoLeader]);
+    client.put(b"k", bytes("w")).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_swap_whose_answer_is_lost_is_undetermined_and_not_sent_again() {
     let fake = Fake::start(&[]).await;
     let client = connect(&fake).await;
