@@ -40,6 +40,9 @@ pub struct Options {
     pub parent: Option<PathBuf>,
     /// Folder of the data directories, if not that one: output and configuration stay there.
     pub data: Option<PathBuf>,
+    /// Where each first node is dialled by the others and by clients, as `host:port`; where it listens, if
+    /// there are none.
+    pub advertised: Vec<String>,
     /// More lines for the configuration file, as `section.item = value`.
     pub extra: String,
 }
@@ -52,6 +55,7 @@ impl Default for Options {
             tick: TICK,
             parent: None,
             data: None,
+            advertised: Vec::new(),
             extra: String::new(),
         }
     }
@@ -225,12 +229,28 @@ impl Cluster {
             .collect()
     }
 
-    /// The node that listens on this address (with or without a scheme).
+    /// `host:port` at which the others and clients dial a node.
+    pub fn advertised(&self, node: usize) -> String {
+        let given = self.options.advertised.get(node).cloned();
+        given.unwrap_or_else(|| self.endpoints()[node].clone())
+    }
+
+    /// The node that is dialled, or listens, at this address (with or without a scheme).
     pub fn node_at(&self, address: &str) -> Option<usize> {
         let address = address.trim_start_matches("http://");
-        self.endpoints()
-            .iter()
-            .position(|endpoint| endpoint == address)
+        let endpoints = self.endpoints();
+        (0..endpoints.len())
+            .find(|&node| self.advertised(node) == address || endpoints[node] == address)
+    }
+
+    /// Where all of it is: data, configuration and output.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Leaves that folder where it is when this ends.
+    pub fn keep_folder(&mut self) {
+        self.dir.disable_cleanup(true);
     }
 
     /// Runs `kontiki ctl` with these arguments on the cluster, and returns what it printed.
@@ -266,14 +286,15 @@ impl Cluster {
 
     /// The command line of a node, with another data directory or address where a test wants one.
     pub fn args(&self, node: usize, config: &Path) -> Vec<OsString> {
-        let endpoints = self.endpoints();
-        let members = endpoints[..self.founders].iter().enumerate();
-        let members: Vec<String> = members
-            .map(|(node, endpoint)| format!("{}={endpoint}", name(node)))
+        let members: Vec<String> = (0..self.founders)
+            .map(|node| format!("{}={}", name(node), self.advertised(node)))
             .collect();
         let mut args: Vec<OsString> = vec!["server".into()];
         args.extend(["--name".into(), name(node).into()]);
-        args.extend(["--addr".into(), endpoints[node].clone().into()]);
+        args.extend(["--addr".into(), self.endpoints()[node].clone().into()]);
+        if !self.options.advertised.is_empty() {
+            args.extend(["--advertise-addr".into(), self.advertised(node).into()]);
+        }
         args.extend(["--data-dir".into(), self.data_dir(node).into()]);
         if node < self.founders {
             args.extend(["--initial-cluster".into(), members.join(",").into()]);
