@@ -9,14 +9,16 @@ export PATH := $(PATH):$(HOME)/.cache/kontiki/etcd/usr/bin
 # What `make play` and `make bench` pass on, for example: make play PLAY="--nodes 1 --port 4000"
 PLAY ?=
 BENCH ?=
-# And: make sim SIM="--seeds 10000"
+# And: make sim SIM="--seeds 10000", make chaos CHAOS="--engine rocksdb --kills 20"
 SIM ?=
+CHAOS ?=
 
-.PHONY: help play sim test bench rules audit setup
+.PHONY: help play sim chaos test bench rules audit setup
 
 help:
 	@echo "make play    build, and start three stores in one process; PLAY=\"...\" adds flags"
 	@echo "make sim     simulated clusters under faults, fresh seeds each time; SIM=\"...\" adds flags"
+	@echo "make chaos   kills, pauses and partitions of real processes; CHAOS=\"...\" adds flags"
 	@echo "make test    every test of the workspace"
 	@echo "make bench   the load test beside etcd; BENCH=\"...\" adds flags"
 	@echo "make rules   checks the alert rules with promtool (unpacked, not installed)"
@@ -31,6 +33,10 @@ play: setup
 
 sim: setup
 	$(CARGO) run --release --locked -p kontiki -- sim $(SIM)
+
+chaos: setup
+	$(CARGO) build --release --locked -p kontiki
+	$(CARGO) run --release --locked -p chaos -- --dir "$(CARGO_TARGET_DIR)/chaos" $(CHAOS)
 
 test: setup
 	$(CARGO) test --release --locked --workspace

@@ -38,6 +38,7 @@ const FLOORS: &[(&str, (u8, u8))] = &[
     ("kontiki", (6, 0)),
     ("e2e", (7, 0)),
     ("bench", (7, 1)),
+    ("chaos", (7, 1)),
     // Uses no crate of ours, and none uses it.
     ("tidy", (0, 0)),
 ];
