@@ -35,8 +35,8 @@ sim: setup
 	$(CARGO) run --release --locked -p kontiki -- sim $(SIM)
 
 chaos: setup
-	$(CARGO) build --release --locked -p kontiki
-	$(CARGO) run --release --locked -p chaos -- --dir "$(CARGO_TARGET_DIR)/chaos" $(CHAOS)
+	$(CARGO) build --release --locked --workspace --bin kontiki --bin chaos
+	"$(CARGO_TARGET_DIR)/release/chaos" --dir "$(CARGO_TARGET_DIR)/chaos" $(CHAOS)
 
 test: setup
 	$(CARGO) test --release --locked --workspace

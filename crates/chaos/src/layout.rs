@@ -23,7 +23,7 @@ pub const OPERATIONS_PER_KEY: u64 = 400;
 /// A key: which slot it is in, and the how manyth of that slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// Below [`SLOTS`].
+    /// Which of those that are worked on side by side, from zero.
     pub slot: usize,
     /// From one.
     pub generation: u64,

@@ -45,7 +45,11 @@ impl Load {
     ) -> Load {
         let (stop, mut tasks) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
         let askers = guided.into_iter().map(Asker::Guided);
-        let askers = askers.chain(stubborn.into_iter().map(Asker::Stubborn));
+        let askers = askers.chain(
+            stubborn
+                .into_iter()
+                .map(|one| Asker::Stubborn(Box::new(one))),
+        );
         for (number, asker) in (1..).zip(askers) {
             let worker = Worker {
                 name: asker.name(number),
@@ -68,7 +72,7 @@ impl Load {
 
 enum Asker {
     Guided(Client),
-    Stubborn(Stubborn),
+    Stubborn(Box<Stubborn>),
 }
 
 impl Asker {

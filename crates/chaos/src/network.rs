@@ -256,8 +256,8 @@ mod tests {
         let mut stream = dial(&address).await;
         assert!(answers(&mut stream, PATIENCE).await.unwrap());
         let directions = [
-            Rules::default().from_node(0, Verdict::Hold),
-            Rules::default().from_node(1, Verdict::Hold),
+            Rules::default().leaving(0, Verdict::Hold),
+            Rules::default().leaving(1, Verdict::Hold),
         ];
         for rules in directions {
             network.set(rules);
@@ -279,7 +279,7 @@ mod tests {
         let (network, address) = echo().await;
         let mut stream = dial(&address).await;
         let delay = Duration::from_millis(60);
-        network.set(Rules::default().from_node(0, Verdict::Delay(delay)));
+        network.set(Rules::default().leaving(0, Verdict::Delay(delay)));
         let began = Instant::now();
         stream.write_all(b"first ").await.unwrap();
         stream.write_all(b"second").await.unwrap();
@@ -294,7 +294,7 @@ mod tests {
         let (network, address) = echo().await;
         let mut stream = dial(&address).await;
         assert!(answers(&mut stream, PATIENCE).await.unwrap());
-        network.set(Rules::default().to_node(1, Verdict::Reset));
+        network.set(Rules::default().reaching(1, Verdict::Reset));
         let mut byte = [0];
         assert!(!matches!(stream.read(&mut byte).await, Ok(1..)));
         let mut stream = dial(&address).await;

@@ -56,13 +56,13 @@ impl Rules {
     }
 
     /// Everything from this node to the others.
-    pub fn from_node(mut self, node: usize, verdict: Verdict) -> Self {
+    pub fn leaving(mut self, node: usize, verdict: Verdict) -> Self {
         self.0[node] = [verdict; NODES];
         self
     }
 
     /// Everything from the others to this node.
-    pub fn to_node(mut self, node: usize, verdict: Verdict) -> Self {
+    pub fn reaching(mut self, node: usize, verdict: Verdict) -> Self {
         self.0.iter_mut().for_each(|row| row[node] = verdict);
         self
     }
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_node_that_is_cut_off_is_so_in_both_directions_and_its_clients_are_not() {
-        let rules = Rules::default().from_node(1, Hold).to_node(1, Hold);
+        let rules = Rules::default().leaving(1, Hold).reaching(1, Hold);
         assert_eq!(rules.verdict(Node(1), Node(0)), Hold);
         assert_eq!(rules.verdict(Node(2), Node(1)), Hold);
         for (from, to) in [
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_connection_breaks_if_either_direction_does() {
-        let rules = Rules::default().from_node(0, Reset);
+        let rules = Rules::default().leaving(0, Reset);
         assert!(rules.breaks(Node(0), Node(2)) && rules.breaks(Node(2), Node(0)));
         assert!(!rules.breaks(Node(1), Node(2)) && !rules.breaks(Client, Node(0)));
         let pair = Rules::default().between(0, 2, Reset);

@@ -132,10 +132,10 @@ impl World {
             }
             Kind::CutLeader | Kind::CutAny => {
                 self.network
-                    .set(rules.from_node(victim, cut).to_node(victim, cut));
+                    .set(rules.leaving(victim, cut).reaching(victim, cut));
             }
-            Kind::DeafLeader => self.network.set(rules.to_node(victim, cut)),
-            Kind::MuteLeader => self.network.set(rules.from_node(victim, cut)),
+            Kind::DeafLeader => self.network.set(rules.reaching(victim, cut)),
+            Kind::MuteLeader => self.network.set(rules.leaving(victim, cut)),
             Kind::CutPair => {
                 let other = (victim + 1 + fault.node % (NODES - 1)) % NODES;
                 self.network.set(rules.between(victim, other, cut));
@@ -143,7 +143,7 @@ impl World {
             Kind::SlowLeader => {
                 let late = Verdict::Delay(fault.delay);
                 self.network
-                    .set(rules.from_node(victim, late).to_node(victim, late));
+                    .set(rules.leaving(victim, late).reaching(victim, late));
             }
         }
     }
