@@ -539,6 +539,33 @@ async fn a_search_for_the_placement_leader_ends_at_the_deadline() {
 }
 
 #[tokio::test]
+async fn a_silent_endpoint_does_not_hide_the_next_placement_leader_from_the_impatient() {
+    let fake = Fake::start(&[]).await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut endpoints = vec![silent.local_addr().unwrap().to_string()];
+    endpoints.extend(fake.endpoints());
+    // An attempt at the silent one takes an operation's whole time.
+    let config = Config {
+        deadline: Duration::from_millis(500),
+        attempt_timeout: Duration::from_millis(490),
+        ..Config::default()
+    };
+    let client = loop {
+        match Client::connect(&endpoints, config.clone()).await {
+            Ok(client) => break client,
+            Err(error) => assert!(matches!(error, Error::NoMember { .. }), "{error}"),
+        }
+    };
+    fake.stop(3);
+    fake.world.lock().placement_leader = Some(2);
+    let mut tries = 0;
+    while client.get(b"k").await.is_err() {
+        tries += 1;
+        assert!(tries < 8, "the silent one is asked again and again");
+    }
+}
+
+#[tokio::test]
 async fn each_endpoint_is_asked_once_however_it_is_written() {
     let fake = Fake::start(&[]).await;
     let plain = fake.endpoints()[0].clone();
