@@ -77,3 +77,7 @@ pub use snapshot::{RegionIter, RegionSnapshot};
 pub use split_check::SplitOptions;
 pub use traffic::Traffic;
 pub use tuned::Tuned;
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzz::Counting = fuzz::Counting;

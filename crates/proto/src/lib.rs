@@ -78,3 +78,7 @@ generated!(
     healthpb,
     "grpc.health.v1"
 );
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzz::Counting = fuzz::Counting;

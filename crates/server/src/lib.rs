@@ -109,3 +109,7 @@ async fn serve_backend<B: backend::Backend>(
     let end = (stopper, options.drain);
     listener::run(options.listener, services, &options.limits, shutdown, end).await;
 }
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzz::Counting = fuzz::Counting;

@@ -177,7 +177,7 @@ const FIELD_METADATA: u32 = 2;
 
 /// Walks over the fields of a Raft message without decoding it. It must have no group, at no level
 /// that a decoder would enter: unknown groups nest without a limit. Snapshots travel by other means.
-fn check_body(body: &[u8]) -> Result<(), &'static str> {
+pub(crate) fn check_body(body: &[u8]) -> Result<(), &'static str> {
     walk::fields(body, |field, content| match (field, content) {
         (FIELD_ENTRIES, Content::Bytes(entry)) => walk::fields(entry, |_, _| Ok(())),
         (FIELD_SNAPSHOT, _) => Err("it carries a snapshot"),
