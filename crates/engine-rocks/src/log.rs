@@ -131,7 +131,9 @@ impl RocksLog {
         // Nobody is told of entries that the write is about to drop.
         let during: Vec<_> = after.iter().map(|log| (*log.0, shared(log))).collect();
         self.set_bounds(during);
+        failpoint::at!("engine_rocks::log::before_write");
         self.database().write(batch, durability)?;
+        failpoint::at!("engine_rocks::log::written");
         self.set_bounds(after);
         Ok(())
     }
