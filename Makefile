@@ -34,6 +34,7 @@ sim: setup
 
 test: setup
 	$(CARGO) test --release --locked --workspace
+	$(CARGO) test --release --locked -p failpoint
 
 bench:
 	@./scripts/setup.sh bench
