@@ -45,6 +45,7 @@ chaos: setup
 
 test: setup
 	$(CARGO) test --release --locked --workspace
+	$(CARGO) test --release --locked -p failpoint
 
 # Two at a time, so that their seconds are processor time on two cores.
 fuzz: setup

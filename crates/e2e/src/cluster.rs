@@ -45,6 +45,10 @@ pub struct Options {
     pub advertised: Vec<String>,
     /// More lines for the configuration file, as `section.item = value`.
     pub extra: String,
+    /// Whether nodes have status servers.
+    pub status: bool,
+    /// More in the environment of nodes.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for Options {
@@ -57,6 +61,8 @@ impl Default for Options {
             data: None,
             advertised: Vec::new(),
             extra: String::new(),
+            status: false,
+            environment: Vec::new(),
         }
     }
 }
@@ -92,6 +98,8 @@ pub struct Cluster {
     program: PathBuf,
     options: Options,
     ports: Vec<u16>,
+    /// Of the status servers, if there are any.
+    status_ports: Vec<u16>,
     /// So many nodes are first members.
     founders: usize,
     /// What later nodes are told to join.
@@ -120,8 +128,9 @@ impl Cluster {
         let mut cluster = Cluster {
             program: program.to_owned(),
             dir,
-            options,
             ports: free_ports(nodes)?,
+            status_ports: free_ports(if options.status { nodes } else { 0 })?,
+            options,
             founders: nodes,
             join: None,
             nodes: (0..nodes).map(|_| None).collect(),
@@ -143,7 +152,9 @@ impl Cluster {
         })?;
         let args = self.args(node, &config);
         let log = self.dir.path().join(format!("n{}.log", node + 1));
-        self.nodes[node] = Some(Process::spawn(&name(node), &self.program, &args, &log)?);
+        let environment = &self.options.environment;
+        let process = Process::spawn_with(&name(node), &self.program, &args, environment, &log)?;
+        self.nodes[node] = Some(process);
         Ok(())
     }
 
@@ -152,6 +163,9 @@ impl Cluster {
         let first = &self.endpoints()[..self.founders];
         self.join.get_or_insert(first.join(","));
         self.ports.extend(free_ports(1)?);
+        if self.options.status {
+            self.status_ports.extend(free_ports(1)?);
+        }
         self.nodes.push(None);
         let node = self.nodes.len() - 1;
         self.start_node(node)?;
@@ -235,6 +249,11 @@ impl Cluster {
         given.unwrap_or_else(|| self.endpoints()[node].clone())
     }
 
+    /// `host:port` of a node's status server.
+    pub fn status_address(&self, node: usize) -> String {
+        format!("127.0.0.1:{}", self.status_ports[node])
+    }
+
     /// The node that is dialled, or listens, at this address (with or without a scheme).
     pub fn node_at(&self, address: &str) -> Option<usize> {
         let address = address.trim_start_matches("http://");
@@ -300,6 +319,9 @@ impl Cluster {
             args.extend(["--initial-cluster".into(), members.join(",").into()]);
         } else if let Some(nodes) = &self.join {
             args.extend(["--join".into(), nodes.into()]);
+        }
+        if self.options.status {
+            args.extend(["--status-addr".into(), self.status_address(node).into()]);
         }
         args.extend(["--config".into(), config.into()]);
         args

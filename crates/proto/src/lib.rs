@@ -74,6 +74,11 @@ generated!(
     "keyspacepb"
 );
 generated!(
+    /// The service `Debug`, for failpoints (`proto/debugpb.proto`).
+    debugpb,
+    "debugpb"
+);
+generated!(
     /// The service `grpc.health.v1.Health` (`proto/health.proto`).
     healthpb,
     "grpc.health.v1"

@@ -15,6 +15,8 @@ use toml::{Table, Value};
 const FLOORS: &[(&str, (u8, u8))] = &[
     // Every room may count.
     ("metrics", (1, 0)),
+    // Every room that acts may be made to fail.
+    ("failpoint", (1, 0)),
     ("batch-system", (1, 1)),
     ("pool", (1, 0)),
     ("types", (1, 0)),
@@ -58,6 +60,7 @@ pub const PURE: &[&str] = &["types", "consistency", "raftstore", "placement", "t
 const ACTING: &[&str] = &[
     "axum",
     "crossbeam",
+    "failpoint",
     "fs2",
     "futures",
     "hyper",

@@ -266,14 +266,17 @@ impl RunningNode {
     /// # Errors
     /// The last sync failed: the node says so, but nothing that was acknowledged is lost.
     async fn stop(mut self, stages: &Stages) -> Result<()> {
+        failpoint::at!("kontiki::stop::begin");
         drop(self.stop_service);
         while self.service.join_next().await.is_some() {}
         self.link.shutdown().await;
         self.transport.stop();
+        failpoint::at!("kontiki::stop::drained");
         // They hold the engines.
         stages.status.detach();
         stages.online.release_node();
         let stopped = self.node.stop().await;
+        failpoint::at!("kontiki::stop::stopped");
         drop(self.data_dir);
         stopped.map_err(Error::Engine)
     }

@@ -114,6 +114,41 @@ impl<K: KvEngine> ApplyHandler<K> {
         !self.destroyed.is_empty() || self.out.changes.iter().any(is_reshaped)
     }
 
+    /// The points before a round is written, by what is in it.
+    fn reach_before(&self) {
+        failpoint::at!("node::apply::before_write");
+        for change in &self.out.changes {
+            match change.change {
+                Change::Split(_) => failpoint::at!("node::apply::before_split"),
+                Change::Peers { .. } => failpoint::at!("node::apply::before_peers"),
+                Change::Merging { .. } => failpoint::at!("node::apply::before_merging"),
+                Change::Merged { .. } => failpoint::at!("node::apply::before_merged"),
+                Change::CompactLog { .. } | Change::Hashing | Change::Verified(_) => {}
+            }
+        }
+        if !self.destroyed.is_empty() {
+            failpoint::at!("node::apply::before_destroyed");
+        }
+    }
+
+    /// Those after it, before anybody hears of it.
+    fn reach_after(&self) {
+        failpoint::at!("node::apply::written");
+        for change in &self.out.changes {
+            match change.change {
+                Change::Split(_) => failpoint::at!("node::apply::split"),
+                Change::Peers { .. } => failpoint::at!("node::apply::peers"),
+                Change::Merging { .. } => failpoint::at!("node::apply::merging"),
+                Change::Merged { .. } => failpoint::at!("node::apply::merged"),
+                Change::CompactLog { .. } => failpoint::at!("node::apply::log_gc"),
+                Change::Hashing | Change::Verified(_) => {}
+            }
+        }
+        if !self.destroyed.is_empty() {
+            failpoint::at!("node::apply::destroyed");
+        }
+    }
+
     /// The store stops and the round is not written: the next start applies it from the log.
     fn give_up(&mut self) {
         self.round.batch.clear();
@@ -181,6 +216,7 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
     }
 
     fn end(&mut self, _batch: &mut Batch<'_, ApplyFsm>) {
+        self.reach_before();
         let durability = match self.must_sync() {
             true => Durability::Synced,
             false => Durability::Buffered,
@@ -194,6 +230,7 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
             self.give_up();
             return;
         }
+        self.reach_after();
         let taken_bytes = std::mem::take(&mut self.taken_bytes);
         self.ports.memory.unapplied.release(taken_bytes);
         for change in self.out.changes.drain(..) {
@@ -207,6 +244,7 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
             meters.waterfall.pass(request, Stage::Apply, || clock.now());
             self.ports.replies.complete(request, result);
         }
+        failpoint::at!("node::apply::answered");
         for wish in self.out.wishes.drain(..) {
             let message = PeerMessage(Input::AwaitsSource(wish));
             let _ = self.ports.peers.force_send(wish.target_id.get(), message);
