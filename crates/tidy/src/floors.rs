@@ -15,6 +15,8 @@ use toml::{Table, Value};
 const FLOORS: &[(&str, (u8, u8))] = &[
     // Every room may count.
     ("metrics", (1, 0)),
+    // Every room may log, and what is lost is counted.
+    ("logs", (1, 1)),
     ("batch-system", (1, 1)),
     ("pool", (1, 0)),
     ("types", (1, 0)),

@@ -10,5 +10,6 @@ pub(crate) mod keyspace;
 pub(crate) mod pd;
 pub(crate) mod raft;
 pub(crate) mod raw;
+pub(crate) mod slow;
 pub(crate) mod snapshot;
 pub(crate) mod tikv;

@@ -190,6 +190,7 @@ impl NodeStatus {
             page.gauge(&STAGE, &[one.name()], u64::from(one == stage));
         }
         self.shared.process.collect(&mut page);
+        logs::Lost.collect(&mut page);
         for collector in &self.shared.attached.lock().collectors {
             collector.collect(&mut page);
         }
