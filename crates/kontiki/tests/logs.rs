@@ -1,6 +1,9 @@
-//! The logs of a real node: their format, files, what is hidden, and what a full disk does to them.
+//! The logs of a real node: their format, files, what is hidden, and what a full disk does to them; and how they are
+//! searched.
 
 use e2e::{Process, free_ports};
+use proto::diagnosticspb::diagnostics_client::DiagnosticsClient;
+use proto::diagnosticspb::{LogLevel, SearchLogRequest, ServerInfoRequest, ServerInfoType};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs;
@@ -90,6 +93,12 @@ impl Node {
 
     fn get(&self, path: &str) -> Option<(u16, String)> {
         self.ask(&format!("GET {path}"), "")
+    }
+
+    fn json(&self, path: &str) -> Value {
+        let (code, body) = self.get(path).unwrap();
+        assert_eq!(code, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
     }
 
     fn set(&self, items: Value) {
@@ -228,6 +237,96 @@ fn a_log_is_rotated_by_size_and_kept_by_count() {
     }
     assert_eq!(seen.len(), 2, "{seen:?}");
     assert!(node.read("logs/k.log").len() < filler.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_files_of_a_log_are_searched_over_grpc_and_http_and_hostile_patterns_are_refused() {
+    let node = Node::start("log.file.filename = \"{}/k.log\"");
+    let rotated = node.path("k-2001-01-01T00-00-00.000.log");
+    let old = "[2000/12/31 23:59:59.000 +00:00] [WARN] [old.rs:1] [\"an old line\"] [n=1]\n";
+    fs::write(rotated, old).unwrap();
+    let mut client = DiagnosticsClient::connect(format!("http://{}", node.address))
+        .await
+        .unwrap();
+    let mut search = async |request: SearchLogRequest| {
+        let mut stream = client.search_log(request).await?.into_inner();
+        let mut found = Vec::new();
+        while let Some(batch) = stream.message().await? {
+            found.extend(batch.messages);
+        }
+        Ok::<_, tonic::Status>(found)
+    };
+    let all = search(SearchLogRequest::default()).await.unwrap();
+    assert_eq!(
+        (all[0].level(), all[0].time),
+        (LogLevel::Warn, 978_307_199_000)
+    );
+    assert_eq!(all[0].message, "[old.rs:1] [\"an old line\"] [n=1]");
+    assert!(all.len() > 3 && all.iter().any(|line| line.message.contains("[serving]")));
+    let since = SearchLogRequest {
+        start_time: 1_000_000_000_000,
+        levels: vec![LogLevel::Info as i32],
+        patterns: vec!["stage".to_owned(), r"took=\S+".to_owned()],
+        ..SearchLogRequest::default()
+    };
+    let found = search(since).await.unwrap();
+    assert!(
+        found.len() >= 3
+            && found
+                .iter()
+                .all(|line| line.message.contains("passed a stage"))
+    );
+    let hostile = SearchLogRequest {
+        patterns: vec!["((a{100}){100}){100}".to_owned()],
+        ..SearchLogRequest::default()
+    };
+    assert_eq!(
+        search(hostile).await.unwrap_err().code(),
+        tonic::Code::InvalidArgument
+    );
+    let body = node.json("/diagnosis/log?level=warn&pattern=old&end=1000000000000");
+    assert_eq!(body["messages"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&body["messages"][0]["level"], &body["is_complete"]),
+        (&"WARN".into(), &true.into())
+    );
+    assert_eq!(node.json("/diagnosis/log?limit=1")["is_complete"], false);
+    assert_eq!(node.get("/diagnosis/log?pattern=%28").unwrap().0, 400);
+    assert_eq!(node.get("/diagnosis/log?target=slow").unwrap().0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_machine_and_the_clock_are_told_over_grpc_and_http() {
+    let node = Node::start("");
+    let mut client = DiagnosticsClient::connect(format!("http://{}", node.address))
+        .await
+        .unwrap();
+    let request = ServerInfoRequest {
+        tp: ServerInfoType::All as i32,
+    };
+    let items = client
+        .server_info(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .items;
+    for kind in ["cpu", "memory", "disk", "net", "system"] {
+        assert!(
+            items
+                .iter()
+                .any(|item| item.tp == kind && !item.pairs.is_empty()),
+            "{kind} in {items:?}"
+        );
+    }
+    let load = node.json("/diagnosis/server-info?type=load");
+    let items = load["items"].as_array().unwrap();
+    assert!(
+        items
+            .iter()
+            .any(|item| item["name"] == "usage" && item["pairs"]["idle"].is_string())
+    );
+    assert_eq!(node.get("/diagnosis/server-info?type=all").unwrap().0, 400);
+    assert!(node.json("/diagnosis/clock")["now_ms"].as_u64().unwrap() > 1_700_000_000_000);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod batch_commands;
+pub(crate) mod diagnostics;
 pub(crate) mod forward;
 pub(crate) mod health;
 pub(crate) mod keyspace;
