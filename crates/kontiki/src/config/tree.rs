@@ -377,6 +377,8 @@ pub struct Raftstore {
     pub pd_heartbeat_tick_interval: ReadableDuration,
     /// How often a store reports to placement.
     pub pd_store_heartbeat_tick_interval: ReadableDuration,
+    /// The most that the store may have of its disk, by what it tells placement. 0: all of it.
+    pub capacity: ReadableSize,
     /// A store of which every tenth write of the Raft log takes longer becomes a slow one.
     pub slow_log_write_timeout: ReadableDuration,
     /// How often a leader looks whether its log can be cut.
@@ -429,6 +431,7 @@ impl Default for Raftstore {
             split_region_check_tick_interval: ReadableDuration::secs(10),
             pd_heartbeat_tick_interval: ReadableDuration::secs(60),
             pd_store_heartbeat_tick_interval: ReadableDuration::secs(10),
+            capacity: ReadableSize(0),
             slow_log_write_timeout: ReadableDuration::millis(500),
             raft_log_gc_tick_interval: ReadableDuration::secs(3),
             raft_log_gc_threshold: 50,
