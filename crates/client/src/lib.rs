@@ -29,7 +29,7 @@ mod routes;
 mod rpc;
 mod scan;
 
-pub use admin::{Admin, ask_status};
+pub use admin::{Admin, ask_status, look_status};
 pub use config::Config;
 pub use error::{Error, Result};
 pub use inspect::{Member, Members, RegionInfo, Store};

@@ -17,6 +17,8 @@ const FLOORS: &[(&str, (u8, u8))] = &[
     ("metrics", (1, 0)),
     // Every room that acts may be made to fail.
     ("failpoint", (1, 0)),
+    // Every room may log, and what is lost is counted.
+    ("logs", (1, 1)),
     ("batch-system", (1, 1)),
     ("pool", (1, 0)),
     ("types", (1, 0)),

@@ -32,7 +32,7 @@ pub async fn server(args: ServerArgs) -> Result<()> {
         eprintln!("the configuration is fine");
         return Ok(());
     }
-    logging::start(&config).map_err(Error::io("opening the log file"))?;
+    let _logging = logging::start(&config).map_err(Error::io("opening the log file"))?;
     set_failpoints()?;
     let signals = [
         ("SIGINT", SignalKind::interrupt()),

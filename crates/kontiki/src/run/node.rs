@@ -200,8 +200,9 @@ async fn start_on<L: RaftLog>(
         runtime,
     };
     let folder = data_dir.path().to_owned();
+    let capacity = config.raftstore.capacity.0;
     let start = move || {
-        let usage = StoreUsage::measure(&folder);
+        let usage = StoreUsage::measure(&folder, capacity);
         Ok((Node::start(parts).map_err(Error::Start)?, usage))
     };
     let (node, usage) = stages.run(Stage::StartingNode, start).await?;

@@ -51,7 +51,7 @@ struct LogManager;
 
 impl Manager for LogManager {
     fn apply(&self, config: &Config) -> Result<(), String> {
-        logging::set_level(config.log.level)
+        logging::change(config)
     }
 }
 

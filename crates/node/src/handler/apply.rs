@@ -15,6 +15,7 @@ use crate::fsm::{AppliedMark, ApplyFsm, ApplyMessage, NoControl, NoMessage, Peer
 use crate::meters::{ApplyCounts, Stage};
 use crate::ports::Ports;
 use crate::room::{DiskRoom, Insisted};
+use crate::slow_round::SlowRound;
 use crate::snap::SnapTask;
 use crate::traffic::Counts;
 use batch_system::{Batch, Handler, Inbox, RoundInfo};
@@ -45,6 +46,7 @@ pub struct ApplyHandler<K: KvEngine> {
     /// To be begun once the round is written.
     installs: Vec<InstallSnapshot>,
     counts: ApplyCounts,
+    slow: SlowRound,
     ports: Ports,
 }
 
@@ -67,6 +69,7 @@ impl<K: KvEngine> ApplyHandler<K> {
             taken_bytes: 0,
             installs: Vec::new(),
             counts: ApplyCounts::default(),
+            slow: SlowRound::default(),
             ports,
         }
     }
@@ -175,7 +178,9 @@ fn must_apply(applier: &Applier, result: Result<(), ApplyError>) {
 }
 
 impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
-    fn begin(&mut self, _round: RoundInfo) {}
+    fn begin(&mut self, _round: RoundInfo) {
+        self.slow = SlowRound::begin(&*self.ports.clock);
+    }
 
     fn handle_control(&mut self, _control: &mut NoControl, _inbox: &mut Inbox<'_, NoMessage>) {}
 
@@ -215,7 +220,8 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
         self.applied.push((region.get(), index, mark));
     }
 
-    fn end(&mut self, _batch: &mut Batch<'_, ApplyFsm>) {
+    fn end(&mut self, batch: &mut Batch<'_, ApplyFsm>) {
+        self.slow.stepped(&*self.ports.clock);
         self.reach_before();
         let durability = match self.must_sync() {
             true => Durability::Synced,
@@ -225,6 +231,7 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
             tracing::error!(%error, "the key-value engine can't be written: the store stops");
             panic!("the key-value engine can't be written: {error:?}");
         });
+        self.slow.end(&*self.ports.clock, "appliers", batch.len());
         self.round.unwritten = None;
         if written == Insisted::GaveUp {
             self.give_up();

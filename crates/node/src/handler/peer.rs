@@ -15,6 +15,7 @@ use crate::meters::{Lost, MessageKind, PeerCounts, Role, Stage};
 use crate::ports::Ports;
 use crate::recover::create_replica;
 use crate::room::Insisted;
+use crate::slow_round::SlowRound;
 use crate::snap::SnapTask;
 use batch_system::{Batch, Handler, Inbox, RegisterError, RoundInfo};
 use engine::{Durability, RaftLog, RaftLogBatch};
@@ -43,6 +44,7 @@ pub struct PeerHandler<L: RaftLog> {
     /// Replicas whose log the batch removes.
     removed: Vec<Tombstone>,
     counts: PeerCounts,
+    slow: SlowRound,
     ports: Ports,
 }
 
@@ -58,6 +60,7 @@ impl<L: RaftLog> PeerHandler<L> {
             effects: Vec::new(),
             removed: Vec::new(),
             counts: PeerCounts::default(),
+            slow: SlowRound::default(),
             ports,
         }
     }
@@ -466,6 +469,7 @@ impl<L: RaftLog> PeerHandler<L> {
 
 impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
     fn begin(&mut self, _round: RoundInfo) {
+        self.slow = SlowRound::begin(&*self.ports.clock);
         self.handled = 0;
     }
 
@@ -528,6 +532,7 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
     }
 
     fn end(&mut self, batch: &mut Batch<'_, PeerFsm>) {
+        self.slow.stepped(&*self.ports.clock);
         self.ports.transport.flush();
         // What becomes durable may bring more to write: a lone voter that wins its election.
         while !self.batch.is_empty() {
@@ -554,5 +559,6 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
             self.ports.transport.flush();
         }
         self.counts.flush(&self.ports.meters);
+        self.slow.end(&*self.ports.clock, "Peers", batch.len());
     }
 }

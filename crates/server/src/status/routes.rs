@@ -2,7 +2,7 @@
 //!
 //! **Not here.** What they show (`NodeStatus`).
 
-use super::{Configuration, Inspect, NodeStatus, fail, page};
+use super::{Configuration, Inspect, NodeStatus, diagnosis, fail, page};
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -38,6 +38,7 @@ pub(super) fn router(status: NodeStatus) -> Router {
         .route("/debug/actors", get(actors))
         .route("/region/{id}", get(region))
         .merge(fail::router())
+        .merge(diagnosis::router())
         .with_state(status)
 }
 
