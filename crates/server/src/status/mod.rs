@@ -24,8 +24,8 @@
 //! **Not here.** Accepting connections (`serve`), TLS, and who may ask.
 
 mod configuration;
-mod fail;
 mod diagnosis;
+mod fail;
 mod inspect;
 mod page;
 mod routes;
