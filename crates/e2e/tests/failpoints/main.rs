@@ -226,28 +226,35 @@ async fn crash_under_load(world: &mut World, node: usize, name: &'static str) {
 }
 
 /// A key within the Region, behind which nothing of it was cut off yet.
-async fn border(world: &mut World) -> String {
-    let version = world.region(KEY).await.region.epoch.version;
-    format!("{KEY}{:04}", 9_999 - version)
+fn border(world: &mut World) -> String {
+    world.cuts += 1;
+    nth_border(world.cuts)
+}
+
+fn nth_border(cut: u64) -> String {
+    format!("{KEY}{:04}", 9_999 - cut)
 }
 
 /// Cuts the Region in two.
 async fn split(world: &mut World, who: Who, name: &'static str) {
-    let border = border(world).await;
     let node = world.find(who, KEY).await;
     world.arm(node, name);
+    let mut cuts = world.cuts;
     let lead = async |world: &World| {
-        // If it crashes meanwhile, the answer is an error.
-        world.try_ctl(&["region", "split", &border]);
+        // Another one each time: the last may have been cut without the node's part in it. If it crashes
+        // meanwhile, the answer is an error.
+        cuts += 1;
+        world.try_ctl(&["region", "split", &nth_border(cuts)]);
     };
     world.crash_by(node, name, lead).await;
+    world.cuts = cuts;
     world.come_back(node, &[]).await;
 }
 
 /// Cuts the Region in two, and has it take the other part in again.
 async fn merge(world: &mut World, name: &'static str) {
     world.settle(KEY).await;
-    let border = border(world).await;
+    let border = border(world);
     let is_cut = async |world: &mut World| {
         world.try_ctl(&["region", "split", &border]);
         let source = world.region(&border).await.region;

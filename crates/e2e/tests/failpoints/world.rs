@@ -48,6 +48,8 @@ pub enum Who {
 pub struct World {
     pub cluster: Cluster,
     pub client: Client,
+    /// How often the Region of the tests was cut.
+    pub cuts: u64,
     load: Load,
 }
 
@@ -62,13 +64,16 @@ impl World {
         };
         let cluster = Cluster::start(3, options).unwrap();
         let client = own_client(&cluster, Config::default()).await.unwrap();
+        // Replicas stay where a node is armed, and leaders, unless a test moves them.
         let settings = r#"{"low-space-percent": 99, "store-limit-add-peer": 6000,
-            "store-limit-remove-peer": 6000}"#;
+            "store-limit-remove-peer": 6000, "leader-schedule-limit": 0, "region-schedule-limit": 0,
+            "hot-region-schedule-limit": 0, "merge-schedule-limit": 0}"#;
         e2e::pd_post(&cluster, "/pd/api/v1/config", settings).expect("somebody leads placement");
         let load = Load::start(&client);
         let mut world = Self {
             cluster,
             client,
+            cuts: 0,
             load,
         };
         world.arm_starts(joining.first().copied());
