@@ -39,6 +39,8 @@ enum Way {
     Stop,
     /// A change of the configuration online.
     Configure,
+    /// Something that placement decides.
+    Decide,
     /// A Region is cut in two.
     Split(Who),
     /// A Region is taken in by its neighbour.
@@ -102,7 +104,7 @@ fn way(name: &'static str) -> Way {
             "kontiki::online" => Way::Configure,
             "kontiki::move" => Way::OtherEngine,
             "kontiki::stop" => Way::Stop,
-            "node::placement" => Way::Load(Who::Placement),
+            "node::placement" => Way::Decide,
             "engine::file"
             | "engine_raftlog::log"
             | "engine_raftlog::sync"
@@ -208,6 +210,7 @@ async fn crash_at(world: &mut World, name: &'static str) {
             world.crashed(node, name).await;
             world.come_back(node, &[]).await;
         }
+        Way::Decide => decide(world, name).await,
         Way::Split(who) => split(world, who, name).await,
         Way::Merge => merge(world, name).await,
         Way::Move(who) => move_replica(world, who, name).await,
@@ -222,6 +225,20 @@ async fn crash_at(world: &mut World, name: &'static str) {
 async fn crash_under_load(world: &mut World, node: usize, name: &'static str) {
     world.arm(node, name);
     world.crashed(node, name).await;
+    world.come_back(node, &after(name)).await;
+}
+
+/// Has placement persist another setting with each attempt.
+async fn decide(world: &mut World, name: &'static str) {
+    let node = world.find(Who::Placement, KEY).await;
+    world.arm(node, name);
+    let mut percent = 90;
+    let lead = async |world: &World| {
+        percent = if percent == 99 { 90 } else { percent + 1 };
+        let percent = percent.to_string();
+        world.try_ctl(&["config", "placement", "set", "low-space-percent", &percent]);
+    };
+    world.crash_by(node, name, lead).await;
     world.come_back(node, &after(name)).await;
 }
 
