@@ -40,6 +40,8 @@ pub struct Options {
     pub parent: Option<PathBuf>,
     /// Folder of the data directories, if not that one: output and configuration stay there.
     pub data: Option<PathBuf>,
+    /// Whether each node has a status server ([`Cluster::status_addresses`]).
+    pub status: bool,
     /// More lines for the configuration file, as `section.item = value`.
     pub extra: String,
 }
@@ -52,6 +54,7 @@ impl Default for Options {
             tick: TICK,
             parent: None,
             data: None,
+            status: false,
             extra: String::new(),
         }
     }
@@ -88,6 +91,7 @@ pub struct Cluster {
     program: PathBuf,
     options: Options,
     ports: Vec<u16>,
+    status_ports: Vec<u16>,
     /// So many nodes are first members.
     founders: usize,
     /// What later nodes are told to join.
@@ -118,6 +122,7 @@ impl Cluster {
             dir,
             options,
             ports: free_ports(nodes)?,
+            status_ports: free_ports(nodes)?,
             founders: nodes,
             join: None,
             nodes: (0..nodes).map(|_| None).collect(),
@@ -148,6 +153,7 @@ impl Cluster {
         let first = &self.endpoints()[..self.founders];
         self.join.get_or_insert(first.join(","));
         self.ports.extend(free_ports(1)?);
+        self.status_ports.extend(free_ports(1)?);
         self.nodes.push(None);
         let node = self.nodes.len() - 1;
         self.start_node(node)?;
@@ -219,10 +225,12 @@ impl Cluster {
 
     /// `host:port` of every node, running or not.
     pub fn endpoints(&self) -> Vec<String> {
-        self.ports
-            .iter()
-            .map(|port| format!("127.0.0.1:{port}"))
-            .collect()
+        addresses(&self.ports)
+    }
+
+    /// `host:port` of every node's status server; nobody listens there without [`Options::status`].
+    pub fn status_addresses(&self) -> Vec<String> {
+        addresses(&self.status_ports)
     }
 
     /// The node that listens on this address (with or without a scheme).
@@ -275,6 +283,10 @@ impl Cluster {
         args.extend(["--name".into(), name(node).into()]);
         args.extend(["--addr".into(), endpoints[node].clone().into()]);
         args.extend(["--data-dir".into(), self.data_dir(node).into()]);
+        if self.options.status {
+            let address = &self.status_addresses()[node];
+            args.extend(["--status-addr".into(), address.into()]);
+        }
         if node < self.founders {
             args.extend(["--initial-cluster".into(), members.join(",").into()]);
         } else if let Some(nodes) = &self.join {
@@ -283,6 +295,11 @@ impl Cluster {
         args.extend(["--config".into(), config.into()]);
         args
     }
+}
+
+fn addresses(ports: &[u16]) -> Vec<String> {
+    let address = |port: &u16| format!("127.0.0.1:{port}");
+    ports.iter().map(address).collect()
 }
 
 fn name(node: usize) -> String {

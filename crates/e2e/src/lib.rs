@@ -24,7 +24,7 @@ pub use connect::{
     SERVES_WITHIN, leader_context, leader_of, official_client, own_client, store_client,
 };
 pub use error::{Error, Result};
-pub use pd_http::{pd_get, pd_post};
+pub use pd_http::{http_get, pd_get, pd_post};
 pub use ports::free_ports;
 pub use process::{Process, own_cpu_time};
 pub use refused::refused;

@@ -7,11 +7,14 @@
 //! **Not here.** Rotation.
 
 use crate::config::{Config, LogFormat, LogLevel};
+use crate::panic_mark;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
+use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 use std::{panic, thread};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::{EnvFilter, reload};
@@ -83,10 +86,24 @@ fn log_panics(to_file: bool) {
             "panicked: {}",
             info.payload_as_str().unwrap_or("without a message")
         );
+        panic_mark::leave(&mark(thread.name(), info));
         if to_file {
             to_terminal(info);
         }
     }));
+}
+
+/// What the next start reports of a panic.
+fn mark(thread: Option<&str>, info: &PanicHookInfo<'_>) -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let place = info.location().map(ToString::to_string);
+    format!(
+        "{} (thread {}, at {}, {} s after 1970)\n",
+        info.payload_as_str().unwrap_or("without a message"),
+        thread.unwrap_or("unnamed"),
+        place.as_deref().unwrap_or("an unknown place"),
+        since.map_or(0, |since| since.as_secs()),
+    )
 }
 
 fn open(path: &Path) -> io::Result<BoxMakeWriter> {

@@ -35,6 +35,10 @@ const LINKS: &[(&str, &str)] = &[
         "the slowest, longest, busiest and most restless actors",
     ),
     ("/region/1", "a Region as this store knows it, by its id"),
+    (
+        "/debug/pprof/profile?seconds=5&format=svg",
+        "where processor time goes, in five seconds from now, as a flame graph",
+    ),
 ];
 
 /// The page.
@@ -69,6 +73,7 @@ pub(super) fn page(status: &NodeStatus) -> String {
         let _ = writeln!(page, "<tr><td>{title}<td>{value}");
     }
     for (path, purpose) in LINKS {
+        let path = escaped(path);
         let _ = writeln!(
             page,
             "<tr><td><a href=\"{path}\"><code>{path}</code></a><td>{purpose}"
