@@ -12,12 +12,13 @@ BENCH ?=
 # And: make sim SIM="--seeds 10000"
 SIM ?=
 
-.PHONY: help play sim test bench rules audit setup
+.PHONY: help play sim test console bench rules audit setup
 
 help:
 	@echo "make play    build, and start three stores in one process; PLAY=\"...\" adds flags"
 	@echo "make sim     simulated clusters under faults, fresh seeds each time; SIM=\"...\" adds flags"
 	@echo "make test    every test of the workspace"
+	@echo "make console the console in a browser (installs Chromium when root)"
 	@echo "make bench   the load test beside etcd; BENCH=\"...\" adds flags"
 	@echo "make rules   checks the alert rules with promtool (unpacked, not installed)"
 	@echo "make audit   licences, advisories and banned versions (needs cargo-deny)"
@@ -34,6 +35,10 @@ sim: setup
 
 test: setup
 	$(CARGO) test --release --locked --workspace
+
+console:
+	@./scripts/setup.sh console
+	$(CARGO) test --release --locked -p e2e -p kontiki --test console
 
 bench:
 	@./scripts/setup.sh bench

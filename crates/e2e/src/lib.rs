@@ -9,6 +9,7 @@
 //!
 //! **Not here.** Nothing that the program itself uses.
 
+mod browser;
 mod cluster;
 mod connect;
 mod error;
@@ -17,6 +18,7 @@ mod ports;
 mod process;
 mod refused;
 
+pub use browser::{Browser, chromium};
 pub use cluster::{
     Cluster, ELECTION_TICKS, ELECTION_TIMEOUT_MAX, NO_STATUS, Options, TICK, kontiki_binary,
 };

@@ -296,6 +296,47 @@ fn a_page_from_elsewhere_changes_nothing() {
         "",
     );
     assert_eq!(paused.unwrap().code, 403);
+    let form = "Content-Type: text/plain\r\n";
+    let moved = node
+        .ask("POST", "/console/api/pd/operators", form, "{}")
+        .unwrap();
+    assert_eq!(moved.code, 415);
+}
+
+#[test]
+fn the_console_reaches_what_placement_names_and_nothing_else() {
+    let node = Node::start();
+    let page = node.get("/console/").unwrap();
+    assert!(page.code == 200 && page.head.contains("default-src 'self'"));
+    assert_eq!(node.get("/console").unwrap().code, 308);
+    let stores = until("the store", || {
+        let stores = node.get("/console/api/pd/stores")?.json();
+        (stores["count"] == 1).then_some(stores)
+    });
+    assert_eq!(
+        stores["stores"][0]["store"]["status_address"],
+        node.status.as_str()
+    );
+    assert_eq!(
+        node.get("/console/api/store/1/status").unwrap().json()["store_id"],
+        1
+    );
+    assert_eq!(node.get("/console/api/map").unwrap().json()["regions"], 1);
+    let series = node
+        .get("/console/api/series?of=kontiki_regions")
+        .unwrap()
+        .json();
+    assert!(
+        series["stores"]["1"]["series"]["kontiki_regions"].is_number(),
+        "{series}"
+    );
+    for path in [
+        "/console/api/store/9/status",
+        "/console/api/store/1/debug/pprof/cmdline",
+        "/console/api/store/1/region/x",
+    ] {
+        assert_eq!(node.get(path).unwrap().code, 404, "{path}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@
 //! | `GET /region/{id}` | a Region as this store knows it |
 //! | `/debug/pprof/...` | profiles of processor time: `profile` |
 //! | `/log-level`, `/config/reload`, `/pause_grpc` and so on | single changes: `control` |
+//! | `/console/...` | the web page for the whole cluster: `console` |
 //!
 //! **Invariants.** It has threads of its own. Connections are bounded, each answer has to be taken within a while,
 //! and no answer waits for a Peer. What looks at the node, or changes it, runs on a thread that may wait. A browser
@@ -24,6 +25,7 @@
 //! **Not here.** Accepting connections (`serve`), TLS, and who may ask.
 
 mod configuration;
+mod console;
 mod control;
 mod guard;
 mod inspect;
@@ -115,6 +117,8 @@ struct Shared {
     process: Process,
     /// How the last life of the node ended, if that was a panic.
     last_panic: OnceLock<String>,
+    /// Whom the console may ask.
+    stores: console::Stores,
 }
 
 /// What changes.
@@ -159,6 +163,7 @@ impl NodeStatus {
             attached: Mutex::default(),
             process: Process::begin(),
             last_panic: OnceLock::new(),
+            stores: console::Stores::default(),
         };
         Self {
             shared: Arc::new(shared),

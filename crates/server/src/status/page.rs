@@ -3,7 +3,7 @@
 //! **Invariants.** It works without anything from elsewhere, in light and dark. What comes from the
 //! configuration or from the network is escaped.
 //!
-//! **Not here.** A console that changes anything.
+//! **Not here.** Anything that changes the node: the console (`console`) does.
 
 use super::{NodeStatus, Stage};
 use crate::VERSION;
@@ -19,6 +19,10 @@ td:first-child{white-space:nowrap}code{font-size:.95em}";
 
 /// The routes, and what they are for.
 const LINKS: &[(&str, &str)] = &[
+    (
+        "/console/",
+        "the console: the whole cluster, for people who look after it",
+    ),
     ("/status", "version, name, ids, uptime"),
     (
         "/ready?verbose",

@@ -3,7 +3,7 @@
 //! **Not here.** What they show (`NodeStatus`).
 
 use super::guard::guard;
-use super::{Inspect, NodeStatus, control, page, profile};
+use super::{Inspect, NodeStatus, console, control, page, profile};
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, Uri, header};
@@ -40,6 +40,7 @@ pub(super) fn router(status: NodeStatus) -> Router {
         .route("/region/{id}", get(region))
         .merge(control::router())
         .merge(profile::router())
+        .merge(console::router())
         .fallback(nothing_there)
         .layer(from_fn_with_state(status.clone(), guard))
         .with_state(status)
