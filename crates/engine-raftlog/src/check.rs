@@ -93,3 +93,52 @@ fn read(file: &mut LogFile, sequence: u64, seen: &dyn Fn(u64)) -> std::io::Resul
     seen(bytes - told);
     Ok(Verdict::Whole { records, bytes })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{RaftLogEngine, RaftLogOptions};
+    use engine::{Durability, RaftLog, RaftLogBatch};
+    use types::{LogEntry, RegionId};
+
+    /// What a log engine has written into its first file.
+    fn written() -> Vec<u8> {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let options = RaftLogOptions::default();
+        let log = RaftLogEngine::open(directory.path(), &options).expect("the log opens");
+        for index in 1..=4 {
+            let entry = LogEntry {
+                index,
+                term: 1,
+                data: vec![b'd'; 40].into(),
+                ..LogEntry::default()
+            };
+            let mut batch = log.batch();
+            batch.append(RegionId(2), &[entry]);
+            log.write(&mut batch, Durability::Buffered)
+                .expect("the write succeeds");
+        }
+        drop(log);
+        std::fs::read(directory.path().join("0000000000000001.raftlog")).expect("it is readable")
+    }
+
+    #[test]
+    fn fuzz_log_files() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("file");
+        fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "log-files")
+            .seed(written())
+            .run(|input| {
+                std::fs::write(&path, input).expect("it is writable");
+                let verdict = check_file(&path, 1).expect("it is readable");
+                if let Verdict::Broken { at, next, .. } = verdict {
+                    assert!(at < input.len() as u64 && next.is_none_or(|next| next > at));
+                }
+                match verdict {
+                    Verdict::Whole { records, .. } => (0, records, ""),
+                    Verdict::NoHeader { record } => (1, u64::from(record.is_some()), ""),
+                    Verdict::Broken { records, why, .. } => (2, records, why),
+                }
+            });
+    }
+}

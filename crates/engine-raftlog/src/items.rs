@@ -114,6 +114,16 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_items() {
+        fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "items")
+            .seed([2, 5, ENTRIES, 2, 7, 10, 0xac, 2, 9, COMMAND, COMPACT, 1])
+            .seed([
+                2, 9, VALUE, PUT, 1, b'k', 1, b'v', 9, VALUE, DELETE, 1, b'k',
+            ])
+            .run(entries_bytes);
+    }
+
+    #[test]
     fn other_bytes_are_no_items() {
         for bytes in [
             &[][..],

@@ -11,14 +11,15 @@
 //!
 //! **Invariants.**
 //! - Only the torn end of the newest file of a queue is cut: bytes behind which no whole record
-//!   follows.
+//!   follows, and which no mark (`engine::watermark`) says were synced.
 //! - The list of files names the newest file before a record is written to it, and no longer names
 //!   a file before it is deleted.
 //! - After a sync failed nothing is written any more, and every call says so.
 //!
 //! **Known limits.**
-//! - A damaged record that is the very last of a log looks like a torn one and is cut, and a log
-//!   whose newest file was cut between two records is just shorter.
+//! - After a power loss the mark of what was synced may be an older one. What was synced behind it is
+//!   then as in a log without marks: a damaged record that is the very last looks like a torn one and is
+//!   cut, and a newest file that was cut between two records is just shorter.
 //! - After a power loss the kernel may have kept a later unsynced record and lost an earlier one.
 //!   That looks like damage and is refused, though nothing was promised.
 //!
@@ -42,3 +43,7 @@ mod watch;
 
 pub use log::RaftLogEngine;
 pub use options::RaftLogOptions;
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzz::Counting = fuzz::Counting;

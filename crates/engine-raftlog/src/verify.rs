@@ -11,8 +11,9 @@
 //! - There is no list, and no file has a record: the first start was cut short, all removed.
 //!
 //! **What it refuses:** a broken record with a whole one behind it, or in a file that was closed; a
-//! closed file that is shorter or longer than it was then; a file of the list, or between two others,
-//! that is gone; records without a list; files that raft-engine would take for its own and we don't.
+//! closed file that is shorter or longer than it was then; a newest file whose whole records end before
+//! its mark; a file of the list, or between two others, that is gone; records without a list; files that
+//! raft-engine would take for its own and we don't.
 //!
 //! **Invariants.** Nothing is changed before everything was read and found good.
 //!
@@ -21,6 +22,7 @@
 use crate::check::{Verdict, check_file};
 use crate::manifest::{self, Files, Manifest, Queue, concerns_raft_engine, parse_file_name};
 use engine::file::{failed, sync_directory, sync_failed};
+use engine::watermark::Mark;
 use engine::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -52,6 +54,8 @@ struct Task {
     newest: bool,
     /// The length that it must have, if the list says one. Bytes.
     closed_bytes: Option<u64>,
+    /// So much of it was synced, as far as is known. Bytes.
+    synced_bytes: u64,
 }
 
 /// Verifies the files in `directory` with so many threads, then cuts and removes what a crash left.
@@ -77,7 +81,7 @@ pub(crate) fn verify(
     let mut found = listed.clone();
     for (queue, mut sequences) in Queue::ALL.into_iter().zip(files) {
         select(directory, queue, &listed, &mut sequences, &mut repairs)?;
-        let of_queue = tasks_of(directory, queue, &listed, &sequences);
+        let of_queue = tasks_of(directory, queue, &listed, &sequences)?;
         *found.files_mut(queue) = files_of(&of_queue)?;
         tasks.extend(of_queue);
     }
@@ -139,16 +143,22 @@ fn tasks_of(
     queue: Queue,
     listed: &Manifest,
     sequences: &BTreeSet<u64>,
-) -> Vec<Task> {
+) -> Result<Vec<Task>> {
     let newest = sequences.last();
+    let mark = Mark::load(&directory.join(queue.mark_name()))?.unwrap_or_default();
     let task = |sequence: &u64| Task {
         queue,
         sequence: *sequence,
         path: directory.join(queue.file_name(*sequence)),
         newest: newest == Some(sequence),
         closed_bytes: listed.files(queue).closed_bytes(*sequence),
+        synced_bytes: if mark.number == *sequence {
+            mark.bytes
+        } else {
+            0
+        },
     };
-    sequences.iter().map(task).collect()
+    Ok(sequences.iter().map(task).collect())
 }
 
 /// What the list has to say about the files of one queue, of which there is at least one.
@@ -224,6 +234,10 @@ fn check(task: &Task, seen: &dyn Fn(u64)) -> Result<Option<Repair>> {
             Some(closed) if closed != bytes => refuse(format!(
                 "the file has {bytes} bytes, but had {closed} when it was closed"
             )),
+            _ if bytes < task.synced_bytes => refuse(format!(
+                "the file has {bytes} bytes, but {} were synced",
+                task.synced_bytes
+            )),
             _ => Ok(None),
         },
         Verdict::NoHeader { record: Some(at) } => refuse(format!(
@@ -240,6 +254,12 @@ fn check(task: &Task, seen: &dyn Fn(u64)) -> Result<Option<Repair>> {
         } => refuse(format!(
             "the record at offset {at} is broken ({why}), but a whole one follows at offset {next}"
         )),
+        Verdict::Broken { at, why, .. } if task.newest && at < task.synced_bytes => {
+            refuse(format!(
+                "the record at offset {at} is broken ({why}), but the file was synced up to offset {}",
+                task.synced_bytes
+            ))
+        }
         Verdict::Broken { at, .. } if task.newest => Ok(Some(Repair::Cut(task.path.clone(), at))),
         Verdict::Broken { at, why, .. } => refuse(format!(
             "the record at offset {at} is broken ({why}), and a later {:?} file follows",

@@ -1,11 +1,12 @@
-//! [`Watch`]: sees raft-engine create and delete files and sync them, and keeps the list of files
-//! in step.
+//! [`Watch`]: sees raft-engine create and delete files, write and sync them, and keeps the list of files
+//! and the marks of what is synced in step.
 //!
 //! **The order that makes the list true.**
 //! - Rotation: raft-engine creates the file, writes and syncs its header, syncs the directory, then
 //!   tells its listeners, and only then writes a record. The list names the file in that call.
 //! - Purge: raft-engine deletes through its file system, oldest first. The list forgets the file
 //!   before it is deleted.
+//! - Sync: the mark of a listed file is raised after a sync of it has returned.
 //!
 //! **Invariants.** A sync that fails stops the log, and so does a file that can't be listed: the call
 //! in which it happened and all later ones answer an error, so nothing that isn't durable or stands
@@ -18,14 +19,25 @@ use crate::disk::{Disk, disk};
 use crate::manifest::{Manifest, Queue, parse_file_name};
 use engine::file::{failed, sync_failed};
 use engine::meter::Meter;
+use engine::watermark::{Mark, Watermark};
 use engine::{Action, Error};
 use metrics::Stopwatch;
 use parking_lot::Mutex;
-use raft_engine::env::{FileSystem, Handle, Permission};
+use raft_engine::env::{FileSystem, Handle, Permission, WriteExt};
 use raft_engine::internals::{EventListener, FileId, LogQueue};
-use std::io;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+
+/// How much of a queue is synced.
+#[derive(Default)]
+struct Marks {
+    /// None until the log is open.
+    watermark: Mutex<Option<Watermark>>,
+    /// The number of the newest file that is listed: a file that isn't may go without a trace.
+    newest: AtomicU64,
+}
 
 /// What happens to the files of one log. Clones are handles of the same watch.
 #[derive(Clone)]
@@ -38,6 +50,8 @@ struct Shared {
     disk: Disk,
     /// None until the log is open: what happens before is not yet listed.
     manifest: Mutex<Option<Manifest>>,
+    /// By queue; not below the lock of the list, which is held while that is synced.
+    marks: [Marks; 2],
     /// The first failure, until a call has answered it.
     failure: Mutex<Option<Error>>,
     /// Why the log has stopped, once it has.
@@ -52,6 +66,7 @@ impl Watch {
                 directory: directory.to_path_buf(),
                 disk: disk(),
                 manifest: Mutex::new(None),
+                marks: Default::default(),
                 failure: Mutex::new(None),
                 stopped: OnceLock::new(),
                 meter: Meter::default(),
@@ -59,12 +74,35 @@ impl Watch {
         }
     }
 
-    /// Stores the list of an opened log, and keeps it from now on.
+    /// Stores the list of an opened log, whose newest files are synced, and keeps it from now on.
     pub(crate) fn begin(&self, manifest: Manifest) -> engine::Result<()> {
         let mut listed = self.shared.manifest.lock();
         manifest.store(&self.shared.directory)?;
+        for queue in Queue::ALL {
+            let number = manifest.files(queue).last();
+            let path = self.path(queue, number);
+            let metadata = std::fs::metadata(&path);
+            let bytes = metadata
+                .map_err(|error| failed("read", &path, error))?
+                .len();
+            let path = self.shared.directory.join(queue.mark_name());
+            let watermark = Watermark::begin(&path, Mark { number, bytes })?;
+            let marks = &self.shared.marks[queue as usize];
+            marks.newest.store(number, Ordering::SeqCst);
+            *marks.watermark.lock() = Some(watermark);
+        }
         *listed = Some(manifest);
         Ok(())
+    }
+
+    /// So much of a file is synced.
+    fn synced(&self, queue: Queue, mark: Mark) {
+        let marks = &self.shared.marks[queue as usize];
+        if mark.number == marks.newest.load(Ordering::SeqCst)
+            && let Some(watermark) = &mut *marks.watermark.lock()
+        {
+            watermark.raise(mark);
+        }
     }
 
     /// An error if anything has failed: the failure itself the first time.
@@ -106,9 +144,11 @@ impl Watch {
             return Err(error);
         }
         for sequence in given {
+            failpoint::at!("engine_raftlog::files::forgotten");
             let path = self.path(queue, sequence);
             let deleted = self.shared.disk.delete(&path);
             deleted.map_err(|error| failed("delete", &path, error))?;
+            failpoint::at!("engine_raftlog::files::deleted");
         }
         Ok(())
     }
@@ -130,6 +170,10 @@ impl Watch {
         change(&mut changed)?;
         if changed != *current {
             changed.store(&self.shared.directory)?;
+            for queue in Queue::ALL {
+                let newest = &self.shared.marks[queue as usize].newest;
+                newest.store(changed.files(queue).last(), Ordering::SeqCst);
+            }
             *current = changed;
         }
         Ok(())
@@ -155,6 +199,7 @@ fn queue(queue: LogQueue) -> Queue {
 
 impl EventListener for Watch {
     fn post_new_log_file(&self, file: FileId) {
+        failpoint::at!("engine_raftlog::files::created");
         let queue = queue(file.queue);
         let listed = self.change(|manifest| {
             let files = manifest.files_mut(queue);
@@ -171,17 +216,42 @@ impl EventListener for Watch {
             // Answered by the write that needed the file.
             self.stop(error, "a new Raft log file could not be listed");
         }
+        failpoint::at!("engine_raftlog::files::listed");
     }
 }
 
-/// A file whose syncs are watched.
+/// A file whose writes and syncs are watched.
 ///
 /// A failed sync is kept in the watch and not answered: raft-engine would panic, in a place where
 /// that aborts the process without a message. Every call on the log asks the watch before it
 /// answers.
 pub(crate) struct WatchedHandle {
     inner: Arc<<Disk as FileSystem>::Handle>,
+    /// Whose file it is; none if of no queue.
+    file: Option<(Queue, u64)>,
+    /// Where the next write goes. raft-engine writes and syncs a file under one lock.
+    written_bytes: AtomicU64,
     watch: Watch,
+}
+
+impl WatchedHandle {
+    fn new(watch: &Watch, path: &Path, inner: <Disk as FileSystem>::Handle) -> Self {
+        Self {
+            inner: Arc::new(inner),
+            file: parse_file_name(path),
+            written_bytes: AtomicU64::new(0),
+            watch: watch.clone(),
+        }
+    }
+
+    fn sync_inner(&self) -> io::Result<()> {
+        failpoint::at!("engine_raftlog::sync::begin", |_| Err(io::Error::other(
+            "a failpoint lets it fail"
+        )));
+        self.inner.sync()?;
+        failpoint::at!("engine_raftlog::sync::done");
+        Ok(())
+    }
 }
 
 impl Handle for WatchedHandle {
@@ -195,31 +265,71 @@ impl Handle for WatchedHandle {
 
     fn sync(&self) -> io::Result<()> {
         let since = Stopwatch::start();
-        let synced = self.inner.sync();
+        let bytes = self.written_bytes.load(Ordering::SeqCst);
+        let synced = self.sync_inner();
         self.watch.shared.meter.synced(&since);
-        if let Err(error) = synced {
-            let error = sync_failed(&self.watch.shared.directory, error);
-            self.watch.stop(error, "a sync of the Raft log failed");
+        match (synced, self.file) {
+            (Ok(()), Some((queue, number))) => self.watch.synced(queue, Mark { number, bytes }),
+            (Ok(()), None) => {}
+            (Err(error), _) => {
+                let error = sync_failed(&self.watch.shared.directory, error);
+                self.watch.stop(error, "a sync of the Raft log failed");
+            }
         }
         Ok(())
+    }
+}
+
+/// Writes to a file, and tells its handle how far.
+pub(crate) struct WatchedWriter {
+    inner: <Disk as FileSystem>::Writer,
+    handle: Arc<WatchedHandle>,
+}
+
+impl Write for WatchedWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        let place = &self.handle.written_bytes;
+        place.fetch_add(written as u64, Ordering::SeqCst);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl Seek for WatchedWriter {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        let place = self.inner.seek(position)?;
+        self.handle.written_bytes.store(place, Ordering::SeqCst);
+        Ok(place)
+    }
+}
+
+impl WriteExt for WatchedWriter {
+    fn truncate(&mut self, offset: usize) -> io::Result<()> {
+        self.inner.truncate(offset)
+    }
+
+    fn allocate(&mut self, offset: usize, bytes: usize) -> io::Result<()> {
+        self.inner.allocate(offset, bytes)
     }
 }
 
 impl FileSystem for Watch {
     type Handle = WatchedHandle;
     type Reader = <Disk as FileSystem>::Reader;
-    type Writer = <Disk as FileSystem>::Writer;
+    type Writer = WatchedWriter;
 
     fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<WatchedHandle> {
-        let inner = Arc::new(self.shared.disk.create(path)?);
-        let watch = self.clone();
-        Ok(WatchedHandle { inner, watch })
+        let inner = self.shared.disk.create(&path)?;
+        Ok(WatchedHandle::new(self, path.as_ref(), inner))
     }
 
     fn open<P: AsRef<Path>>(&self, path: P, permission: Permission) -> io::Result<WatchedHandle> {
-        let inner = Arc::new(self.shared.disk.open(path, permission)?);
-        let watch = self.clone();
-        Ok(WatchedHandle { inner, watch })
+        let inner = self.shared.disk.open(&path, permission)?;
+        Ok(WatchedHandle::new(self, path.as_ref(), inner))
     }
 
     fn delete<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
@@ -246,6 +356,7 @@ impl FileSystem for Watch {
     }
 
     fn new_writer(&self, handle: Arc<WatchedHandle>) -> io::Result<Self::Writer> {
-        self.shared.disk.new_writer(handle.inner.clone())
+        let inner = self.shared.disk.new_writer(handle.inner.clone())?;
+        Ok(WatchedWriter { inner, handle })
     }
 }

@@ -33,17 +33,21 @@ fn refused(path: &Path) -> Error {
 /// Appends entries one by one, each synced.
 fn append(log: &RaftLogEngine, indexes: std::ops::RangeInclusive<u64>) {
     for index in indexes {
-        let entry = LogEntry {
-            index,
-            term: 1,
-            data: Bytes::from(vec![index as u8; 100]),
-            ..LogEntry::default()
-        };
-        let mut batch = log.batch();
-        batch.append(REGION, &[entry]);
-        log.write(&mut batch, Durability::Synced)
-            .expect("the append succeeds");
+        append_one(log, index, vec![index as u8; 100], Durability::Synced);
     }
+}
+
+fn append_one(log: &RaftLogEngine, index: u64, data: Vec<u8>, durability: Durability) {
+    let entry = LogEntry {
+        index,
+        term: 1,
+        data: Bytes::from(data),
+        ..LogEntry::default()
+    };
+    let mut batch = log.batch();
+    batch.append(REGION, &[entry]);
+    log.write(&mut batch, durability)
+        .expect("the append succeeds");
 }
 
 fn temporary() -> TempDir {
@@ -65,6 +69,15 @@ fn sample() -> TempDir {
     let directory = temporary();
     let log = open(directory.path()).expect("the log opens");
     append(&log, 1..=100);
+    killed(directory.path())
+}
+
+/// The same log, but the last entry was not synced.
+fn sample_with_an_unsynced_end() -> TempDir {
+    let directory = temporary();
+    let log = open(directory.path()).expect("the log opens");
+    append(&log, 1..=99);
+    append_one(&log, 100, vec![100; 100], Durability::Buffered);
     killed(directory.path())
 }
 
@@ -149,16 +162,7 @@ fn a_killed_process_loses_nothing_that_was_written() {
     let directory = temporary();
     let log = open(directory.path()).expect("the log opens");
     append(&log, 1..=1);
-    let mut batch = log.batch();
-    let buffered = LogEntry {
-        index: 2,
-        term: 1,
-        data: Bytes::from(vec![2; 100]),
-        ..LogEntry::default()
-    };
-    batch.append(REGION, &[buffered]);
-    log.write(&mut batch, Durability::Buffered)
-        .expect("the write succeeds");
+    append_one(&log, 2, vec![2; 100], Durability::Buffered);
     assert_eq!(last_index(killed(directory.path()).path()), 2);
 }
 
@@ -224,7 +228,7 @@ fn the_refusal_names_both_offsets_and_changes_nothing() {
 
 #[test]
 fn a_torn_end_is_cut_wherever_it_tears_the_last_record() {
-    let sample = sample();
+    let sample = sample_with_an_unsynced_end();
     let end = end_of_records(&newest(sample.path()));
     for torn in [1, 2, 20, 60, 110] {
         let directory = killed(sample.path());
@@ -236,6 +240,48 @@ fn a_torn_end_is_cut_wherever_it_tears_the_last_record() {
         append(&log, 100..=150);
         drop(log);
         assert_eq!(last_index(directory.path()), 150, "torn by {torn}");
+    }
+}
+
+#[test]
+fn a_torn_end_that_was_synced_is_refused_also_where_it_ends_between_two_records() {
+    let sample = sample();
+    let last = newest(sample.path());
+    change(&last, |bytes| bytes.truncate(end_of_records(&last)));
+    let boundaries = boundaries(&last);
+    let [.., before, begin, end] = boundaries[..] else {
+        panic!("there are two records in the newest file");
+    };
+    for (cut, complaint) in [
+        (end - 1, "but the file was synced up to offset"),
+        (begin + 1, "but the file was synced up to offset"),
+        (begin, "were synced"),
+        (before, "were synced"),
+        (boundaries[0], "were synced"),
+    ] {
+        let directory = killed(sample.path());
+        change(&newest(directory.path()), |bytes| bytes.truncate(cut));
+        let text = refused(directory.path()).to_string();
+        assert!(text.contains(complaint), "cut at {cut}: {text}");
+        assert!(text.contains("replicate"), "cut at {cut}: {text}");
+    }
+    for at in [begin, begin + 20, end - 1] {
+        let directory = killed(sample.path());
+        change(&newest(directory.path()), |bytes| bytes[at] ^= 0x10);
+        let text = refused(directory.path()).to_string();
+        assert!(text.contains("was synced up to"), "flipped {at}: {text}");
+    }
+}
+
+#[test]
+fn a_log_whose_marks_are_gone_or_damaged_opens_with_all_that_was_written() {
+    let sample = sample();
+    for name in ["SYNCED-append", "SYNCED-rewrite"] {
+        let directory = killed(sample.path());
+        fs::remove_file(directory.path().join(name)).expect("there is a mark");
+        assert_eq!(last_index(directory.path()), 100);
+        change(&directory.path().join(name), |bytes| bytes.fill(0xff));
+        assert_eq!(last_index(directory.path()), 100);
     }
 }
 
@@ -407,18 +453,7 @@ fn a_torn_value_that_looks_like_a_record_is_cut_all_the_same() {
     let first = bytes[69..].first_chunk().expect("there are records");
     let length = (u64::from_be_bytes(*first) >> 8) as usize;
     let value = [b"before", &bytes[69..69 + length], &[b'x'; 500]].concat();
-    let mut batch = log.batch();
-    batch.append(
-        REGION,
-        &[LogEntry {
-            index: 4,
-            term: 1,
-            data: Bytes::from(value),
-            ..LogEntry::default()
-        }],
-    );
-    log.write(&mut batch, Durability::Synced)
-        .expect("the append succeeds");
+    append_one(&log, 4, value, Durability::Buffered);
     let killed = killed(directory.path());
     let file = newest(killed.path());
     let end = end_of_records(&file);
@@ -481,7 +516,7 @@ fn a_rotation_that_a_crash_cut_short_is_taken_back() {
 
 #[test]
 fn a_file_that_a_full_disk_left_behind_is_taken_back_and_the_one_before_may_be_torn() {
-    let sample = sample();
+    let sample = sample_with_an_unsynced_end();
     let last = newest(sample.path());
     let name = last
         .file_name()

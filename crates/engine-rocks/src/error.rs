@@ -24,7 +24,9 @@ pub(crate) fn translate(source: rocksdb::Error, operation: &'static str, path: &
             source: Some(source.into()),
         };
     }
-    if source.kind() == ErrorKind::Corruption {
+    // A file that RocksDB's list names is gone.
+    let is_gone = text.contains("No such file or directory");
+    if source.kind() == ErrorKind::Corruption || is_gone {
         return Error::Corruption {
             path,
             reason: format!("{operation} found: {text}; {REMEDY}"),

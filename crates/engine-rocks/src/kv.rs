@@ -1,6 +1,7 @@
 //! [`RocksKv`]: the key-value engine.
 //!
 //! **Invariants.** A batch is one RocksDB write: atomic over families, in one record of the
+//! write-ahead log. What a sync or a flush has made durable is in the marked list of tables, or in the
 //! write-ahead log.
 //!
 //! **Not here.** Reads of a snapshot: see `snapshot`.
@@ -8,7 +9,8 @@
 use crate::error::{translate, translate_change};
 use crate::properties;
 use crate::size::SizeEstimator;
-use crate::{RocksOptions, RocksSnapshot, RocksTuner};
+use crate::tail::{ListTail, list_mark};
+use crate::{RocksOptions, RocksSnapshot, RocksTuner, files};
 use bytes::Bytes;
 use engine::file::create_directory;
 use engine::meter::Meter;
@@ -66,6 +68,11 @@ impl Database {
         change: impl FnOnce(&DB) -> std::result::Result<(), rocksdb::Error>,
     ) -> Result<()> {
         self.check_running()?;
+        failpoint::at!("engine_rocks::change::begin", |_| {
+            self.stopped.store(true, Ordering::SeqCst);
+            let path = self.path.clone();
+            Err(Error::Sync { path, source: None })
+        });
         change(&self.db).map_err(|error| {
             self.stopped.store(true, Ordering::SeqCst);
             translate_change(error, sync, &self.path)
@@ -100,6 +107,7 @@ impl Database {
 pub struct RocksKv {
     database: Arc<Database>,
     cache: Cache,
+    list: Arc<ListTail>,
     sizes: Arc<SizeEstimator>,
 }
 
@@ -111,6 +119,7 @@ impl RocksKv {
     /// [`Error::Io`] and [`Error::DiskFull`] if it can't be read or written.
     pub fn open(path: &Path, options: &RocksOptions) -> Result<Self> {
         create_directory(path)?;
+        files::check(path, list_mark(path)?)?;
         // The Raft log brings back what a damaged end of the write-ahead log held.
         let database = options.database(DBRecoveryMode::PointInTime);
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
@@ -119,6 +128,7 @@ impl RocksKv {
         Ok(Self {
             database: Arc::new(Database::new(db, path)),
             cache,
+            list: Arc::new(ListTail::begin(path)?),
             sizes: Arc::default(),
         })
     }
@@ -135,7 +145,9 @@ impl RocksKv {
     pub fn flush(&self) -> Result<()> {
         let database = &self.database;
         let flush = |cf| database.change(true, |db| db.flush_cf(database.family(cf)));
-        Cf::ALL.into_iter().try_for_each(flush)
+        Cf::ALL.into_iter().try_for_each(flush)?;
+        self.list.raise();
+        Ok(())
     }
 }
 
@@ -167,7 +179,10 @@ impl KvEngine for RocksKv {
         // RocksDB takes the batch even if it fails; but then there is no other try.
         let next = WriteBatch::with_capacity_bytes(batch.size_bytes());
         let written = std::mem::replace(&mut batch.batch, next);
-        self.database.write(written, durability)
+        failpoint::at!("engine_rocks::kv::before_write");
+        self.database.write(written, durability)?;
+        failpoint::at!("engine_rocks::kv::written");
+        Ok(())
     }
 
     fn snapshot(&self) -> RocksSnapshot {
@@ -183,7 +198,11 @@ impl KvEngine for RocksKv {
     }
 
     fn sync(&self) -> Result<()> {
-        self.database.sync()
+        failpoint::at!("engine_rocks::kv::before_sync");
+        self.database.sync()?;
+        failpoint::at!("engine_rocks::kv::synced");
+        self.list.raise();
+        Ok(())
     }
 
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {

@@ -11,13 +11,14 @@
 //! - A torn end of the write-ahead log is dropped, as nothing in it was promised. Damage elsewhere
 //!   stops [`RocksLog`] at open, by a check of our own (`wal`); [`RocksKv`] recovers up to the damage,
 //!   because the Raft log can bring back what follows. Compare the applied index with the log's first
-//!   index after opening.
+//!   index after opening. Damage to the list of tables stops both (`files`).
 //! - After a write or a sync failed nothing is written any more, and every call that would says so.
 //!
 //! **Not here.** RocksDB's types: none is in a public signature.
 
 mod crc32c;
 mod error;
+mod files;
 mod kv;
 mod log;
 mod log_keys;
@@ -25,6 +26,7 @@ mod options;
 mod properties;
 mod size;
 mod snapshot;
+mod tail;
 mod tuner;
 mod wal;
 
@@ -33,3 +35,7 @@ pub use log::RocksLog;
 pub use options::RocksOptions;
 pub use snapshot::{RocksIter, RocksSnapshot};
 pub use tuner::RocksTuner;
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzz::Counting = fuzz::Counting;

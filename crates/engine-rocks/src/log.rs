@@ -8,12 +8,13 @@
 //! before it they lose what it drops, and after it they gain what it adds.
 //!
 //! **Not here.** Reclaiming space: RocksDB's compaction drops what `delete_range` hides. What is checked
-//! before RocksDB opens: see `wal`.
+//! before RocksDB opens: see `wal` and `files`.
 
 use crate::error::translate;
 use crate::kv::Database;
 use crate::log_keys as keys;
-use crate::{RocksOptions, properties, wal};
+use crate::tail::{Tail, list_mark, wal_mark};
+use crate::{RocksOptions, files, properties, wal};
 use engine::bounds::{Bounds, check_fetch};
 use engine::file::{create_directory, lock_directory};
 use engine::log_batch::{BoundsAfter, LogBatch, LogOperation};
@@ -28,6 +29,10 @@ use std::sync::Arc;
 use types::{ApplyState, HardState, LogEntry, RegionId};
 
 const LOCK: &str = "STORE-LOCK";
+/// Another one with each new write-ahead log, flush and compaction.
+const VERSION: &str = "rocksdb.current-super-version-number";
+/// What a record of the write-ahead log has before the batch.
+const RECORD_HEADER_BYTES: u64 = 7;
 
 /// Raft logs in a directory.
 #[derive(Clone)]
@@ -41,6 +46,7 @@ struct Inner {
     bounds: RwLock<BTreeMap<RegionId, (u64, u64)>>,
     /// The number of the write-ahead log that must be there at the next start.
     noted_wal: Mutex<Option<u64>>,
+    tail: Tail,
     // Declared behind the database, so that it is closed before another may open it.
     _lock: File,
 }
@@ -56,19 +62,22 @@ impl RocksLog {
         create_directory(path)?;
         // RocksDB's own lock comes too late: the check reads before.
         let lock = lock_directory(path, LOCK)?;
-        wal::check(path)?;
+        files::check(path, list_mark(path)?)?;
+        wal::check(path, wal_mark(path)?)?;
         // What a damaged end held was not promised, now that the check has passed.
         let database = options.database(DBRecoveryMode::TolerateCorruptedTailRecords);
         let opened = DB::open_cf_descriptors(&database, path, options.log_family());
         let db = opened.map_err(|error| translate(error, "open", path))?;
         let database = Database::new(db, path);
         let noted = wal::note(path, None)?;
+        let tail = Tail::begin(path)?;
         let bounds = find_bounds(&database)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 database,
                 bounds: RwLock::new(bounds),
                 noted_wal: Mutex::new(noted),
+                tail,
                 _lock: lock,
             }),
         })
@@ -76,6 +85,10 @@ impl RocksLog {
 
     fn database(&self) -> &Database {
         &self.inner.database
+    }
+
+    fn version(&self) -> Option<u64> {
+        self.database().db.property_int_value(VERSION).ok()?
     }
 
     fn current(&self, region: RegionId) -> Bounds {
@@ -131,7 +144,15 @@ impl RocksLog {
         // Nobody is told of entries that the write is about to drop.
         let during: Vec<_> = after.iter().map(|log| (*log.0, shared(log))).collect();
         self.set_bounds(during);
+        let bytes = RECORD_HEADER_BYTES + batch.size_in_bytes() as u64;
+        let place = match durability {
+            Durability::Synced => self.inner.tail.look(self.version()),
+            Durability::Buffered => None,
+        };
+        failpoint::at!("engine_rocks::log::before_write");
         self.database().write(batch, durability)?;
+        failpoint::at!("engine_rocks::log::written");
+        self.inner.tail.synced(place, bytes, self.version());
         self.set_bounds(after);
         Ok(())
     }
@@ -295,7 +316,10 @@ impl RaftLog for RocksLog {
     }
 
     fn sync(&self) -> Result<()> {
-        self.database().sync()
+        let place = self.inner.tail.look(self.version());
+        self.database().sync()?;
+        self.inner.tail.synced(place, 0, self.version());
+        Ok(())
     }
 
     fn purge(&self) -> Result<()> {
@@ -303,6 +327,7 @@ impl RaftLog for RocksLog {
         self.database().check_running()?;
         let mut noted = self.inner.noted_wal.lock();
         *noted = wal::note(&self.database().path, *noted)?;
+        self.inner.tail.list.raise();
         Ok(())
     }
 

@@ -137,6 +137,37 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_entries_and_their_keys() {
+        let entry = LogEntry {
+            term: 7,
+            data: Bytes::from_static(b"data"),
+            ..LogEntry::default()
+        };
+        let mut value = Vec::new();
+        encode_entry(&entry, &mut value);
+        fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "entries")
+            .seed(value)
+            .seed(entry_key(RegionId(2), 9))
+            .run(|input| {
+                let entry = decode_entry(5, input);
+                if let Some(entry) = &entry {
+                    let mut again = Vec::new();
+                    encode_entry(entry, &mut again);
+                    assert_eq!(again, input);
+                }
+                let (region, index) = (decode_region(input), decode_index(input));
+                if let (Some(region), Some(index)) = (region, index) {
+                    assert_eq!(entry_key(region, index), input);
+                }
+                (
+                    entry.map(|entry| entry.data.len()),
+                    region.is_some(),
+                    index.is_some(),
+                )
+            });
+    }
+
+    #[test]
     fn an_entry_comes_back_and_foreign_bytes_do_not() {
         let entry = LogEntry {
             index: 5,

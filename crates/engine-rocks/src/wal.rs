@@ -14,18 +14,20 @@
 //! Source: `db/log_format.h` and `db/log_reader.cc` of RocksDB 11.
 //!
 //! **What it refuses:** a broken record with whole ones behind it, in the same file or in a newer one;
-//! the newest file gone, told by a note beside the files: RocksDB always has a file with that number
-//! or a higher one.
+//! a file whose whole records end before its mark (`tail`); the newest file gone, told by the mark and by a
+//! note beside the files: RocksDB always has a file with those numbers or a higher one.
 //!
-//! **Known limits.** As for any log: damage to the very last record looks like a torn end, and a newest
-//! file that was cut between two records is just shorter. After a power loss, pieces of one large
-//! write may be there without the piece before them; that is refused though nothing was promised.
+//! **Known limits.** What no mark covers is as in any log: damage to the very last record looks like a
+//! torn end, and a newest file that was cut between two records is just shorter. After a power loss,
+//! pieces of one large write may be there without the piece before them; that is refused though nothing
+//! was promised.
 //!
 //! **Not here.** Older files: RocksDB itself notes their lengths when it has synced them.
 
 use crate::crc32c::crc32c;
 use engine::chain::{Budget, Record, content_bytes, find_chain};
 use engine::file::{failed, read_if_there, write_atomically};
+use engine::watermark::Mark;
 use engine::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -39,26 +41,25 @@ const MASK_DELTA: u32 = 0xa282_ead8;
 const NOTE: &str = "NEWEST-WAL";
 const TITLE: &str = "kontiki newest write-ahead log, version 1";
 
-/// Checks every file of the write-ahead log of the database in `directory`.
+/// Checks every file of the write-ahead log of the database in `directory`, of which `mark` says how far
+/// one of them was synced.
 ///
 /// # Errors
 /// [`Error::Corruption`], with the file, the offset and what to do; errors of reading.
-pub(crate) fn check(directory: &Path) -> Result<()> {
+pub(crate) fn check(directory: &Path, mark: Mark) -> Result<()> {
     let files = list(directory)?;
     let noted = load_note(directory)?;
-    if let Some(noted) = noted
-        && files.range(noted..).next().is_none()
-    {
-        let path = directory.join(format!("{noted:06}.log"));
+    let newest = noted.unwrap_or(0).max(mark.number);
+    if newest > 0 && files.range(newest..).next().is_none() {
+        let path = directory.join(format!("{newest:06}.log"));
         return Err(Error::damaged(
             path,
             "the newest write-ahead log is missing",
         ));
     }
     let mut torn: Option<(&Path, Broken)> = None;
-    for path in files.values() {
-        let found = File::open(path).and_then(scan);
-        let found = found.map_err(|error| failed("read", path, error))?;
+    for (number, path) in &files {
+        let found = scan_file(path)?;
         if found.records && noted.is_none() {
             let what = format!("the note is missing, but {} holds records", path.display());
             return Err(Error::damaged(directory.join(NOTE), what));
@@ -70,21 +71,12 @@ pub(crate) fn check(directory: &Path) -> Result<()> {
                 format!("the record at offset {at} is broken ({why}), and a later log follows");
             return Err(Error::damaged(path, what));
         }
-        if let Some(broken) = found.broken {
-            if let Broken {
-                at,
-                why,
-                next: Some(next),
-            } = broken
-            {
-                let what = format!(
-                    "the record at offset {at} is broken ({why}), but a whole one follows at offset \
-                     {next}"
-                );
-                return Err(Error::damaged(path, what));
-            }
-            torn = Some((path, broken));
-        }
+        let synced_bytes = match mark.number == *number {
+            true => mark.bytes,
+            false => 0,
+        };
+        found.check(path, synced_bytes)?;
+        torn = found.broken.map(|broken| (path.as_path(), broken)).or(torn);
     }
     Ok(())
 }
@@ -124,7 +116,7 @@ fn load_note(directory: &Path) -> Result<Option<u64>> {
 }
 
 /// The files of the write-ahead log by their numbers.
-fn list(directory: &Path) -> Result<BTreeMap<u64, PathBuf>> {
+pub(crate) fn list(directory: &Path) -> Result<BTreeMap<u64, PathBuf>> {
     let mut files = BTreeMap::new();
     let entries = fs::read_dir(directory).map_err(|error| failed("list", directory, error))?;
     for entry in entries {
@@ -140,7 +132,7 @@ fn list(directory: &Path) -> Result<BTreeMap<u64, PathBuf>> {
 
 /// A record that is none.
 #[derive(Clone, Copy, Debug)]
-struct Broken {
+pub(crate) struct Broken {
     at: u64,
     why: &'static str,
     /// Where the first whole record behind it stands.
@@ -149,9 +141,42 @@ struct Broken {
 
 /// What is in a file.
 #[derive(Default)]
-struct Found {
+pub(crate) struct Found {
     records: bool,
+    /// Where the whole records end that nothing broken stands before.
+    end: u64,
     broken: Option<Broken>,
+}
+
+impl Found {
+    /// Refuses what a crash can't explain in the file at `path`, of which so much was synced.
+    pub(crate) fn check(&self, path: &Path, synced_bytes: u64) -> Result<()> {
+        let refuse = |what: String| Err(Error::damaged(path, what));
+        match self.broken {
+            Some(Broken {
+                at,
+                why,
+                next: Some(next),
+            }) => refuse(format!(
+                "the record at offset {at} is broken ({why}), but a whole one follows at offset {next}"
+            )),
+            Some(Broken { at, why, .. }) if at < synced_bytes => refuse(format!(
+                "the record at offset {at} is broken ({why}), but the file was synced up to offset \
+                 {synced_bytes}"
+            )),
+            None if self.end < synced_bytes => refuse(format!(
+                "the file ends at offset {}, but was synced up to offset {synced_bytes}",
+                self.end
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// As [`scan`], of the file at `path`.
+pub(crate) fn scan_file(path: &Path) -> Result<Found> {
+    let found = File::open(path).and_then(scan);
+    found.map_err(|error| failed("read", path, error))
 }
 
 /// Reads a file to its end, or to the first whole record behind a broken one.
@@ -179,6 +204,7 @@ fn scan_block(block: &[u8], start: u64, found: &mut Found) -> io::Result<()> {
             Record::Whole(bytes) => {
                 found.records = true;
                 at += bytes as usize;
+                found.end = start + at as u64;
             }
             Record::Broken { why, .. } => {
                 found.broken = Some(Broken {
@@ -305,6 +331,27 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn fuzz_write_ahead_logs() {
+        let records = [record(1, b"one"), record(2, b"two"), record(4, &[4; 60])].concat();
+        fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "write-ahead-logs")
+            .seed(records)
+            .allocates(128 << 10, 64)
+            .run(|input| {
+                // At the end of a block as well, which is where records break off.
+                let before = record(1, &vec![1; BLOCK_BYTES - 100]);
+                for file in [input.to_vec(), [&before, input].concat()] {
+                    let found = scan(&file[..]).expect("a slice is readable");
+                    assert!(found.end <= file.len() as u64);
+                    if let Some(broken) = found.broken {
+                        assert!(found.end <= broken.at);
+                        assert!(broken.next.is_none_or(|next| next > broken.at));
+                    }
+                }
+                found(input).1.map(|(at, next)| (at, next.is_some()))
+            });
     }
 
     #[test]

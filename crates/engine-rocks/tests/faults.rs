@@ -31,17 +31,21 @@ fn put(engine: &RocksKv, key: &[u8], durability: Durability) {
 /// Appends entries one by one, each synced.
 fn append(log: &RocksLog, indexes: std::ops::RangeInclusive<u64>) {
     for index in indexes {
-        let entry = LogEntry {
-            index,
-            term: 1,
-            data: Bytes::from(vec![b'd'; 100]),
-            ..LogEntry::default()
-        };
-        let mut batch = log.batch();
-        batch.append(REGION, &[entry]);
-        log.write(&mut batch, Durability::Synced)
-            .expect("the append succeeds");
+        append_one(log, index, Durability::Synced);
     }
+}
+
+fn append_one(log: &RocksLog, index: u64, durability: Durability) {
+    let entry = LogEntry {
+        index,
+        term: 1,
+        data: Bytes::from(vec![b'd'; 100]),
+        ..LogEntry::default()
+    };
+    let mut batch = log.batch();
+    batch.append(REGION, &[entry]);
+    log.write(&mut batch, durability)
+        .expect("the append succeeds");
 }
 
 /// The newest file with this ending that holds anything.
@@ -168,7 +172,8 @@ fn a_flipped_byte_amid_the_raft_logs_stops_the_open() {
 fn a_torn_end_of_the_raft_logs_is_cut() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let log = open_log(dir.path()).expect("the log opens");
-    append(&log, 1..=100);
+    append(&log, 1..=99);
+    append_one(&log, 100, Durability::Buffered);
     let crashed = copy(dir.path());
     let wal = newest(crashed.path(), ".log");
     let bytes = fs::read(&wal).expect("the file is readable");
@@ -177,6 +182,23 @@ fn a_torn_end_of_the_raft_logs_is_cut() {
     assert_eq!(log.bounds(REGION).expect("reads"), Some((1, 99)));
     append(&log, 100..=101);
     assert_eq!(log.bounds(REGION).expect("reads"), Some((1, 101)));
+}
+
+#[test]
+fn a_torn_end_of_the_raft_logs_that_was_synced_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let log = open_log(dir.path()).expect("the log opens");
+    append(&log, 1..=100);
+    let crashed = copy(dir.path());
+    let wal = newest(crashed.path(), ".log");
+    let bytes = fs::read(&wal).expect("the file is readable");
+    let record_bytes = bytes.len() / 100;
+    for torn in [1, 30, record_bytes, 2 * record_bytes + 1, bytes.len()] {
+        fs::write(&wal, &bytes[..bytes.len() - torn]).expect("the file is writable");
+        let error = open_log(crashed.path()).err().expect("entries are gone");
+        assert!(matches!(error, Error::Corruption { .. }), "{error:?}");
+        assert!(error.to_string().contains("replicate"), "{error}");
+    }
 }
 
 #[test]
@@ -241,7 +263,8 @@ fn a_torn_end_is_cut_again_and_again() {
             .expect("reads")
             .map_or(0, |(_, last)| last);
         assert_eq!(last, round * 9);
-        append(&log, last + 1..=last + 10);
+        append(&log, last + 1..=last + 9);
+        append_one(&log, last + 10, Durability::Buffered);
         let crashed = copy(dir.path());
         let wal = newest(crashed.path(), ".log");
         let bytes = fs::read(&wal).expect("the file is readable");

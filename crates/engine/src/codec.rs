@@ -89,6 +89,27 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_states() {
+        let apply = ApplyState {
+            applied_index: 4,
+            ..ApplyState::default()
+        };
+        fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "states")
+            .seed(encode_hard_state(&HardState::default()))
+            .seed(encode_apply_state(&apply))
+            .run(|input| {
+                let (hard, apply) = (decode_hard_state(input), decode_apply_state(input));
+                if let Some(state) = &hard {
+                    assert_eq!(encode_hard_state(state), input);
+                }
+                if let Some(state) = &apply {
+                    assert_eq!(encode_apply_state(state), input);
+                }
+                (hard.is_some(), apply.is_some(), input.len())
+            });
+    }
+
+    #[test]
     fn foreign_bytes_are_no_state() {
         let good = encode_hard_state(&HardState::default());
         let mut other_version = good.clone();

@@ -29,13 +29,15 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     file.sync_all()
         .map_err(|error| sync_failed(&temporary, error))?;
     drop(file);
+    failpoint::at!("engine::file::before_rename");
     let renamed = fs::rename(&temporary, path);
     renamed.map_err(|error| failed("rename", &temporary, error))?;
+    failpoint::at!("engine::file::renamed");
     sync_directory(parent(path))
 }
 
 /// The directory that `path` is in; that of a bare name is the working directory.
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,

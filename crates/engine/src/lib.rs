@@ -33,7 +33,12 @@ pub mod mem;
 pub mod meter;
 mod raft_log;
 pub mod switch;
+pub mod watermark;
 
 pub use error::{Action, Error, REMEDY, Result};
 pub use kv::{Cf, Durability, KvBatch, KvEngine, KvIterator, KvSnapshot};
 pub use raft_log::{ENTRY_OVERHEAD_BYTES, RaftLog, RaftLogBatch, entry_bytes};
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzz::Counting = fuzz::Counting;

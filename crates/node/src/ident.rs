@@ -278,6 +278,29 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_idents() {
+        let ident = |members: &[&str]| Ident {
+            cluster_id: ClusterId(7),
+            store_id: StoreId(2),
+            api_version: ApiVersion::V2,
+            members: (1..)
+                .map(StoreId)
+                .zip(members.iter().map(|name| (*name).to_owned()))
+                .collect(),
+        };
+        fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "idents")
+            .seed(ident(&["a", "b", "longer"]).encode())
+            .seed(ident(&[]).encode())
+            .run(|input| {
+                let ident = Ident::decode(&Bytes::copy_from_slice(input));
+                if let Some(ident) = &ident {
+                    assert_eq!(ident.encode(), input);
+                }
+                ident.map(|ident| ident.members.len())
+            });
+    }
+
+    #[test]
     fn a_record_reads_back_and_a_cut_or_longer_one_does_not() {
         let (_, identified) = bootstrapped(&configured("b", "a=h:1,b=h:2,c=h:3"));
         let ident = Ident::of(&identified);

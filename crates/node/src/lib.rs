@@ -40,6 +40,7 @@ mod ports;
 mod recover;
 mod replies;
 mod room;
+mod slow_round;
 mod slowness;
 pub mod snap;
 mod snapshot;
@@ -78,3 +79,7 @@ pub use snapshot::{RegionIter, RegionSnapshot};
 pub use split_check::SplitOptions;
 pub use traffic::Traffic;
 pub use tuned::Tuned;
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzz::Counting = fuzz::Counting;

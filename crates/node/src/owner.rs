@@ -139,7 +139,10 @@ pub(crate) fn put_members(batch: &mut impl KvBatch, members: &Members) {
 pub(crate) fn remember_members<K: KvEngine>(kv: &K, members: &Members) -> engine::Result<()> {
     let mut batch = kv.batch();
     put_members(&mut batch, members);
-    kv.write(&mut batch, Durability::Synced)
+    failpoint::at!("node::owner::before_members");
+    kv.write(&mut batch, Durability::Synced)?;
+    failpoint::at!("node::owner::members_written");
+    Ok(())
 }
 
 /// ```text
@@ -190,6 +193,20 @@ mod tests {
 
     fn members(list: &str) -> Members {
         Members::parse(list).unwrap()
+    }
+
+    #[test]
+    fn fuzz_known_members() {
+        fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "known-members")
+            .seed(encode_members(&members("a=h1:1,b=h2:2,longer=host:30000")))
+            .run(|input| {
+                let decode = |record: &[u8]| decode_members(&Bytes::copy_from_slice(record));
+                let known = decode(input);
+                if let Some(members) = &known {
+                    assert_eq!(decode(&encode_members(members)).as_ref(), Some(members));
+                }
+                known.map(|members| members.len())
+            });
     }
 
     /// A node at `g:1` that was told no more than its name.

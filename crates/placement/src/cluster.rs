@@ -15,6 +15,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use types::{PeerRole, RegionId, StoreId};
 
+/// No store has a larger disk, whatever it says: the sum over all stores has to fit.
+const DISK_BYTES_MAX: u64 = 1 << 50;
+
 /// What is known at one moment, and what is under way.
 #[derive(Clone, Copy)]
 pub(crate) struct Cluster<'a> {
@@ -95,7 +98,7 @@ impl<'a> Cluster<'a> {
             .observed
             .store(id)
             .filter(|_| self.is_low_on_space(id));
-        let penalty = seen.map_or(0, |seen| seen.stats.capacity_bytes);
+        let penalty = seen.map_or(0, |seen| seen.stats.capacity_bytes.min(DISK_BYTES_MAX));
         signed(bytes.saturating_add(penalty)) + self.operators.influence(id).peers_bytes
     }
 

@@ -16,6 +16,7 @@ use crate::ledger::{Answer, Ledger};
 use crate::message::{ConfirmId, Effect, Notice, Now, Request, Response, WriteId};
 use crate::observed::Observed;
 use crate::remnants::Remnants;
+use crate::routes::check_shape;
 use crate::scheduling::{Known, Scheduling};
 use crate::state::{Change, Durable};
 use crate::stats::{PlacementStats, count_stores};
@@ -429,6 +430,7 @@ impl Leader {
     /// The placement Region itself reports. It is not in the clients' key space, so it is not routed to,
     /// and its shape is not persisted: whoever leads it knows it.
     fn own_heartbeat(&mut self, heartbeat: &RegionHeartbeat, step: &Step<'_>) -> Result<Planned> {
+        check_shape(&heartbeat.region)?;
         self.observed
             .check_region(self.ledger.staged(), heartbeat)?;
         let before = self.observed.region(heartbeat.region.id);

@@ -27,6 +27,9 @@ use types::{Peer, PeerId, PeerRole, Region, RegionId, StoreId};
 
 /// An empty Region weighs so much: moving it is not for nothing.
 const WEIGHT_BYTES_MIN: u64 = 1 << 20;
+/// No Region has more, nor reads or writes more in a second, and a report may say anything. Of so much a
+/// million Regions with five replicas each can be summed.
+const WEIGHT_BYTES_MAX: u64 = 1 << 40;
 /// Nothing is balanced before so many of a hundred Regions have reported to a new leader,
 const PREPARED_PERCENT: usize = 80;
 /// or before it has waited for them so long.
@@ -150,15 +153,18 @@ impl Observed {
         if region.peer(heartbeat.leader).is_none() {
             return invalid("its leader is not one of its peers");
         }
-        let mut listed = heartbeat.down_peers.iter().chain(&heartbeat.pending_peers);
+        let lists = [
+            &heartbeat.down_peers,
+            &heartbeat.pending_peers,
+            &heartbeat.quarantined_peers,
+        ];
+        let mut listed = lists.into_iter().flatten();
         if listed.any(|id| region.peer(*id).is_none()) {
-            return invalid("it lists a peer as down or pending that it does not have");
+            return invalid(
+                "it lists a peer as down, pending or quarantined that it does not have",
+            );
         }
-        let lists = [&heartbeat.down_peers, &heartbeat.pending_peers];
-        if lists
-            .into_iter()
-            .any(|list| list.len() > region.peers.len())
-        {
+        if lists.iter().any(|list| list.len() > region.peers.len()) {
             return invalid("it lists a peer twice");
         }
         for peer in &region.peers {
@@ -422,8 +428,9 @@ fn seen_now(
     let same_range = before.filter(|before| before.region.epoch.version == region.epoch.version);
     let traffic = &heartbeat.traffic;
     let old = before.map_or_else(Weight::default, |before| before.weight);
+    let size_bytes = heartbeat.approximate_size_bytes.min(WEIGHT_BYTES_MAX);
     let weight = Weight {
-        size_bytes: heartbeat.approximate_size_bytes.max(WEIGHT_BYTES_MIN),
+        size_bytes: size_bytes.max(WEIGHT_BYTES_MIN),
         read_rate: rate(old.read_rate, traffic, traffic.read_bytes),
         write_rate: rate(old.write_rate, traffic, traffic.written_bytes),
     };
@@ -438,7 +445,7 @@ fn seen_now(
         leader: heartbeat.leader,
         term: heartbeat.term,
         ailing: (ailing != Ailing::default()).then(|| Box::new(ailing)),
-        size_bytes: heartbeat.approximate_size_bytes,
+        size_bytes,
         keys: heartbeat.approximate_keys,
         weight,
         hot_reports: match before {
@@ -454,7 +461,7 @@ fn seen_now(
 /// interval says nothing about it.
 fn rate(before: u64, traffic: &Traffic, bytes: u64) -> u64 {
     match bytes.checked_div(traffic.interval_s) {
-        Some(rate) => (before / 2).saturating_add(rate / 2),
+        Some(rate) => before / 2 + rate.min(WEIGHT_BYTES_MAX) / 2,
         None => before,
     }
 }

@@ -172,6 +172,9 @@ impl Routes {
             return Ok(Vec::new());
         };
         parts.iter().try_for_each(check_shape)?;
+        if parts.iter().any(|part| part.id == RegionId::PLACEMENT) {
+            return Err(invalid(kept, "a part has the id of the placement Region"));
+        }
         let follow = |pair: &[Region]| pair[0].range.end == pair[1].range.start;
         let are_parts = |part: &Region| part.epoch == kept.epoch;
         if !parts.windows(2).all(follow) || !parts.iter().all(are_parts) {
@@ -299,7 +302,8 @@ const KEY_BYTES_MAX: usize = 16 << 10;
 const PEERS_MAX: usize = 64;
 
 /// Refuses a shape that no Region can have.
-fn check_shape(region: &Region) -> Result<()> {
+/// Whether a Region can be as it is said to be.
+pub(crate) fn check_shape(region: &Region) -> Result<()> {
     let reason = if region.id.get() == 0 {
         "its id is zero"
     } else if region.epoch.conf_ver == 0 || region.epoch.version == 0 {

@@ -152,6 +152,95 @@ mod tests {
         shape.check(&message.encode_to_vec(), &mut left)
     }
 
+    type Decode = fn(&[u8]) -> Result<(), bool>;
+
+    /// Messages that come over the network.
+    const EVERY: &[Decode] = &[
+        one::<crate::kvrpcpb::RawGetRequest>,
+        one::<crate::kvrpcpb::RawBatchGetRequest>,
+        one::<crate::kvrpcpb::RawPutRequest>,
+        one::<crate::kvrpcpb::RawBatchPutRequest>,
+        one::<crate::kvrpcpb::RawDeleteRequest>,
+        one::<crate::kvrpcpb::RawBatchDeleteRequest>,
+        one::<crate::kvrpcpb::RawScanRequest>,
+        one::<crate::kvrpcpb::RawDeleteRangeRequest>,
+        one::<crate::kvrpcpb::RawBatchScanRequest>,
+        one::<crate::kvrpcpb::RawGetKeyTtlRequest>,
+        one::<crate::kvrpcpb::RawCasRequest>,
+        one::<crate::kvrpcpb::RawChecksumRequest>,
+        one::<crate::kvrpcpb::SplitRegionRequest>,
+        one::<crate::pdpb::TsoRequest>,
+        one::<crate::pdpb::BootstrapRequest>,
+        one::<crate::pdpb::PutStoreRequest>,
+        one::<crate::pdpb::StoreHeartbeatRequest>,
+        one::<crate::pdpb::RegionHeartbeatRequest>,
+        one::<crate::pdpb::AskBatchSplitRequest>,
+        one::<crate::pdpb::ReportBatchSplitRequest>,
+        one::<crate::pdpb::ScatterRegionRequest>,
+        one::<crate::pdpb::SplitRegionsRequest>,
+        one::<crate::pdpb::GetRegionRequest>,
+        one::<crate::pdpb::ScanRegionsRequest>,
+        one::<crate::pdpb::BatchScanRegionsRequest>,
+        one::<crate::pdpb::QueryRegionRequest>,
+        one::<crate::keyspacepb::LoadKeyspaceRequest>,
+        one::<crate::keyspacepb::GetAllKeyspacesRequest>,
+        one::<crate::tikvpb::BatchCommandsRequest>,
+        one::<crate::tikvpb::BatchRaftMessage>,
+        one::<crate::raft_serverpb::RaftMessage>,
+        one::<crate::raft_serverpb::SnapshotChunk>,
+        one::<crate::healthpb::HealthCheckRequest>,
+    ];
+
+    /// What came out: whether it was refused before anything was decoded, or is no such message.
+    fn one<M: Message + Name + Default + PartialEq>(input: &[u8]) -> Result<(), bool> {
+        if let Some(shape) = Shape::of::<M>() {
+            let mut left = DECODED_BYTES_MAX;
+            shape.check(input, &mut left).map_err(|_| true)?;
+        }
+        let message = M::decode(input).map_err(|_| false)?;
+        let again = M::decode(&message.encode_to_vec()[..]);
+        assert!(again.is_ok_and(|again| again == message), "{}", M::NAME);
+        Ok(())
+    }
+
+    #[test]
+    fn fuzz_messages() {
+        let put = RawBatchPutRequest {
+            pairs: vec![KvPair::default(); 3],
+            ttls: vec![1, 2],
+            ..Default::default()
+        };
+        let batch = BatchCommandsRequest {
+            requests: vec![Request {
+                cmd: Some(Cmd::RawBatchPut(put.clone())),
+            }],
+            request_ids: vec![1, u64::MAX],
+        };
+        let region = crate::metapb::Region {
+            id: 7,
+            start_key: b"a".to_vec().into(),
+            peers: vec![Default::default(); 3],
+            ..Default::default()
+        };
+        let heartbeat = crate::pdpb::RegionHeartbeatRequest {
+            region: Some(region),
+            down_peers: vec![Default::default()],
+            ..Default::default()
+        };
+        let seed = |kind: u8, message: Vec<u8>| [vec![kind], message].concat();
+        // An empty element is two bytes, and in memory as large as the largest, in a list that doubles.
+        fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "messages")
+            .allocates(16 << 10, 4 * ELEMENT_BYTES)
+            .seed(seed(3, put.encode_to_vec()))
+            .seed(seed(17, heartbeat.encode_to_vec()))
+            .seed(seed(28, batch.encode_to_vec()))
+            .run(|input| {
+                let (kind, message) = input.split_first()?;
+                let kind = usize::from(*kind) % EVERY.len();
+                Some((kind, EVERY[kind](message), message.len() / 64))
+            });
+    }
+
     #[test]
     fn what_clients_send_passes() {
         let pairs = vec![KvPair::default(); 10_000];

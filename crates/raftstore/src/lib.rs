@@ -22,6 +22,8 @@ mod codec;
 mod command;
 mod effect;
 mod error;
+#[cfg(test)]
+mod fuzz_targets;
 mod message;
 pub mod op;
 pub mod peer;

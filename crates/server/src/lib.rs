@@ -19,6 +19,7 @@ mod book;
 mod checksum;
 mod connection;
 mod context;
+mod diagnosis;
 mod error;
 #[cfg(test)]
 mod fake;
@@ -114,3 +115,7 @@ async fn serve_backend<B: backend::Backend>(
     let end = (stopper, options.drain);
     listener::run(options.listener, services, &options.limits, shutdown, end).await;
 }
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzz::Counting = fuzz::Counting;

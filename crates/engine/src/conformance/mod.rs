@@ -5,13 +5,15 @@
 //! [`raft_log_fault_conformance!`](crate::raft_log_fault_conformance) make a test of each function, so
 //! that a failure names the engine and the behaviour.
 //!
-//! **Not here.** Damage to an engine's own files: it is tested beside each engine.
+//! **Not here.** What an engine's own files look like: damage that depends on it is tested beside each
+//! engine. [`rot`] damages whatever files there are.
 
 pub mod faults;
 pub mod kv;
 pub mod log;
 mod log_model;
 mod log_purge;
+pub mod rot;
 
 /// A place where one key-value engine lives; dropped, it is gone.
 pub trait KvPlace {

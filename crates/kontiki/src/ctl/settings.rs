@@ -111,10 +111,7 @@ mod tests {
             "max-store-down-time-ms  1800000 (30m)",
         ];
         assert_eq!(lines, expected);
-        assert_eq!(
-            shown("max-merge-region-size", &json!(54)),
-            "54 (54.0MiB)"
-        );
+        assert_eq!(shown("max-merge-region-size", &json!(54)), "54 (54.0MiB)");
         assert_eq!(
             shown("hot-region-rate-bytes", &json!(65_536)),
             "65536 (64.0KiB)"

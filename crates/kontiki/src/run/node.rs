@@ -218,8 +218,9 @@ async fn start_on<L: RaftLog>(
         progress: regions_read(stages),
     };
     let folder = data_dir.path().to_owned();
+    let capacity = config.raftstore.capacity.0;
     let start = move || {
-        let usage = StoreUsage::measure(&folder);
+        let usage = StoreUsage::measure(&folder, capacity);
         Ok((Node::start(parts).map_err(Error::Start)?, usage))
     };
     let (node, usage) = stages.run(Stage::StartingNode, start).await?;
@@ -291,6 +292,7 @@ impl RunningNode {
     /// # Errors
     /// The last sync failed: the node says so, but nothing that was acknowledged is lost.
     async fn stop(mut self, stages: &Stages, patience: Duration) -> Result<()> {
+        failpoint::at!("kontiki::stop::begin");
         if !patience.is_zero() {
             stages.stopping(Stage::HandingOver);
             let left = self.node.handle().hand_over(patience).await;
@@ -304,10 +306,12 @@ impl RunningNode {
         stages.stopping(Stage::Stopping);
         self.link.shutdown().await;
         self.transport.stop();
+        failpoint::at!("kontiki::stop::drained");
         // They hold the engines.
         stages.status.detach();
         stages.online.release_node();
         let stopped = self.node.stop().await;
+        failpoint::at!("kontiki::stop::stopped");
         panic_mark::end(self.data_dir.path());
         drop(self.data_dir);
         stopped.map_err(Error::Engine)

@@ -55,7 +55,7 @@ struct LogManager;
 
 impl Manager for LogManager {
     fn apply(&self, config: &Config) -> Result<(), String> {
-        logging::set_level(config.log.level)
+        logging::change(config)
     }
 }
 
@@ -183,13 +183,16 @@ impl Configuration for Online {
             problems,
         })?;
         let modules = state.managed(items.keys())?;
+        failpoint::at!("kontiki::online::before_remembered");
         if is_remembered {
             state.remember(&items)?;
         }
+        failpoint::at!("kontiki::online::remembered");
         if let Err(problem) = state.apply(&modules, &wanted) {
             state.forget();
             return Err(refused(Fault::Machine, problem));
         }
+        failpoint::at!("kontiki::online::applied");
         for (key, value) in &items {
             tracing::info!(key, %value, is_remembered, "changed online");
         }

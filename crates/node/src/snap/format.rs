@@ -340,9 +340,12 @@ pub(super) fn read_frame(file: &mut dyn Read) -> io::Result<Option<Vec<u8>>> {
     if len > FRAME_BYTES_MAX {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    frame.resize(HEAD_BYTES + len, 0);
-    file.read_exact(&mut frame[HEAD_BYTES..])?;
-    Ok(Some(frame))
+    // As much as there is, whatever the head claims.
+    let body_bytes = file.take(len as u64).read_to_end(&mut frame)?;
+    match body_bytes == len {
+        true => Ok(Some(frame)),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 #[cfg(test)]

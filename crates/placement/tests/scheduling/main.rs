@@ -3,6 +3,7 @@
 #[path = "../common/fleet.rs"]
 mod fleet;
 
+mod absurd;
 mod balance;
 mod chaos;
 mod members;

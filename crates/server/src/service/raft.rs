@@ -91,10 +91,15 @@ impl<B: Backend> RaftReceiver<B> {
                 let message = self.open(envelope, check_body).inspect_err(|status| {
                     tracing::warn!(reason = status.message(), "refused a Raft message");
                 })?;
-                self.backend.deliver(message);
+                self.deliver(message);
             }
         }
         Ok(Response::new(Done {}))
+    }
+
+    fn deliver(&self, message: RaftMessage) {
+        failpoint::at!("server::raft::receive", |_| ());
+        self.backend.deliver(message);
     }
 
     /// The node that messages are handed to.
@@ -177,7 +182,7 @@ const FIELD_METADATA: u32 = 2;
 
 /// Walks over the fields of a Raft message without decoding it. It must have no group, at no level
 /// that a decoder would enter: unknown groups nest without a limit. Snapshots travel by other means.
-fn check_body(body: &[u8]) -> Result<(), &'static str> {
+pub(crate) fn check_body(body: &[u8]) -> Result<(), &'static str> {
     walk::fields(body, |field, content| match (field, content) {
         (FIELD_ENTRIES, Content::Bytes(entry)) => walk::fields(entry, |_, _| Ok(())),
         (FIELD_SNAPSHOT, _) => Err("it carries a snapshot"),

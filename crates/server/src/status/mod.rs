@@ -17,6 +17,8 @@
 //! | `/debug/pprof/...` | profiles of processor time: `profile` |
 //! | `/log-level`, `/config/reload`, `/pause_grpc` and so on | single changes: `control` |
 //! | `/console/...` | the web page for the whole cluster: `console` |
+//! | `/fail` | failpoints, in builds that have them (`fail`) |
+//! | `GET /diagnosis/...` | logs, machine, clock: see `diagnosis` |
 //!
 //! **Invariants.** It has threads of its own. Connections are bounded, each answer has to be taken within a while,
 //! and no answer waits for a Peer. What looks at the node, or changes it, runs on a thread that may wait. A browser
@@ -27,6 +29,8 @@
 mod configuration;
 mod console;
 mod control;
+mod diagnosis;
+mod fail;
 mod guard;
 mod inspect;
 mod page;
@@ -236,6 +240,7 @@ impl NodeStatus {
             page.gauge(&STAGE, &[one.name()], u64::from(one == stage));
         }
         self.shared.process.collect(&mut page);
+        logs::Lost.collect(&mut page);
         for collector in &self.shared.attached.lock().collectors {
             collector.collect(&mut page);
         }

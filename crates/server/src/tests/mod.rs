@@ -2,6 +2,7 @@
 
 mod batch_commands;
 mod forward;
+mod fuzz_targets;
 mod join;
 mod link;
 mod newcomer;

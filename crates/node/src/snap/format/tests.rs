@@ -168,3 +168,38 @@ proptest::proptest! {
         let _ = read_frame(&mut file);
     }
 }
+
+/// What arrives over the network, and what is read from a file: frames whose content is damaged, and a
+/// checksum that is right all the same.
+#[test]
+fn fuzz_frames() {
+    let good = frames(&kv(&[
+        (Cf::Default, b"zb", b"1"),
+        (Cf::Default, b"zc", b"22"),
+        (Cf::Write, b"zb", b"333"),
+    ]));
+    let mut target = fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "frames").seed(good.concat());
+    for frame in &good {
+        target = target.seed(&frame[..]);
+    }
+    // The body of a frame counts twice: as it is read, and as it is sealed again.
+    target.allocates(64 << 10, 256).run(|input| {
+        let (mut as_read, mut resealed) = (Checker::new(meta()), Checker::new(meta()));
+        let mut outcome = Vec::new();
+        let mut pairs = 0;
+        let mut file = input;
+        while let Ok(Some(raw)) = read_frame(&mut file) {
+            let again = frame(raw[0], &raw[HEAD_BYTES..]);
+            let damaged = as_read.check(&raw, |_, _, _| {}).is_err();
+            let foreign = resealed.check(&again, |_, _, _| pairs += 1);
+            outcome.push((damaged, foreign.map_err(|error| error.to_string())));
+            if outcome.len() > 8 {
+                break;
+            }
+        }
+        // What is whole has as many pairs as its footer says, which the checker has counted.
+        let is_whole = resealed.finish().is_ok();
+        assert!(!is_whole || pairs <= input.len());
+        (outcome, is_whole)
+    });
+}

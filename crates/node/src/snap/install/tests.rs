@@ -278,3 +278,17 @@ fn a_full_disk_is_waited_for_until_the_store_stops_and_the_next_start_goes_on() 
     resume(&kv, &dir, &room()).unwrap();
     assert_installed(&kv);
 }
+
+#[test]
+fn fuzz_marks_of_snapshots() {
+    fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "marks-of-snapshots")
+        .seed(encode_mark(&snapshot()))
+        .run(|input| {
+            let decode = |mark: &[u8]| decode_mark(&Bytes::copy_from_slice(mark));
+            let mark = decode(input).map_err(|error| error.to_string());
+            if let Ok(mark) = &mark {
+                assert_eq!(decode(&encode_mark(mark)).ok().as_ref(), Some(mark));
+            }
+            mark.map(|mark| mark.meta.region.peers.len())
+        });
+}
