@@ -255,7 +255,10 @@ async fn a_setting_that_differs_a_hot_region_and_a_store_that_is_down_are_named(
     ]);
     let third = cluster.store(2);
     cluster.processes[2] = None;
-    assert_eq!(cluster.until_found("store-down"), [third.clone()]);
+    assert_eq!(
+        cluster.until_found("store-down"),
+        std::slice::from_ref(&third)
+    );
     let text = cluster.ctl(&["diagnose", "--archive", "report.tar.gz"]);
     assert!(
         text.contains(&format!("CRITICAL: {third} (")) && text.contains("→ Start its node again"),

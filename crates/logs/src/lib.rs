@@ -5,7 +5,7 @@
 //! to a file, which it rotates, or to the standard error stream. Lines of the slow log (target [`slow::TARGET`]) go to a
 //! sink of their own if one is wanted. [`Search`] reads the files again.
 //!
-//! **Why a crate.** Whoever logs keys and values needs [`redact`], and whoever takes times [`slow`]: rooms on every floor.
+//! **Why a crate.** Whoever logs keys and values needs [`redact`], and whoever takes times [`mod@slow`]: rooms on every floor.
 //!
 //! **Invariants.** Logging never waits for a disk and never fails: a line for which there is no room is dropped and
 //! counted, and what was dropped is said in the log as soon as it takes lines again. A key or value that a client

@@ -88,7 +88,8 @@ fn shown(name: &str, value: &Value) -> String {
     match (value.as_u64(), unit) {
         (Some(ms), "ms") => format!("{text} ({})", table::span(ms)),
         (Some(bytes), "bytes") => format!("{text} ({})", table::size(bytes)),
-        (Some(mib), "mib") => format!("{text} ({})", table::size(mib << 20)),
+        // PD's names of sizes of Regions.
+        (Some(mib), "size") => format!("{text} ({})", table::size(mib << 20)),
         _ => text,
     }
 }
