@@ -63,7 +63,7 @@ impl Console {
         self.browser
             .evaluate(&format!("location.hash = '#/{page}'"));
         self.browser.until(&format!(
-            "document.getElementById('page').dataset.ready === '{page}'"
+            "document.getElementById('page')?.dataset.ready === '{page}'"
         ));
     }
 
@@ -128,8 +128,14 @@ async fn the_console_shows_a_live_cluster_moves_a_leader_and_edits_the_configura
             .open(&format!("http://{}/console/", status[2]));
         pages(&mut console);
         moves_a_leader(&mut console, &looked);
-        edits_an_item(&mut console, &status);
         assert_eq!(console.browser.problems(), [] as [String; 0]);
+        edits_an_item(&mut console, &status);
+        let mut problems = console.browser.problems();
+        // A browser logs every answer that refuses something.
+        problems.retain(|problem| {
+            !(problem.contains("status of 400") && problem.contains("/config\""))
+        });
+        assert_eq!(problems, [] as [String; 0]);
     };
     let looked = tokio::task::spawn_blocking(look).await;
     stop.store(true, Ordering::Relaxed);
@@ -143,7 +149,7 @@ async fn the_console_shows_a_live_cluster_moves_a_leader_and_edits_the_configura
 fn pages(console: &mut Console) {
     console
         .browser
-        .until("document.getElementById('pulse').textContent === 'live'");
+        .until("document.getElementById('pulse')?.textContent === 'live'");
     if console.pictures.is_some() {
         std::thread::sleep(PAST);
     }

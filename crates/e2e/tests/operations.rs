@@ -1,6 +1,7 @@
 //! `docs/operations.md`, from its first command to its last, on real processes.
 //!
-//! What differs from the page: ports, the folder, and ticks that are short enough not to wait for.
+//! What differs from the page: ports, the folder, ticks that are short enough not to wait for, and a capacity, since
+//! nothing is moved to a store whose disk is nearly full.
 
 use e2e::{Process, free_ports, kontiki_binary};
 use std::fs;
@@ -14,9 +15,10 @@ const WITHIN: Duration = Duration::from_secs(600);
 const PORTS: [&str; 10] = [
     "2379", "2380", "2381", "2382", "2384", "20180", "20181", "20182", "20183", "20185",
 ];
-/// Elections and reports in fractions of a second.
+/// Elections and reports in fractions of a second; room on any disk.
 const QUICK: &str = "level = \"info\"\n[raftstore]\nraft-base-tick-interval = \"100ms\"\n\
-                     pd-heartbeat-tick-interval = \"1s\"\npd-store-heartbeat-tick-interval = \"500ms\"";
+                     pd-heartbeat-tick-interval = \"1s\"\npd-store-heartbeat-tick-interval = \"500ms\"\n\
+                     capacity = \"2GiB\"";
 
 /// The commands of the page, in one script.
 fn commands() -> String {
@@ -77,6 +79,9 @@ fn every_command_of_the_page_does_what_it_says() {
         "{said}"
     );
     // After the backup was put back.
-    let told: Vec<&str> = said.lines().filter(|line| *line == "hello").collect();
+    let told: Vec<&str> = said
+        .lines()
+        .filter(|line| *line == "greeting\thello")
+        .collect();
     assert_eq!(told.len(), 2, "{said}");
 }

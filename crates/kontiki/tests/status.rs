@@ -204,7 +204,7 @@ fn processor_time_is_shown_as_a_flame_graph_and_for_pprof_one_at_a_time() {
         "--keys",
         "100",
     ];
-    let args: Vec<OsString> = [&load[..], &["--duration", "20s", "--warm-up", "0s"]]
+    let args: Vec<OsString> = [&load[..], &["--duration", "120s", "--warm-up", "0s"]]
         .concat()
         .iter()
         .map(OsString::from)
@@ -219,12 +219,19 @@ fn processor_time_is_shown_as_a_flame_graph_and_for_pprof_one_at_a_time() {
     });
     assert_eq!((svg.code, second.code), (200, 409));
     assert!(svg.head.contains("image/svg+xml") && svg.text().starts_with("<svg"));
-    assert!(svg.text().contains("batch_system"), "{}", svg.text());
-    let pprof = node
-        .ask("GET", "/debug/pprof/profile?seconds=1", "", "")
-        .unwrap();
+    // On a busy machine the load gets few samples, and time in the system is not among them.
+    let under_load = |accept: &str| {
+        until("a sample of the load", || {
+            let path = "/debug/pprof/profile?seconds=1&frequency=199";
+            let answer = node.ask("GET", path, accept, "")?;
+            answer.text().contains("batch_system").then_some(answer)
+        })
+    };
+    let svg = under_load("Accept: */*\r\n");
+    assert!(svg.text().starts_with("<svg"), "{}", svg.text());
+    let pprof = under_load("");
     assert!(pprof.head.contains("application/octet-stream"));
-    assert!(pprof.text().contains("nanoseconds") && pprof.text().contains("batch_system"));
+    assert!(pprof.text().contains("nanoseconds"));
     assert_eq!(
         node.get("/debug/pprof/profile?seconds=0").unwrap().code,
         400
@@ -311,7 +318,9 @@ fn the_console_reaches_what_placement_names_and_nothing_else() {
     assert_eq!(node.get("/console").unwrap().code, 308);
     let stores = until("the store", || {
         let stores = node.get("/console/api/pd/stores")?.json();
-        (stores["count"] == 1).then_some(stores)
+        // Before it has said for itself where its status server is, it is known as the cluster began.
+        let is_told = stores["stores"][0]["store"]["status_address"] != "";
+        (stores["count"] == 1 && is_told).then_some(stores)
     });
     assert_eq!(
         stores["stores"][0]["store"]["status_address"],

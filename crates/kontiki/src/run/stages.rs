@@ -106,7 +106,7 @@ fn reach(stage: Stage) {
         Stage::StartingNode => failpoint::at!("kontiki::start::starting_node"),
         Stage::Serving => failpoint::at!("kontiki::start::serving"),
         // Nothing begins any more: `RunningNode::stop` has its own.
-        Stage::Stopping => {}
+        Stage::HandingOver | Stage::Draining | Stage::Stopping => {}
     }
 }
 
