@@ -46,24 +46,48 @@ fn ready(address: &str) -> Option<Value> {
     serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_node_says_from_its_start_on_how_far_it_has_read_its_log() {
+/// A node whose log is kept, and the bytes that it is to have.
+fn node() -> (Cluster, u64) {
     let wanted = std::env::var("KONTIKI_REPLAY_BYTES").ok();
     let wanted = wanted.map_or(BYTES_DEFAULT, |bytes| {
         bytes.parse().expect("a number of bytes")
     });
-    let mut cluster = Cluster::start(
-        1,
-        Options {
-            status: true,
-            extra: "raftstore.raft-log-gc-threshold = 100000000\n\
-                    raftstore.raft-log-gc-count-limit = 1000000000\n\
-                    raftstore.raft-log-gc-size-limit = \"100GiB\""
-                .to_owned(),
-            ..Options::default()
-        },
-    )
-    .unwrap();
+    let options = Options {
+        status: true,
+        extra: "raftstore.raft-log-gc-threshold = 100000000\n\
+                raftstore.raft-log-gc-count-limit = 1000000000\n\
+                raftstore.raft-log-gc-size-limit = \"100GiB\""
+            .to_owned(),
+        ..Options::default()
+    };
+    (Cluster::start(1, options).unwrap(), wanted)
+}
+
+/// Watches a start: when the first answer came, and each progress that was told, until the node serves.
+async fn watch(status: &str, since: Instant) -> (Duration, Vec<String>) {
+    let mut first = None;
+    let mut seen = Vec::new();
+    loop {
+        assert!(
+            since.elapsed() < WITHIN,
+            "it does not serve; it said {seen:?}"
+        );
+        if let Some(told) = ready(status) {
+            let first = *first.get_or_insert_with(|| since.elapsed());
+            if !told["progress"].is_null() {
+                seen.push(told["progress"].to_string());
+            }
+            if told["stage"] == "serving" {
+                return (first, seen);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_node_says_from_its_start_on_how_far_it_has_read_its_log() {
+    let (mut cluster, wanted) = node();
     let client = own_client(&cluster, Config::default()).await.unwrap();
     let (written, stop) = (
         Arc::new(AtomicU64::new(0)),
@@ -87,28 +111,8 @@ async fn a_killed_node_says_from_its_start_on_how_far_it_has_read_its_log() {
     let status = cluster.status_addresses().remove(0);
     let since = Instant::now();
     cluster.start_node(0).unwrap();
-    let mut first = None;
-    let mut seen = Vec::new();
-    loop {
-        assert!(
-            since.elapsed() < WITHIN,
-            "it does not serve; it said {seen:?}"
-        );
-        let Some(told) = ready(&status) else {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            continue;
-        };
-        first.get_or_insert_with(|| since.elapsed());
-        let progress = &told["progress"];
-        if !progress.is_null() {
-            seen.push(progress.to_string());
-        }
-        if told["stage"] == "serving" {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let (first, serves) = (first.unwrap(), since.elapsed());
+    let (first, seen) = watch(&status, since).await;
+    let serves = since.elapsed();
     let told: Value = serde_json::from_str(&http_get(&status, "/ready?verbose").unwrap()).unwrap();
     println!(
         "{} MiB of log: first answer after {first:?}, served after {serves:?}; {told}; {} steps of progress, such as {:?}",

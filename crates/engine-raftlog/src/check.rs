@@ -130,7 +130,7 @@ mod tests {
             .seed(written())
             .run(|input| {
                 std::fs::write(&path, input).expect("it is writable");
-                let verdict = check_file(&path, 1).expect("it is readable");
+                let verdict = check_file(&path, 1, &|_| ()).expect("it is readable");
                 if let Verdict::Broken { at, next, .. } = verdict {
                     assert!(at < input.len() as u64 && next.is_none_or(|next| next > at));
                 }

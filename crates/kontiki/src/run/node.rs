@@ -198,12 +198,8 @@ async fn start_on<L: RaftLog>(
     }
     let store = own_store(config, &identity);
     let link = PdLink::new(identity.clone(), book.clone(), store);
-    let transport = Arc::new(GrpcTransport::new(
-        identity.clone(),
-        Arc::new(Resolver::new(book.clone(), link.clone())),
-        TransportOptions::default(),
-        runtime.clone(),
-    ));
+    let resolver = Resolver::new(book.clone(), link.clone());
+    let transport = transport(identity, resolver, &runtime);
     let received = FileDir::new(&data_dir.path().join("snap")).map_err(Error::Engine)?;
     let parts = Parts {
         placement: settings::placement_config(config, beginning(&identified)),
@@ -246,6 +242,13 @@ async fn start_on<L: RaftLog>(
         stop_service,
         data_dir,
     })
+}
+
+/// What carries messages to other stores.
+fn transport(identity: Identity, resolver: Resolver, runtime: &Handle) -> Arc<GrpcTransport> {
+    let options = TransportOptions::default();
+    let transport = GrpcTransport::new(identity, Arc::new(resolver), options, runtime.clone());
+    Arc::new(transport)
 }
 
 /// Shows how many Regions the start has read.
