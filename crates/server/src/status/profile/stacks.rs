@@ -40,7 +40,9 @@ impl Stacks {
 /// The functions at an address in the code, the innermost first: more than one where some were inlined.
 pub(super) fn functions_at(address: usize) -> Vec<String> {
     let mut found = Vec::new();
-    backtrace::resolve(address as *mut c_void, |symbol| {
+    // It takes an address for one to return to, and looks at the byte before.
+    let behind = address.wrapping_add(1) as *mut c_void;
+    backtrace::resolve(behind, |symbol| {
         if let Some(name) = symbol.name() {
             found.push(format!("{name:#}"));
         }
