@@ -198,9 +198,12 @@ impl Browser {
         );
     }
 
-    /// The page as a PNG, in base64.
+    /// The page as a WebP picture, in base64.
     pub fn screenshot(&mut self) -> String {
-        let shot = self.call("Page.captureScreenshot", json!({ "format": "png" }));
+        let shot = self.call(
+            "Page.captureScreenshot",
+            json!({ "format": "webp", "quality": 80 }),
+        );
         shot["data"].as_str().unwrap_or_default().to_owned()
     }
 }

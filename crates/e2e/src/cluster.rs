@@ -47,6 +47,8 @@ pub struct Options {
     pub extra: String,
     /// Whether nodes have status servers.
     pub status: bool,
+    /// Whether nodes log to files, which can be searched; their output is in the same ones.
+    pub log_files: bool,
     /// More in the environment of nodes.
     pub environment: Vec<(String, String)>,
 }
@@ -62,6 +64,7 @@ impl Default for Options {
             advertised: Vec::new(),
             extra: String::new(),
             status: false,
+            log_files: false,
             environment: Vec::new(),
         }
     }
@@ -151,7 +154,7 @@ impl Cluster {
             source: error,
         })?;
         let args = self.args(node, &config);
-        let log = self.dir.path().join(format!("n{}.log", node + 1));
+        let log = self.log(node);
         let environment = &self.options.environment;
         let process = Process::spawn_with(&name(node), &self.program, &args, environment, &log)?;
         self.nodes[node] = Some(process);
@@ -305,6 +308,10 @@ impl Cluster {
         self.nodes.iter().flatten().map(Process::cpu_time).sum()
     }
 
+    fn log(&self, node: usize) -> PathBuf {
+        self.dir.path().join(format!("n{}.log", node + 1))
+    }
+
     /// The command line of a node, with another data directory or address where a test wants one.
     pub fn args(&self, node: usize, config: &Path) -> Vec<OsString> {
         let members: Vec<String> = (0..self.founders)
@@ -321,6 +328,9 @@ impl Cluster {
             args.extend(["--initial-cluster".into(), members.join(",").into()]);
         } else if let Some(nodes) = &self.join {
             args.extend(["--join".into(), nodes.into()]);
+        }
+        if self.options.log_files {
+            args.extend(["--log-file".into(), self.log(node).into()]);
         }
         if self.options.status {
             args.extend(["--status-addr".into(), self.status_address(node).into()]);

@@ -19,6 +19,7 @@ const PAGES: &[&str] = &[
     "hot",
     "operators",
     "actors",
+    "logs",
     "config",
 ];
 const SIZE: (u32, u32) = (1_360, 860);
@@ -31,6 +32,7 @@ const PAST: Duration = Duration::from_secs(60);
 fn options() -> Options {
     Options {
         status: true,
+        log_files: true,
         extra: "raftstore.pd-heartbeat-tick-interval = \"2s\"\n\
                 raftstore.pd-store-heartbeat-tick-interval = \"1s\""
             .to_owned(),
@@ -80,7 +82,7 @@ impl Console {
         };
         let shot = self.browser.screenshot();
         let shot = base64::prelude::BASE64_STANDARD.decode(shot).unwrap();
-        std::fs::write(folder.join(format!("{name}.png")), shot).unwrap();
+        std::fs::write(folder.join(format!("{name}.webp")), shot).unwrap();
     }
 }
 
@@ -127,6 +129,7 @@ async fn the_console_shows_a_live_cluster_moves_a_leader_and_edits_the_configura
             .browser
             .open(&format!("http://{}/console/", status[2]));
         pages(&mut console);
+        searches_the_logs(&mut console);
         moves_a_leader(&mut console, &looked);
         assert_eq!(console.browser.problems(), [] as [String; 0]);
         edits_an_item(&mut console, &status);
@@ -178,6 +181,28 @@ fn pages(console: &mut Console) {
     console.browser.until(&holds("Appliers"));
     console.go("operators");
     console.browser.until(&holds("balance-leader-scheduler"));
+}
+
+/// Lines of all stores, until a pattern is asked for.
+fn searches_the_logs(console: &mut Console) {
+    console.go("logs");
+    let stores = "new Set([...document.querySelectorAll('table.log td:nth-child(2)')].map(one => one.textContent)).size";
+    let line = "document.querySelector('table.log code')?.textContent";
+    console.browser.until(&format!("{stores} === 3"));
+    let search = |pattern: &str| {
+        format!(
+            "document.querySelector('[name=pattern]').value = '{pattern}'; document.querySelector('form.inline button').click()"
+        )
+    };
+    console.browser.evaluate(&search("serving. .name=n2"));
+    console.browser.until(&format!(
+        "{stores} === 1 && {line}.includes('serving') && {line}.includes('n2')"
+    ));
+    console.picture("logs-searched");
+    console.browser.evaluate(&search("what nobody has logged"));
+    console
+        .browser
+        .until("document.getElementById('page').innerText.includes('No line')");
 }
 
 /// The first cell is a Region; its dialog has a button for each store that could lead it.

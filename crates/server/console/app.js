@@ -8,10 +8,11 @@ import * as regions from './regions.js';
 import * as hot from './hot.js';
 import * as operators from './operators.js';
 import * as actors from './actors.js';
+import * as logs from './logs.js';
 import * as config from './config.js';
 
 /** Each has a title, how often it asks (ms), `load()` and `view(data, ui)`. */
-const PAGES = { overview, stores, regions, hot, operators, actors, config };
+const PAGES = { overview, stores, regions, hot, operators, actors, logs, config };
 const THEMES = ['auto', 'light', 'dark'];
 
 const main = document.getElementById('page');

@@ -34,6 +34,7 @@ const OF_STORES: &[(&str, &[&str])] = &[
     ("config", &["GET", "POST"]),
     ("config/items", &["GET"]),
     ("debug/actors", &["GET"]),
+    ("diagnosis/log", &["GET"]),
     ("region", &["GET"]),
 ];
 

@@ -55,6 +55,7 @@ const FILES: &[(&str, &str, &str)] = files! {
     "hot.js" SCRIPT;
     "operators.js" SCRIPT;
     "actors.js" SCRIPT;
+    "logs.js" SCRIPT;
     "config.js" SCRIPT;
 };
 
