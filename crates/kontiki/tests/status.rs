@@ -147,6 +147,74 @@ fn routes_that_tikvs_operators_know_are_there_and_others_say_that_they_are_not()
     );
 }
 
+/// Every route, with what it answers at a node that serves; those that need more have tests of their own.
+const ROUTES: &[(&str, &str, u16, &str)] = &[
+    ("GET", "/", 200, "href=\"/metrics\""),
+    ("GET", "/status", 200, "\"store_id\":1"),
+    ("GET", "/ready", 200, "serving"),
+    ("GET", "/config", 200, "store-pool-size"),
+    ("POST", "/config", 200, "changed"),
+    ("GET", "/config/items", 200, "raftstore.store-pool-size"),
+    ("GET", "/metrics", 200, "kontiki_build_info"),
+    ("GET", "/debug/actors", 200, "busiest"),
+    ("GET", "/region/{id}", 200, "leads_here"),
+    ("GET", "/engine_type", 200, "raft-kv"),
+    ("PUT", "/log-level", 400, "log_level"),
+    ("PUT", "/config/reload", 200, "changed"),
+    ("PUT", "/pause_grpc", 200, "true"),
+    ("PUT", "/resume_grpc", 200, "false"),
+    ("GET", "/fail", 200, ""),
+    ("PUT", "/fail/{name}", 200, ""),
+    ("DELETE", "/fail/{name}", 200, ""),
+    ("GET", "/diagnosis/log", 404, "log.file.filename"),
+    ("GET", "/diagnosis/server-info", 200, "hardware"),
+    ("GET", "/diagnosis/clock", 200, "ms"),
+    ("GET", "/debug/pprof/profile", 200, ""),
+    ("GET", "/debug/pprof/heap", 501, "allocator"),
+    ("GET", "/debug/pprof/cmdline", 200, "--data-dir"),
+    ("GET", "/debug/pprof/symbol", 200, "num_symbols"),
+    ("POST", "/debug/pprof/symbol", 400, "address"),
+    ("GET", "/console", 308, ""),
+    ("GET", "/console/", 200, "app.js"),
+    ("GET", "/console/app.js", 200, "import"),
+    ("GET", "/console/api/map", 200, "regions"),
+    ("GET", "/console/api/series", 200, "stores"),
+    ("GET", "/console/api/pd/stores", 200, "count"),
+    ("GET", "/console/api/store/{id}/ready", 200, "serving"),
+];
+
+#[test]
+fn every_route_answers_as_it_should() {
+    let node = Node::start();
+    until("the store", || {
+        let stores = node.get("/console/api/pd/stores")?.json();
+        (stores["stores"][0]["store"]["status_address"] != "").then_some(())
+    });
+    let json = "Content-Type: application/json\r\n";
+    // A program of a release has none.
+    let has_failpoints = node.get("/fail").unwrap().code != 501;
+    for (method, route, code, said) in ROUTES {
+        let code = match route.starts_with("/fail") && !has_failpoints {
+            true => 501,
+            false => *code,
+        };
+        let path = route.replace("{id}", "1");
+        let path = path.replace("{name}", "kontiki::stop::begin");
+        let (path, body) = match (*method, *route) {
+            ("POST", "/config") => (path, "{\"raftstore.store-pool-size\": 3}"),
+            ("PUT", "/log-level") => (path, "{}"),
+            ("PUT", "/fail/{name}") => (path, "off"),
+            ("POST", "/debug/pprof/symbol") => (path, "main"),
+            ("GET", "/debug/pprof/profile") => (path + "?seconds=1", ""),
+            _ => (path, ""),
+        };
+        let answer = node.ask(method, &path, json, body).unwrap();
+        let text = answer.text();
+        assert_eq!(answer.code, code, "{method} {path}: {text}");
+        assert!(text.contains(said), "{method} {path}: {text}");
+    }
+}
+
 #[test]
 fn a_changed_file_is_taken_up_while_the_node_runs() {
     let node = Node::start();
