@@ -16,13 +16,14 @@ CHAOS ?=
 FUZZ_SECONDS ?= 60
 ROT_CASES ?= 2000
 
-.PHONY: help play sim chaos test fuzz rot bench rules audit setup
+.PHONY: help play sim chaos test fuzz rot console bench rules audit setup
 
 help:
 	@echo "make play    build, and start three stores in one process; PLAY=\"...\" adds flags"
 	@echo "make sim     simulated clusters under faults, fresh seeds each time; SIM=\"...\" adds flags"
 	@echo "make chaos   kills, pauses and partitions of real processes; CHAOS=\"...\" adds flags"
 	@echo "make test    every test of the workspace"
+	@echo "make console the console in a browser (installs Chromium when root)"
 	@echo "make fuzz    damaged bytes for every decoder, FUZZ_SECONDS each (60)"
 	@echo "make rot     damaged files for every engine, ROT_CASES each (2000)"
 	@echo "make bench   the load test beside etcd; BENCH=\"...\" adds flags"
@@ -55,6 +56,10 @@ fuzz: setup
 
 rot: setup
 	ROT_CASES=$(ROT_CASES) $(CARGO) test --release --locked --workspace --test rot -- --nocapture
+
+console:
+	@./scripts/setup.sh console
+	$(CARGO) test --release --locked -p e2e -p kontiki --test console
 
 bench:
 	@./scripts/setup.sh bench

@@ -6,6 +6,7 @@
 #   scripts/setup.sh          what `make play` and `make test` need
 #   scripts/setup.sh bench    and etcd, and Go for its client and TiKV's, to compare with
 #   scripts/setup.sh rules    and promtool, to check the alert rules
+#   scripts/setup.sh console  and Chromium, to test the console in; without it that test is skipped
 #
 # It can't help with make and git themselves: whoever reads this has the one, and got here by the other.
 set -euo pipefail
@@ -70,6 +71,9 @@ have_libclang || packages+=(libclang-dev)
 if [ "${1:-}" = bench ]; then
     have go || packages+=(golang-go)
     have etcd || [ -x "$unpack_dir/usr/bin/etcd" ] || unpacked=(etcd-server)
+fi
+if [ "${1:-}" = console ]; then
+    have chromium || have chromium-browser || have google-chrome || packages+=(chromium)
 fi
 if [ "${1:-}" = rules ]; then
     have promtool || [ -x "$unpack_dir/usr/bin/promtool" ] || unpacked=(prometheus)

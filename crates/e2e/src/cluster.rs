@@ -47,6 +47,8 @@ pub struct Options {
     pub extra: String,
     /// Whether nodes have status servers.
     pub status: bool,
+    /// Whether nodes log to files, which can be searched; their output is in the same ones.
+    pub log_files: bool,
     /// More in the environment of nodes.
     pub environment: Vec<(String, String)>,
 }
@@ -62,6 +64,7 @@ impl Default for Options {
             advertised: Vec::new(),
             extra: String::new(),
             status: false,
+            log_files: false,
             environment: Vec::new(),
         }
     }
@@ -151,7 +154,7 @@ impl Cluster {
             source: error,
         })?;
         let args = self.args(node, &config);
-        let log = self.dir.path().join(format!("n{}.log", node + 1));
+        let log = self.log(node);
         let environment = &self.options.environment;
         let process = Process::spawn_with(&name(node), &self.program, &args, environment, &log)?;
         self.nodes[node] = Some(process);
@@ -237,10 +240,12 @@ impl Cluster {
 
     /// `host:port` of every node, running or not.
     pub fn endpoints(&self) -> Vec<String> {
-        self.ports
-            .iter()
-            .map(|port| format!("127.0.0.1:{port}"))
-            .collect()
+        addresses(&self.ports)
+    }
+
+    /// `host:port` of every node's status server; nobody listens there without [`Options::status`].
+    pub fn status_addresses(&self) -> Vec<String> {
+        addresses(&self.status_ports)
     }
 
     /// `host:port` at which the others and clients dial a node.
@@ -303,6 +308,10 @@ impl Cluster {
         self.nodes.iter().flatten().map(Process::cpu_time).sum()
     }
 
+    fn log(&self, node: usize) -> PathBuf {
+        self.dir.path().join(format!("n{}.log", node + 1))
+    }
+
     /// The command line of a node, with another data directory or address where a test wants one.
     pub fn args(&self, node: usize, config: &Path) -> Vec<OsString> {
         let members: Vec<String> = (0..self.founders)
@@ -320,12 +329,20 @@ impl Cluster {
         } else if let Some(nodes) = &self.join {
             args.extend(["--join".into(), nodes.into()]);
         }
+        if self.options.log_files {
+            args.extend(["--log-file".into(), self.log(node).into()]);
+        }
         if self.options.status {
             args.extend(["--status-addr".into(), self.status_address(node).into()]);
         }
         args.extend(["--config".into(), config.into()]);
         args
     }
+}
+
+fn addresses(ports: &[u16]) -> Vec<String> {
+    let address = |port: &u16| format!("127.0.0.1:{port}");
+    ports.iter().map(address).collect()
 }
 
 fn name(node: usize) -> String {

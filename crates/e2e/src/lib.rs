@@ -9,6 +9,7 @@
 //!
 //! **Not here.** Nothing that the program itself uses.
 
+mod browser;
 mod cluster;
 mod connect;
 mod error;
@@ -17,6 +18,7 @@ mod ports;
 mod process;
 mod refused;
 
+pub use browser::{Browser, chromium};
 pub use cluster::{
     Cluster, ELECTION_TICKS, ELECTION_TIMEOUT_MAX, NO_STATUS, Options, TICK, kontiki_binary,
 };
@@ -24,7 +26,7 @@ pub use connect::{
     SERVES_WITHIN, leader_context, leader_of, official_client, own_client, store_client,
 };
 pub use error::{Error, Result};
-pub use pd_http::{pd_get, pd_post};
+pub use pd_http::{http_get, pd_get, pd_post};
 pub use ports::free_ports;
 pub use process::{Process, own_cpu_time};
 pub use refused::refused;

@@ -19,6 +19,13 @@ pub fn pd_post(cluster: &Cluster, path: &str, json: &str) -> Option<String> {
     ask_all(cluster, "POST", path, json)
 }
 
+/// The body of the answer to a GET of `path` at this `host:port`, if it is one.
+pub fn http_get(address: &str, path: &str) -> Option<String> {
+    let answer = ask(address, "GET", path, "").ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+}
+
 fn ask_all(cluster: &Cluster, method: &str, path: &str, body: &str) -> Option<String> {
     cluster.endpoints().iter().find_map(|endpoint| {
         let answer = ask(endpoint, method, path, body).ok()?;

@@ -9,6 +9,9 @@ use engine::file::failed;
 use std::fs::File;
 use std::path::Path;
 
+/// How often whoever waits is told. Bytes.
+const STEP_BYTES: u64 = 1 << 20;
+
 /// What is in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -48,28 +51,32 @@ impl Verdict {
     }
 }
 
-/// Reads the file at `path`, whose number is `sequence`.
+/// Reads the file at `path`, whose number is `sequence`. `seen` hears of bytes that were read, now and then.
 ///
 /// # Errors
 /// [`engine::Error::Io`] if it can't be read.
-pub(crate) fn check_file(path: &Path, sequence: u64) -> Result<Verdict> {
+pub(crate) fn check_file(path: &Path, sequence: u64, seen: &dyn Fn(u64)) -> Result<Verdict> {
     let file = File::open(path).and_then(LogFile::new);
-    let verdict = file.and_then(|mut file| read(&mut file, sequence));
+    let verdict = file.and_then(|mut file| read(&mut file, sequence, seen));
     verdict.map_err(|error| failed("read", path, error))
 }
 
-fn read(file: &mut LogFile, sequence: u64) -> std::io::Result<Verdict> {
+fn read(file: &mut LogFile, sequence: u64, seen: &dyn Fn(u64)) -> std::io::Result<Verdict> {
     let Some(header) = file.header(sequence)? else {
         // Records can still be told by the header that the file should have.
         let record = file.find_record(crate::record::Header::expected(sequence), 0)?;
         return Ok(Verdict::NoHeader { record });
     };
-    let (mut at, mut records) = (header.bytes, 0);
+    let (mut at, mut records, mut told) = (header.bytes, 0, 0);
     while at < file.length() {
         match file.record(header, at)? {
             Record::Whole(length) => {
                 at += length;
                 records += 1;
+                if at - told >= STEP_BYTES {
+                    seen(at - told);
+                    told = at;
+                }
             }
             Record::Broken { why, .. } => {
                 let next = file.find_record(header, at + 1)?;
@@ -83,6 +90,7 @@ fn read(file: &mut LogFile, sequence: u64) -> std::io::Result<Verdict> {
         }
     }
     let bytes = file.length();
+    seen(bytes - told);
     Ok(Verdict::Whole { records, bytes })
 }
 
@@ -122,7 +130,7 @@ mod tests {
             .seed(written())
             .run(|input| {
                 std::fs::write(&path, input).expect("it is writable");
-                let verdict = check_file(&path, 1).expect("it is readable");
+                let verdict = check_file(&path, 1, &|_| ()).expect("it is readable");
                 if let Verdict::Broken { at, next, .. } = verdict {
                     assert!(at < input.len() as u64 && next.is_none_or(|next| next > at));
                 }

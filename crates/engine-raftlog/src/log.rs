@@ -65,9 +65,21 @@ impl RaftLogEngine {
     /// offset and what to do, if anything but a torn end is missing or damaged; [`Error::Io`],
     /// [`Error::Sync`] and [`Error::DiskFull`] if the files can't be read or written.
     pub fn open(directory: &Path, options: &RaftLogOptions) -> Result<Self> {
+        Self::open_showing(directory, options, &|_, _| ())
+    }
+
+    /// As [`Self::open`]; `progress` hears, from any thread, how many bytes were verified, and of how many.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open_showing(
+        directory: &Path,
+        options: &RaftLogOptions,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Self> {
         let log = Self {
             inner: Arc::new(Inner {
-                opened: open(directory, options)?,
+                opened: open(directory, options, progress)?,
                 directory: directory.to_path_buf(),
                 reader: Reader::new(),
                 unsynced: AtomicBool::new(false),

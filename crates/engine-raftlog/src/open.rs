@@ -11,7 +11,7 @@
 
 use crate::RaftLogOptions;
 use crate::manifest::{Manifest, Queue};
-use crate::verify::verify;
+use crate::verify::{Progress, verify};
 use crate::watch::Watch;
 use engine::file::{create_directory, failed, lock_directory, sync_directory, sync_failed};
 use engine::{Error, REMEDY, Result};
@@ -33,14 +33,18 @@ pub(crate) struct Opened {
     _lock: File,
 }
 
-pub(crate) fn open(directory: &Path, options: &RaftLogOptions) -> Result<Opened> {
+pub(crate) fn open(
+    directory: &Path,
+    options: &RaftLogOptions,
+    progress: Progress<'_>,
+) -> Result<Opened> {
     if directory.to_str().is_none() {
         let error = std::io::Error::other("the path is not UTF-8");
         return Err(failed("open", directory, error));
     }
     create_directory(directory)?;
     let lock = lock_directory(directory, LOCK)?;
-    let verified = verify(directory, options.recovery_threads)?;
+    let verified = verify(directory, options.recovery_threads, progress)?;
     failpoint::at!("engine_raftlog::open::verified");
     let manifest = verified.unwrap_or_else(Manifest::fresh);
     let watch = Watch::new(directory);

@@ -27,7 +27,13 @@ use engine::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Hears how many bytes of the log were read, and of how many. From any thread.
+pub(crate) type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
+
+/// For files of which nobody waits to hear.
+const UNHEARD: &dyn Fn(u64) = &|_| ();
 
 /// Something to do once everything was found good.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,7 +63,11 @@ struct Task {
 ///
 /// # Errors
 /// [`Error::Corruption`], with the file, the offset and what to do; errors of reading and writing.
-pub(crate) fn verify(directory: &Path, threads: usize) -> Result<Option<Manifest>> {
+pub(crate) fn verify(
+    directory: &Path,
+    threads: usize,
+    progress: Progress<'_>,
+) -> Result<Option<Manifest>> {
     let files = list(directory)?;
     let mut repairs = Vec::new();
     let Some(listed) = Manifest::load(directory)? else {
@@ -75,7 +85,7 @@ pub(crate) fn verify(directory: &Path, threads: usize) -> Result<Option<Manifest
         *found.files_mut(queue) = files_of(&of_queue)?;
         tasks.extend(of_queue);
     }
-    repairs.extend(check_all(&tasks, threads)?);
+    repairs.extend(check_all(&tasks, threads, progress)?);
     carry_out(directory, repairs)?;
     Ok(Some(found))
 }
@@ -119,7 +129,7 @@ fn select(
     }
     for sequence in (listed.last() + 1..=last).rev() {
         let path = directory.join(queue.file_name(sequence));
-        if check_file(&path, sequence)?.has_records() {
+        if check_file(&path, sequence, UNHEARD)?.has_records() {
             break;
         }
         sequences.remove(&sequence);
@@ -173,7 +183,7 @@ fn refuse_records(
 ) -> Result<()> {
     for sequence in sequences {
         let path = directory.join(queue.file_name(*sequence));
-        if check_file(&path, *sequence)?.has_records() {
+        if check_file(&path, *sequence, UNHEARD)?.has_records() {
             let what = format!(
                 "the list of Raft log files is missing, but {} holds records",
                 path.display()
@@ -186,16 +196,23 @@ fn refuse_records(
 }
 
 /// Reads all files; the first error in the order of `tasks` counts.
-fn check_all(tasks: &[Task], threads: usize) -> Result<Vec<Repair>> {
-    let next = AtomicUsize::new(0);
+fn check_all(tasks: &[Task], threads: usize, progress: Progress<'_>) -> Result<Vec<Repair>> {
+    let bytes = |task: &Task| fs::metadata(&task.path).map_or(0, |metadata| metadata.len());
+    let total: u64 = tasks.iter().map(bytes).sum();
+    let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
+    progress(0, total);
+    let seen = |bytes: u64| {
+        let before = done.fetch_add(bytes, Ordering::Relaxed);
+        progress(before + bytes, total);
+    };
     let work = || {
-        let mut done = Vec::new();
+        let mut found = Vec::new();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(task) = tasks.get(at) else {
-                return done;
+                return found;
             };
-            done.push((at, check(task)));
+            found.push((at, check(task, &seen)));
         }
     };
     let results: BTreeMap<usize, Result<Option<Repair>>> = std::thread::scope(|scope| {
@@ -210,9 +227,9 @@ fn check_all(tasks: &[Task], threads: usize) -> Result<Vec<Repair>> {
     Ok(repairs?.into_iter().flatten().collect())
 }
 
-fn check(task: &Task) -> Result<Option<Repair>> {
+fn check(task: &Task, seen: &dyn Fn(u64)) -> Result<Option<Repair>> {
     let refuse = |what: String| Err(Error::damaged(&task.path, what));
-    match check_file(&task.path, task.sequence)? {
+    match check_file(&task.path, task.sequence, seen)? {
         Verdict::Whole { bytes, .. } => match task.closed_bytes {
             Some(closed) if closed != bytes => refuse(format!(
                 "the file has {bytes} bytes, but had {closed} when it was closed"

@@ -5,10 +5,12 @@
 //! **Not here.** Formats, files and threads (crate `logs`).
 
 use crate::config::{Config, LogFormat, LogLevel, RedactInfoLog};
+use crate::panic_mark;
 use logs::{FileOptions, Format, Logging, Options, Redaction};
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::PanicHookInfo;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{io, panic, thread};
 
 /// Libraries that say little of use below `info`.
@@ -83,11 +85,25 @@ fn log_panics(to_file: bool) {
             "panicked: {}",
             info.payload_as_str().unwrap_or("without a message")
         );
+        panic_mark::leave(&mark(thread.name(), info));
         logs::flush();
         if to_file {
             to_terminal(info);
         }
     }));
+}
+
+/// What the next start reports of a panic.
+fn mark(thread: Option<&str>, info: &PanicHookInfo<'_>) -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let place = info.location().map(ToString::to_string);
+    format!(
+        "{} (thread {}, at {}, {} s after 1970)\n",
+        info.payload_as_str().unwrap_or("without a message"),
+        thread.unwrap_or("unnamed"),
+        place.as_deref().unwrap_or("an unknown place"),
+        since.map_or(0, |since| since.as_secs()),
+    )
 }
 
 /// What is logged: a slow log of its own has all of its lines.

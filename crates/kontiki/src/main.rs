@@ -16,6 +16,7 @@ mod ctl;
 mod docs;
 mod error;
 mod logging;
+mod panic_mark;
 mod run;
 mod simulation;
 

@@ -239,6 +239,81 @@ fn items_of_every_kind_are_changed_at_once_and_remembered_by_the_next_start() {
     assert_eq!(gauge(&node, pollers), 4.0);
 }
 
+/// Every item that can be changed online, with another value than its default.
+const ONLINE: &[(&str, &str)] = &[
+    ("slow-log-threshold", "2s"),
+    ("log.level", "warn"),
+    ("security.redact-info-log", "marker"),
+    ("metrics.enable", "false"),
+    ("storage.block-cache.capacity", "128MiB"),
+    ("rocksdb.defaultcf.write-buffer-size", "24MiB"),
+    ("raftstore.store-pool-size", "3"),
+    ("raftstore.store-max-batch-size", "128"),
+    ("raftstore.apply-pool-size", "1"),
+    ("raftstore.apply-max-batch-size", "64"),
+    ("raftstore.reschedule-duration", "1s"),
+    ("raftstore.notify-capacity", "20000"),
+    ("raftstore.messages-per-tick", "1024"),
+    ("raftstore.mailbox-memory-limit", "128MiB"),
+    ("raftstore.hibernate-regions", "false"),
+    ("raftstore.hibernate-timeout", "1m"),
+    ("raftstore.peer-stale-state-check-interval", "4m"),
+    ("raftstore.split-region-check-tick-interval", "5s"),
+    ("raftstore.pd-heartbeat-tick-interval", "30s"),
+    ("raftstore.pd-store-heartbeat-tick-interval", "5s"),
+    ("raftstore.slow-log-write-timeout", "1s"),
+    ("raftstore.raft-log-gc-tick-interval", "2s"),
+    ("raftstore.raft-log-gc-threshold", "100"),
+    ("raftstore.raft-log-gc-count-limit", "100000"),
+    ("raftstore.raft-log-gc-size-limit", "96MiB"),
+    ("raftstore.raft-log-purge-interval", "20s"),
+    ("raftstore.concurrent-send-snap-limit", "16"),
+    ("raftstore.concurrent-recv-snap-limit", "8"),
+    ("raftstore.snap-gc-timeout", "2h"),
+    ("raftstore.snap-io-max-bytes-per-sec", "50MiB"),
+    ("coprocessor.region-split-size", "128MiB"),
+    ("coprocessor.region-max-size", "300MiB"),
+    ("coprocessor.region-split-keys", "1000000"),
+    ("coprocessor.region-max-keys", "2000000"),
+    ("coprocessor.batch-split-limit", "5"),
+    ("split.qps-threshold", "1000"),
+    ("split.byte-threshold", "10MiB"),
+    ("split.region-cpu-threshold", "100ms"),
+    ("split.detect-duration", "5s"),
+];
+
+#[test]
+fn every_online_item_can_be_changed_and_is_in_force_at_the_next_start() {
+    let mut node = Node::start();
+    let items = node.json("/config/items");
+    let online = items.as_array().unwrap().iter();
+    let mut online: Vec<&str> = online
+        .filter(|item| item["online"] == true)
+        .map(|item| item["key"].as_str().unwrap())
+        .collect();
+    let mut listed: Vec<&str> = ONLINE.iter().map(|(key, _)| *key).collect();
+    online.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(listed, online);
+    let at = |key: &str| format!("/{}", key.replace('.', "/"));
+    for (key, text) in ONLINE {
+        // A number, or true or false, or else a text.
+        let value = serde_json::from_str(text).unwrap_or_else(|_| json!(text));
+        let before = node.json("/config").pointer(&at(key)).cloned();
+        assert_ne!(before, Some(value.clone()), "{key} has it already");
+        let (code, answer) = node.set(json!({ *key: [] }));
+        assert_eq!(code, 400, "{key}: {answer}");
+        assert_eq!(node.json("/config").pointer(&at(key)).cloned(), before);
+        let (code, answer) = node.set(json!({ *key: value }));
+        assert_eq!(code, 200, "{key}: {answer}");
+        assert_eq!(node.json("/config").pointer(&at(key)), Some(&value));
+    }
+    let changed = node.json("/config");
+    node.process = None;
+    node.begin();
+    assert_eq!(node.json("/config"), changed);
+}
+
 #[test]
 fn a_change_that_is_wrong_in_part_changes_nothing() {
     let node = Node::start();

@@ -60,6 +60,13 @@ impl Leaders {
         self.0.read().led
     }
 
+    /// Those that are led here, in the order of their ids.
+    pub(crate) fn led_here(&self) -> Vec<RegionId> {
+        let table = self.0.read();
+        let led = table.known.iter().filter(|(_, known)| known.is_self);
+        led.map(|(id, _)| *id).collect()
+    }
+
     /// The Region led here with the least id above this one, or else the one with the least.
     pub(crate) fn led_here_after(&self, last: RegionId) -> Option<RegionId> {
         let known = self.0.read();

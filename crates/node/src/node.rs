@@ -27,7 +27,7 @@ use crate::meters::{Meters, Watched};
 use crate::online::{self, NodeControl};
 use crate::placement_host::{self, Host, PlacementHandle, PlacementObserver};
 use crate::ports::{PlacementLink, Ports, Replies, Transport};
-use crate::recover::{Recovered, bootstrap, recover};
+use crate::recover::{Progress, Recovered, bootstrap, recover};
 use crate::replies::ReplyTable;
 use crate::room::DiskRoom;
 use crate::slowness::Slowness;
@@ -137,6 +137,8 @@ pub struct Parts<K, L> {
     pub options: NodeOptions,
     /// Where the placement host runs.
     pub runtime: tokio::runtime::Handle,
+    /// Hears how far the start has come.
+    pub progress: Arc<Progress>,
 }
 
 /// A running node.
@@ -172,7 +174,8 @@ impl<K: KvEngine> Node<K> {
         } = parts;
         let (room, dir) = (DiskRoom::new(options.disk_full_pause), parts.snapshots);
         let peer_options = Arc::new(options.peer.clone());
-        let recovered = found((&kv, &log), &identified, (&*dir, &room), &peer_options)?;
+        let hears = (&peer_options, &*parts.progress);
+        let recovered = found((&kv, &log), &identified, (&*dir, &room), hears)?;
         let (leads_first, identity) = (identified.leads_first(), identified.identity);
         let store = store_of(&identity, &recovered, &options);
         let replies = Arc::new(ReplyTable::default());
@@ -189,8 +192,7 @@ impl<K: KvEngine> Node<K> {
         let engines = (kv.clone(), log.clone());
         let queues = (channel.0, channel.1, hashes);
         let background = Background::start(engines, snapshots.clone(), queues, &ports, &options)?;
-        let watched = Watched::of(&ports, log.clone());
-        let tuning = snapshots.tuning();
+        let (watched, tuning) = (Watched::of(&ports, log.clone()), snapshots.tuning());
         let hands = (Arc::clone(&replies), snapshots, placement, watched);
         let handle = handle_of(identity, kv.clone(), &options, &ports, hands);
         let shared = ports.clone();
@@ -289,13 +291,13 @@ fn found<K: KvEngine, L: RaftLog>(
     (kv, log): (&K, &L),
     identified: &Identified,
     (dir, room): (&dyn SnapshotDir, &DiskRoom),
-    options: &Arc<PeerOptions>,
+    (options, progress): (&Arc<PeerOptions>, &Progress),
 ) -> Result<Recovered, StartError> {
     bootstrap(kv, log, identified)?;
     failpoint::at!("node::start::bootstrapped");
     recover_snapshots(kv, dir, room)?;
     failpoint::at!("node::start::snapshots_recovered");
-    let recovered = recover(kv, log, &identified.identity, options)?;
+    let recovered = recover(kv, log, &identified.identity, options, progress)?;
     failpoint::at!("node::start::recovered");
     Ok(recovered)
 }

@@ -117,6 +117,9 @@ fn refuse_orphaned_log<L: RaftLog>(log: &L) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Hears how many Regions of a store were read, and of how many.
+pub type Progress = dyn Fn(usize, usize) + Send + Sync;
+
 /// Reads every replica of this store.
 ///
 /// # Errors
@@ -126,11 +129,15 @@ pub fn recover<K: KvEngine, L: RaftLog>(
     log: &L,
     identity: &Identity,
     options: &Arc<PeerOptions>,
+    progress: &Progress,
 ) -> Result<Recovered, StartError> {
     let mut replicas = Vec::new();
     let mut tombstones = BTreeMap::new();
     let mut histories = BTreeMap::new();
-    for record in region_records(kv)? {
+    let records = region_records(kv)?;
+    let total = records.len();
+    for (done, record) in records.into_iter().enumerate() {
+        progress(done, total);
         let (region, merging) = match record {
             RegionRecord::Normal(region) => (region, None),
             RegionRecord::Merging(region, merging) => (region, Some(merging)),
@@ -164,6 +171,7 @@ pub fn recover<K: KvEngine, L: RaftLog>(
         }
         replicas.push((peer, applier));
     }
+    progress(total, total);
     remove_buried_logs(log, &tombstones)?;
     Ok(Recovered {
         replicas,
@@ -461,7 +469,7 @@ mod tests {
     }
 
     fn recovered(kv: &MemKv, log: &MemLog, who: &Identified) -> Result<Recovered, StartError> {
-        recover(kv, log, &who.identity, &Arc::default())
+        recover(kv, log, &who.identity, &Arc::default(), &|_, _| ())
     }
 
     fn entry(index: u64, term: u64) -> LogEntry {

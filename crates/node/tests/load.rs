@@ -151,6 +151,7 @@ impl One {
             }),
             options,
             runtime: tokio::runtime::Handle::current(),
+            progress: Arc::new(|_, _| ()),
         });
         let node = node.unwrap();
         assert!(link.handle.set(node.handle()).is_ok());

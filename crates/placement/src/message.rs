@@ -294,6 +294,10 @@ pub struct RegionRoute {
     pub approximate_size_bytes: u64,
     /// About how many keys it holds; zero if that is not known.
     pub approximate_keys: u64,
+    /// What was read there lately, in bytes a second.
+    pub read_bytes_per_s: u64,
+    /// What was written there lately, in bytes a second.
+    pub written_bytes_per_s: u64,
 }
 
 impl RegionRoute {

@@ -359,6 +359,8 @@ impl Observed {
             quarantined_peers: seen.map_or_else(Vec::new, |seen| known(seen.quarantined())),
             approximate_size_bytes: seen.map_or(0, |seen| seen.size_bytes),
             approximate_keys: seen.map_or(0, |seen| seen.keys),
+            read_bytes_per_s: seen.map_or(0, |seen| seen.weight.read_rate),
+            written_bytes_per_s: seen.map_or(0, |seen| seen.weight.write_rate),
         }
     }
 

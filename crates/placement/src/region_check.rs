@@ -42,6 +42,9 @@ const NAMES: [(&str, RegionCheck); 8] = [
 ];
 
 impl RegionCheck {
+    /// All of them, with their names.
+    pub const ALL: &[(&str, Self)] = &NAMES;
+
     /// The check with this name, if there is one.
     pub fn parse(name: &str) -> Option<Self> {
         let known = NAMES.iter().find(|(known, _)| *known == name);
@@ -101,6 +104,8 @@ mod tests {
             quarantined_peers: Vec::new(),
             approximate_size_bytes: 2 << 20,
             approximate_keys: 0,
+            read_bytes_per_s: 0,
+            written_bytes_per_s: 0,
         }
     }
 

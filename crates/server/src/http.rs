@@ -8,7 +8,8 @@
 //! | `/pd/api/v1/stores` | the stores |
 //! | `/pd/api/v1/regions` | the Regions of the client key space, and how many |
 //! | `/pd/api/v1/config` | what is fixed for the cluster, and what is set |
-//! | `POST /region/{id}/consistency-check` | the hashes of a Region's replicas; the one route that is not PD's |
+//! | `POST /region/{id}/consistency-check` | the hashes of a Region's replicas; not PD's |
+//! | `/regions/map` | the key space in cells; not PD's |
 //!
 //! **Who answers.** What only the placement leader knows is answered elsewhere with a redirect to it.
 //!
@@ -17,6 +18,7 @@
 
 mod consistency;
 mod hotspot;
+mod map;
 mod regions;
 mod scheduling;
 mod stores;
@@ -73,6 +75,7 @@ pub(crate) fn router<B: Backend>(backend: B, book: AddressBook) -> Router {
         .merge(regions::router())
         .merge(stores::router())
         .merge(hotspot::router())
+        .merge(map::router())
         .with_state(Http { backend, book })
 }
 
@@ -216,6 +219,8 @@ fn region_json(route: &RegionRoute) -> Value {
         "quarantined_peers": route.quarantined_peers.iter().map(peer_json).collect::<Vec<_>>(),
         "approximate_size_bytes": route.approximate_size_bytes,
         "approximate_keys": route.approximate_keys,
+        "read_bytes_per_s": route.read_bytes_per_s,
+        "written_bytes_per_s": route.written_bytes_per_s,
     })
 }
 

@@ -1,7 +1,7 @@
 //! A node's face to the network: gRPC services, HTTP routes, the transport between stores, and the
 //! link to the placement driver.
 //!
-//! **How the parts meet.** The binary shows the start on a status port ([`serve_status`]), asks whether
+//! **How the parts meet.** The binary shows the start on a status port ([`StatusServer`]), asks whether
 //! a new store may begin ([`check_newcomer`]) or joins a cluster ([`join`]), makes an [`AddressBook`], a
 //! [`PdLink`] and a [`GrpcTransport`], starts the node with them, tells both about the node ([`GrpcTransport::on_unreachable`], [`PdLink::run`]), and runs
 //! [`serve`] on the node's port until it shall stop.
@@ -23,6 +23,7 @@ mod diagnosis;
 mod error;
 #[cfg(test)]
 mod fake;
+mod gate;
 mod http;
 mod inquiry;
 mod join;
@@ -41,13 +42,14 @@ mod wire;
 
 pub use address::{Addresses, Resolver};
 pub use book::AddressBook;
+pub use gate::Gate;
 pub use join::{JoinError, Joining, check_rejoin, join};
 pub use limits::Limits;
 pub use meters::{CATALOGUE, ServiceMeters, reference as metrics_reference};
 pub use newcomer::{NewcomerError, check_newcomer};
 pub use placement_link::{LinkNode, PdLink};
 pub use status::{
-    Attached, Configuration, Fault, Inspect, NodeStatus, Refused, Stage, serve_status,
+    Attached, Configuration, Fault, Inspect, NodeStatus, Refused, Stage, StatusServer,
 };
 pub use transport::{GrpcTransport, OnUnreachable, TransportOptions};
 
@@ -72,6 +74,8 @@ pub struct ServeOptions {
     pub drain: Duration,
     /// Where requests are counted.
     pub meters: ServiceMeters,
+    /// Whether clients are served.
+    pub gate: Gate,
 }
 
 impl ServeOptions {
@@ -83,6 +87,7 @@ impl ServeOptions {
             limits: Limits::default(),
             drain: Duration::from_secs(2),
             meters: ServiceMeters::default(),
+            gate: Gate::default(),
         }
     }
 }
@@ -105,8 +110,8 @@ async fn serve_backend<B: backend::Backend>(
     shutdown: impl Future<Output = ()>,
 ) {
     let (stopper, stop) = stop::channel();
-    let counted = (options.limits.clone(), options.meters);
-    let services = listener::Services::new(backend, options.book, counted, &stop);
+    let bounds = (options.limits.clone(), options.meters, options.gate);
+    let services = listener::Services::new(backend, options.book, bounds, &stop);
     let end = (stopper, options.drain);
     listener::run(options.listener, services, &options.limits, shutdown, end).await;
 }

@@ -249,7 +249,7 @@ impl Life {
         let identified = identify(&kv, &store.configured)?;
         bootstrap(&kv, &log, &identified)?;
         let peer_options = Arc::new(options.peer.clone());
-        let recovered = recover(&kv, &log, &identified.identity, &peer_options)?;
+        let recovered = recover(&kv, &log, &identified.identity, &peer_options, &|_, _| ())?;
         let state = store_of(identified.identity.store_id, &recovered, &options.peer);
         let peers = system(&options.pool, StoreFsm(state), MAILBOX_BYTES_MAX, outbox)?;
         let appliers = system(&options.pool, NoControl, usize::MAX, outbox)?;

@@ -23,7 +23,7 @@ use layers::Problem;
 pub use layers::{Leaf, Problems};
 pub use nearest::nearest;
 pub use node::is_address;
-pub use online::{Module, changed, module_of, scalar};
+pub use online::{Module, changed, difference, module_of, refusal, scalar};
 pub use reference::{items, reference};
 pub use tree::{Config, LogFormat, LogLevel, Raftstore, RedactInfoLog};
 

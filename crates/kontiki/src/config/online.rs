@@ -76,7 +76,7 @@ pub fn module_of(key: &str) -> Option<Module> {
 }
 
 /// Why an item can't be set online, if it can't.
-pub(super) fn refusal(key: &str) -> Option<String> {
+pub fn refusal(key: &str) -> Option<String> {
     let known = layers::known_keys();
     if !known.iter().any(|name| name == key) {
         let near = nearest(key, known.iter().map(String::as_str));
@@ -120,6 +120,19 @@ pub fn changed(current: &Config, items: &Map<String, Value>) -> Result<Config, V
             .map(|Problem { message, .. }| message)
             .collect()),
     }
+}
+
+/// The items that differ, by their dotted keys, as the second configuration has them.
+pub fn difference(current: &Config, wanted: &Config) -> Map<String, Value> {
+    let tree = |config| serde_json::to_value(config).expect("a configuration is serialisable");
+    let (current, wanted): (Value, Value) = (tree(current), tree(wanted));
+    let keys = layers::known_keys().into_iter();
+    let differing = keys.filter_map(|key| {
+        let at = format!("/{}", key.replace('.', "/"));
+        let value = wanted.pointer(&at)?;
+        (current.pointer(&at) != Some(value)).then(|| (key, value.clone()))
+    });
+    differing.collect()
 }
 
 /// A value as a configuration file would have it; none if it is none.
@@ -186,6 +199,17 @@ mod tests {
         }))
         .unwrap_err();
         assert_eq!(problems.len(), 2, "{problems:?}");
+    }
+
+    #[test]
+    fn items_that_differ_are_found_by_their_keys() {
+        let current = Config::default();
+        assert_eq!(difference(&current, &current), Map::new());
+        let mut wanted = change(json!({ "raftstore.store-pool-size": 4 })).unwrap();
+        wanted.server.labels.insert("zone".into(), "a".into());
+        let found = Value::Object(difference(&current, &wanted));
+        let expected = json!({ "raftstore.store-pool-size": 4, "server.labels": { "zone": "a" } });
+        assert_eq!(found, expected);
     }
 
     #[test]

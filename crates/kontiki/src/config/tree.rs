@@ -203,6 +203,8 @@ pub struct Server {
     pub advertise_addr: String,
     /// The address of the status server, for operators: what the node is and does. Empty for none.
     pub status_addr: String,
+    /// How long a stop waits for other stores to take over what is led here. 0: not at all.
+    pub graceful_shutdown_timeout: ReadableDuration,
     /// What placement may know of this store, such as its zone and host.
     pub labels: BTreeMap<String, String>,
 }
@@ -213,6 +215,7 @@ impl Default for Server {
             addr: "127.0.0.1:2379".to_owned(),
             advertise_addr: String::new(),
             status_addr: "127.0.0.1:20180".to_owned(),
+            graceful_shutdown_timeout: ReadableDuration::secs(5),
             labels: BTreeMap::new(),
         }
     }

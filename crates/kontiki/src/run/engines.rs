@@ -28,6 +28,9 @@ const MARKER: &str = "RAFT-LOG";
 const LOG_ENGINE: &str = "raft-engine";
 const ROCKS: &str = "raft-rocks";
 
+/// Hears how far a stage has come: of what, how many, of how many. From any thread.
+pub type Progress<'a> = &'a (dyn Fn(&'static str, u64, u64) + Sync);
+
 /// Opens the data.
 ///
 /// # Errors
@@ -44,14 +47,12 @@ pub fn open_kv(config: &Config, data_dir: &DataDir) -> Result<RocksKv> {
 pub fn open_log_engine(
     config: &Config,
     data_dir: &DataDir,
-    progress: &dyn Fn(usize, usize),
+    progress: Progress<'_>,
 ) -> Result<RaftLogEngine> {
     let rocks = settings::rocks_log_options(config);
     open_log(
         (data_dir, progress),
-        (LOG_ENGINE, |path: &Path| {
-            RaftLogEngine::open(path, &RaftLogOptions::default())
-        }),
+        (LOG_ENGINE, |path: &Path| open_verified(path, progress)),
         (ROCKS, |path: &Path| RocksLog::open(path, &rocks)),
     )
 }
@@ -63,20 +64,24 @@ pub fn open_log_engine(
 pub fn open_rocks_log(
     config: &Config,
     data_dir: &DataDir,
-    progress: &dyn Fn(usize, usize),
+    progress: Progress<'_>,
 ) -> Result<RocksLog> {
     let rocks = settings::rocks_log_options(config);
     open_log(
         (data_dir, progress),
         (ROCKS, |path: &Path| RocksLog::open(path, &rocks)),
-        (LOG_ENGINE, |path: &Path| {
-            RaftLogEngine::open(path, &RaftLogOptions::default())
-        }),
+        (LOG_ENGINE, |path: &Path| open_verified(path, progress)),
     )
 }
 
+fn open_verified(path: &Path, progress: Progress<'_>) -> engine::Result<RaftLogEngine> {
+    RaftLogEngine::open_showing(path, &RaftLogOptions::default(), &|done, total| {
+        progress("bytes of the Raft log verified", done, total);
+    })
+}
+
 fn open_log<W: RaftLog, O: RaftLog>(
-    (data_dir, progress): (&DataDir, &dyn Fn(usize, usize)),
+    (data_dir, progress): (&DataDir, Progress<'_>),
     wanted: (&str, impl Fn(&Path) -> engine::Result<W>),
     other: (&str, impl FnOnce(&Path) -> engine::Result<O>),
 ) -> Result<W> {
@@ -90,7 +95,7 @@ fn open_log<W: RaftLog, O: RaftLog>(
         reach(step);
         report(step, &place);
         if let Step::Copy { done, total } = step {
-            progress(done, total);
+            progress("Raft logs moved", done as u64, total as u64);
         }
         Ok(())
     });

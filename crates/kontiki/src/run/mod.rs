@@ -19,6 +19,7 @@ use crate::cli::ServerArgs;
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::logging;
+use online::{Online, Reload};
 use ports::{Flags, Ports};
 use signal::StopRequest;
 use tokio::signal::unix::SignalKind;
@@ -28,6 +29,8 @@ const FLAGS: Flags = ["--addr", "--status-addr"];
 /// Runs one node until it is told to stop.
 pub async fn server(args: ServerArgs) -> Result<()> {
     let config = config::load(args.config.as_deref(), args.leaves())?;
+    let (file, flags) = (args.config.clone(), args.leaves());
+    let reload: Reload = Box::new(move || config::load(file.as_deref(), flags.clone()));
     if args.check_config {
         eprintln!("the configuration is fine");
         return Ok(());
@@ -39,7 +42,7 @@ pub async fn server(args: ServerArgs) -> Result<()> {
         ("SIGTERM", SignalKind::terminate()),
     ];
     let stop = StopRequest::on_signals(&signals, || ())?;
-    let ended = serve(config, stop).await;
+    let ended = serve(config, reload, stop).await;
     ended.inspect_err(|error| tracing::error!("{}", error.in_full()))
 }
 
@@ -52,7 +55,8 @@ fn set_failpoints() -> Result<()> {
     set.map_err(|refused| Error::Usage(refused.to_string()))
 }
 
-async fn serve(config: Config, stop: StopRequest) -> Result<()> {
+async fn serve(config: Config, reload: Reload, stop: StopRequest) -> Result<()> {
     let ports = Ports::bind(&config, FLAGS).await?;
-    node::run(config, ports, stop).await
+    let online = Online::new(&config).reloading(reload);
+    node::run(config, online, ports, stop).await
 }

@@ -2,7 +2,8 @@
 //!
 //! **Start**, in the order in which things go wrong for reasons of the operator: the status server, the
 //! lock on the data folder, the data, whose they are (the cluster is asked), the Raft logs, the node, and last the service.
-//! **Stop** goes in reverse, and lets requests under way end first.
+//! **Stop** goes in reverse: other stores take over what is led here, requests under way end, threads end, what they
+//! wrote is synced, the lock is released.
 //!
 //! **Invariants.** The ports are bound before the data is touched. A folder of somebody else is refused
 //! before its Raft logs are opened, cut or moved. When a node has ended, everything applied is durable,
@@ -20,15 +21,17 @@ use super::stages::Stages;
 use super::usage::{StoreUsage, unix_seconds};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::panic_mark;
 use engine::RaftLog;
 use engine_rocks::RocksKv;
 use node::snap::FileDir;
-use node::{Identified, Identity, Members, Node, NodeHandle, Origin, Owner, Parts};
+use node::{Identified, Identity, Members, Node, NodeHandle, Origin, Owner, Parts, Progress};
 use placement::{Bootstrap, Store};
 use raftstore::bootstrap::first_regions;
-use server::{AddressBook, Attached, GrpcTransport, LinkNode, PdLink, Resolver};
-use server::{ServeOptions, ServiceMeters, Stage, TransportOptions};
+use server::{AddressBook, Attached, Gate, GrpcTransport, LinkNode, NodeStatus, PdLink, Resolver};
+use server::{ServeOptions, ServiceMeters, Stage, StatusServer, TransportOptions};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -39,19 +42,19 @@ use tokio::task::JoinSet;
 /// # Errors
 /// It does not start: the data folder is in use, somebody else's or damaged, or the machine refuses
 /// something. Or it has stopped because a part of it ended, or its last sync failed.
-pub async fn run(config: Config, ports: Ports, stop: StopRequest) -> Result<()> {
+pub async fn run(config: Config, online: Online, ports: Ports, stop: StopRequest) -> Result<()> {
     let name = config.cluster.name.as_str();
     let address = config.server.addr.as_str();
-    let online = Arc::new(Online::new(&config));
+    let online = Arc::new(online);
     let status = settings::status(&config, Arc::clone(&online));
-    // Dropped last, and with it the task.
-    let mut status_server = JoinSet::new();
-    if let Some(listener) = ports.status {
-        status_server.spawn(server::serve_status(listener, status.clone()));
-    }
+    // Dropped last.
+    let _status_server = match ports.status {
+        Some(listener) => Some(show_status(listener, status.clone())?),
+        None => None,
+    };
     tracing::info!(name, version = server::VERSION, address, "starting");
     let stages = Stages {
-        status: status.clone(),
+        status,
         stop: stop.clone(),
         online,
     };
@@ -71,10 +74,20 @@ pub async fn run(config: Config, ports: Ports, stop: StopRequest) -> Result<()> 
         }
         ended = running.part_ended() => Err(ended),
     };
-    status.enter(Stage::Stopping);
-    let stopped = running.stop(&stages).await;
+    let patience = match result {
+        Ok(()) => config.server.graceful_shutdown_timeout.0,
+        // A node that can't go on is better gone.
+        Err(_) => Duration::ZERO,
+    };
+    let stopped = running.stop(&stages, patience).await;
     tracing::info!(name, "stopped");
     result.and(stopped)
+}
+
+fn show_status(listener: TcpListener, status: NodeStatus) -> Result<StatusServer> {
+    let started = listener.into_std();
+    let started = started.and_then(|listener| StatusServer::start(listener, status));
+    started.map_err(Error::io("starting the status server"))
 }
 
 /// A node that serves. Each set has one task, or none when it has ended.
@@ -88,8 +101,8 @@ struct RunningNode {
 }
 
 async fn start(config: &Config, listener: TcpListener, stages: &Stages) -> Result<RunningNode> {
-    let settings = config.clone();
-    let open = move || Opened::open(&settings);
+    let (settings, status) = (config.clone(), stages.status.clone());
+    let open = move || Opened::open(&settings, &status);
     let opened = stages.run(Stage::OpeningData, open).await?;
     stages.online.manage_engine(opened.kv.tuner());
     let opened = opened.identify(config, stages).await?;
@@ -117,8 +130,12 @@ struct Opened<O> {
 }
 
 impl Opened<Owner> {
-    fn open(config: &Config) -> Result<Self> {
+    fn open(config: &Config, status: &NodeStatus) -> Result<Self> {
         let data_dir = DataDir::lock(&config.storage.data_dir)?;
+        if let Some(text) = panic_mark::begin(data_dir.path()) {
+            tracing::error!("the last run of this node ended in a panic: {text}");
+            status.tell_of_panic(text);
+        }
         let kv = engines::open_kv(config, &data_dir)?;
         let owner = node::find_owner(&kv, &settings::told(config));
         let owner = owner.map_err(Error::Start)?;
@@ -181,12 +198,8 @@ async fn start_on<L: RaftLog>(
     }
     let store = own_store(config, &identity);
     let link = PdLink::new(identity.clone(), book.clone(), store);
-    let transport = Arc::new(GrpcTransport::new(
-        identity.clone(),
-        Arc::new(Resolver::new(book.clone(), link.clone())),
-        TransportOptions::default(),
-        runtime.clone(),
-    ));
+    let resolver = Resolver::new(book.clone(), link.clone());
+    let transport = transport(identity, resolver, &runtime);
     let received = FileDir::new(&data_dir.path().join("snap")).map_err(Error::Engine)?;
     let parts = Parts {
         placement: settings::placement_config(config, beginning(&identified)),
@@ -198,6 +211,7 @@ async fn start_on<L: RaftLog>(
         transport: Arc::clone(&transport) as _,
         link: Arc::new(link.clone()),
         runtime,
+        progress: regions_read(stages),
     };
     let folder = data_dir.path().to_owned();
     let capacity = config.raftstore.capacity.0;
@@ -218,7 +232,7 @@ async fn start_on<L: RaftLog>(
     let mut options = ServeOptions::new(listener, book);
     options.limits = settings::limits(config);
     let counted = (Arc::clone(&transport), options.meters.clone());
-    show(stages, &node, counted, seed);
+    show(stages, &node, counted, (options.gate.clone(), seed));
     service.spawn(server::serve(options, handle, shutdown));
     Ok(RunningNode {
         node,
@@ -228,6 +242,19 @@ async fn start_on<L: RaftLog>(
         stop_service,
         data_dir,
     })
+}
+
+/// What carries messages to other stores.
+fn transport(identity: Identity, resolver: Resolver, runtime: &Handle) -> Arc<GrpcTransport> {
+    let options = TransportOptions::default();
+    let transport = GrpcTransport::new(identity, Arc::new(resolver), options, runtime.clone());
+    Arc::new(transport)
+}
+
+/// Shows how many Regions the start has read.
+fn regions_read(stages: &Stages) -> Arc<Progress> {
+    let progress = stages.progress();
+    Arc::new(move |done, total| progress("Regions read", done as u64, total as u64))
 }
 
 /// Has the node hear of messages that could not be sent.
@@ -242,12 +269,13 @@ fn show(
     stages: &Stages,
     node: &Node<RocksKv>,
     (transport, meters): (Arc<GrpcTransport>, ServiceMeters),
-    seed: u64,
+    (gate, seed): (Gate, u64),
 ) {
     let handle = Arc::new(node.handle());
     stages.status.attach(Attached {
         collectors: vec![Arc::clone(&handle) as _, transport, Arc::new(meters)],
         inspect: Some(handle),
+        gate: Some(gate),
     });
     stages.online.manage_node(node.control(), seed);
 }
@@ -262,14 +290,23 @@ impl RunningNode {
         }
     }
 
-    /// Lets requests under way end, and stops.
+    /// Has other stores take over, lets requests under way end, and stops.
     ///
     /// # Errors
     /// The last sync failed: the node says so, but nothing that was acknowledged is lost.
-    async fn stop(mut self, stages: &Stages) -> Result<()> {
+    async fn stop(mut self, stages: &Stages, patience: Duration) -> Result<()> {
         failpoint::at!("kontiki::stop::begin");
+        if !patience.is_zero() {
+            stages.stopping(Stage::HandingOver);
+            let left = self.node.handle().hand_over(patience).await;
+            if left > 0 {
+                tracing::warn!(left, "Regions that nobody else leads yet: an election will");
+            }
+        }
+        stages.stopping(Stage::Draining);
         drop(self.stop_service);
         while self.service.join_next().await.is_some() {}
+        stages.stopping(Stage::Stopping);
         self.link.shutdown().await;
         self.transport.stop();
         failpoint::at!("kontiki::stop::drained");
@@ -278,6 +315,7 @@ impl RunningNode {
         stages.online.release_node();
         let stopped = self.node.stop().await;
         failpoint::at!("kontiki::stop::stopped");
+        panic_mark::end(self.data_dir.path());
         drop(self.data_dir);
         stopped.map_err(Error::Engine)
     }
@@ -362,7 +400,8 @@ mod tests {
         for _ in 0..3 {
             let ports = Ports::bind(&config, FLAGS).await.unwrap();
             let stop = StopRequest::new();
-            let node = tokio::spawn(run(config.clone(), ports, stop.clone()));
+            let online = Online::new(&config);
+            let node = tokio::spawn(run(config.clone(), online, ports, stop.clone()));
             let client = Client::connect(&endpoints, client::Config::default());
             client.await.unwrap().get(b"k").await.unwrap();
             stop.make("test");

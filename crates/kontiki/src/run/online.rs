@@ -12,7 +12,7 @@
 
 use super::settings;
 use crate::config::remembered::{self, Items};
-use crate::config::{self, Config, Module};
+use crate::config::{self, Config, Module, Problems};
 use crate::logging;
 use engine_rocks::RocksTuner;
 use node::NodeControl;
@@ -35,9 +35,13 @@ pub trait Manager: Send {
     fn apply(&self, config: &Config) -> Result<(), String>;
 }
 
+/// Reads the configuration again as the start did.
+pub type Reload = Box<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
+
 /// The configuration of one node.
 pub struct Online {
     state: Mutex<State>,
+    reload: Option<Reload>,
 }
 
 struct State {
@@ -111,6 +115,15 @@ impl Online {
         };
         Self {
             state: Mutex::new(state),
+            reload: None,
+        }
+    }
+
+    /// One that can be read again.
+    pub fn reloading(self, reload: Reload) -> Self {
+        Self {
+            reload: Some(reload),
+            ..self
         }
     }
 
@@ -169,17 +182,7 @@ impl Configuration for Online {
             fault: Fault::Request,
             problems,
         })?;
-        let modules: BTreeSet<Module> = items
-            .keys()
-            .filter_map(|key| config::module_of(key))
-            .collect();
-        if modules
-            .iter()
-            .any(|module| !state.managers.contains_key(module))
-        {
-            let problem = "the node is starting or stopping: try again when it serves".to_owned();
-            return Err(refused(Fault::NotNow, problem));
-        }
+        let modules = state.managed(items.keys())?;
         failpoint::at!("kontiki::online::before_remembered");
         if is_remembered {
             state.remember(&items)?;
@@ -199,9 +202,56 @@ impl Configuration for Online {
         state.config = wanted;
         Ok(json!({ "changed": items, "remembered": is_remembered }))
     }
+
+    fn reload(&self) -> Result<Value, Refused> {
+        let Some(reload) = &self.reload else {
+            let problem = "this node was started without a configuration file".to_owned();
+            return Err(refused(Fault::Request, problem));
+        };
+        let mut state = self.state.lock();
+        let wanted = reload().map_err(|Problems(problems)| Refused {
+            fault: Fault::Request,
+            problems: problems.iter().map(ToString::to_string).collect(),
+        })?;
+        let items = config::difference(&state.config, &wanted);
+        let fixed: Vec<String> = items
+            .keys()
+            .filter_map(|key| config::refusal(key))
+            .collect();
+        if !fixed.is_empty() {
+            return Err(Refused {
+                fault: Fault::Request,
+                problems: fixed,
+            });
+        }
+        let modules = state.managed(items.keys())?;
+        let applied = state.apply(&modules, &wanted);
+        applied.map_err(|problem| refused(Fault::Machine, problem))?;
+        for (key, value) in &items {
+            tracing::info!(key, %value, "changed by the configuration file");
+        }
+        state.config = wanted;
+        Ok(json!({ "changed": items }))
+    }
 }
 
 impl State {
+    /// Those who take up changes of these items. Each has to be there.
+    fn managed<'a>(
+        &self,
+        keys: impl Iterator<Item = &'a String>,
+    ) -> Result<BTreeSet<Module>, Refused> {
+        let modules: BTreeSet<Module> = keys.filter_map(|key| config::module_of(key)).collect();
+        if modules
+            .iter()
+            .all(|module| self.managers.contains_key(module))
+        {
+            return Ok(modules);
+        }
+        let problem = "the node is starting or stopping: try again when it serves".to_owned();
+        Err(refused(Fault::NotNow, problem))
+    }
+
     /// Makes the change durable.
     fn remember(&self, items: &Map<String, Value>) -> Result<(), Refused> {
         let mut all = self.remembered.clone();
@@ -377,6 +427,43 @@ mod tests {
             (fixture.size(), fixture.remembered()),
             (5.into(), Items::new())
         );
+    }
+
+    #[test]
+    fn a_file_is_taken_up_as_a_whole_or_not_at_all() {
+        let reloading = |items: Value| {
+            let Fixture {
+                online,
+                seen,
+                folder,
+            } = Fixture::new(&BOTH);
+            let wanted = config::changed(&Config::default(), items.as_object().unwrap());
+            let mut wanted = wanted.unwrap();
+            if items.as_object().unwrap().is_empty() {
+                wanted.server.addr = "h:1".to_owned();
+            }
+            let online = online.reloading(Box::new(move || Ok(wanted.clone())));
+            let answer = online.reload();
+            let fixture = Fixture {
+                online,
+                seen,
+                folder,
+            };
+            (answer, fixture)
+        };
+        let (answer, fixture) = reloading(json!({ "raftstore.store-pool-size": 5 }));
+        let expected = json!({ "changed": { "raftstore.store-pool-size": 5 } });
+        assert_eq!(answer, Ok(expected));
+        assert_eq!(*fixture.seen.lock(), [(Module::Node, 5)]);
+        assert_eq!(
+            (fixture.size(), fixture.remembered()),
+            (5.into(), Items::new())
+        );
+        let (answer, fixture) = reloading(json!({}));
+        assert!(answer.unwrap_err().problems[0].contains("server.addr"));
+        assert!(fixture.seen.lock().is_empty());
+        let without = Fixture::new(&BOTH).online.reload().unwrap_err();
+        assert_eq!(without.fault, Fault::Request);
     }
 
     #[test]

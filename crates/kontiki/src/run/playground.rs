@@ -9,6 +9,7 @@
 //! **Not here.** A way to stop single nodes: that is for processes of their own.
 
 use super::node;
+use super::online::Online;
 use super::ports::{Flags, Ports};
 use super::signal::{IMPATIENT, StopRequest};
 use crate::cli::PlaygroundArgs;
@@ -66,7 +67,8 @@ pub async fn playground(args: PlaygroundArgs) -> Result<()> {
     let endpoints: Vec<String> = configs.iter().map(|c| c.server.addr.clone()).collect();
     let mut nodes = JoinSet::new();
     for (config, ports) in configs.into_iter().zip(bound) {
-        nodes.spawn(node::run(config, ports, stop.clone()));
+        let online = Online::new(&config);
+        nodes.spawn(node::run(config, online, ports, stop.clone()));
     }
     let mut result = tokio::select! {
         told = welcome(&args, &endpoints, &stop) => told,
@@ -140,6 +142,8 @@ fn configs(args: &PlaygroundArgs, folder: &Path) -> Result<Vec<Config>> {
         config.storage.api_version = args.api_version.number() as u8;
         config.storage.block_cache.capacity = BLOCK_CACHE;
         config.raftstore.raft_base_tick_interval = TICK;
+        // All nodes stop at the same moment: there is nobody to hand leaders over to.
+        config.server.graceful_shutdown_timeout = ReadableDuration::secs(0);
         Ok(config)
     };
     names()

@@ -1,4 +1,4 @@
-//! A start in stages, which a request to stop ends between two of them.
+//! A start in stages, which a request to stop ends between two of them; and a stop in stages.
 //!
 //! **Why.** A start can take minutes (logs are verified, moved, read), and whoever stops the process
 //! meanwhile should not have to wait for its end. It is safe to end the process at any point.
@@ -68,27 +68,32 @@ impl Stages {
         if self.stop.is_made() {
             return Err(Error::Interrupted);
         }
-        self.passed(stage);
+        self.passed(stage, "passed a stage of the start");
         Ok(())
     }
 
     /// The start is over.
     pub fn serving(&self) {
-        self.passed(Stage::Serving);
+        self.passed(Stage::Serving, "passed a stage of the start");
     }
 
-    fn passed(&self, next: Stage) {
+    /// The stop has come to this stage.
+    pub fn stopping(&self, stage: Stage) {
+        self.passed(stage, "passed a stage of the stop");
+    }
+
+    fn passed(&self, next: Stage, event: &str) {
         reach(next);
         let (stage, took) = self.status.enter(next);
         if stage != next {
-            tracing::info!(stage = stage.name(), ?took, "passed a stage of the start");
+            tracing::info!(stage = stage.name(), ?took, "{event}");
         }
     }
 
     /// Shows how far the stage under way has come.
-    pub fn progress(&self) -> impl Fn(usize, usize) + Send + 'static {
+    pub fn progress(&self) -> impl Fn(&'static str, u64, u64) + Send + Sync + 'static {
         let status = self.status.clone();
-        move |done, total| status.progress(done, total)
+        move |what, done, total| status.progress(what, done, total)
     }
 }
 
@@ -101,7 +106,7 @@ fn reach(stage: Stage) {
         Stage::StartingNode => failpoint::at!("kontiki::start::starting_node"),
         Stage::Serving => failpoint::at!("kontiki::start::serving"),
         // Nothing begins any more: `RunningNode::stop` has its own.
-        Stage::Stopping => {}
+        Stage::HandingOver | Stage::Draining | Stage::Stopping => {}
     }
 }
 

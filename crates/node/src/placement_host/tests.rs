@@ -331,6 +331,7 @@ fn lone_node() -> Node<MemKv> {
             ..NodeOptions::default()
         },
         runtime: tokio::runtime::Handle::current(),
+        progress: Arc::new(|_, _| ()),
     });
     node.unwrap()
 }

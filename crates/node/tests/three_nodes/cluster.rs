@@ -205,6 +205,7 @@ impl Cluster {
                 }),
                 options: options(member.store_id.get()),
                 runtime: tokio::runtime::Handle::current(),
+                progress: Arc::new(|_, _| ()),
             });
             let node = node.unwrap();
             let position = member.store_id.get() as usize - 1;

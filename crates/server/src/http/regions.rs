@@ -79,20 +79,28 @@ async fn by_range<B: Backend>(http: State<Http<B>>, flags: Flags, uri: Uri) -> R
 async fn check<B: Backend>(http: State<Http<B>>, Path(kind): Path<String>, uri: Uri) -> Reply {
     let check = RegionCheck::parse(&kind)
         .ok_or_else(|| bad(format!("there is no check {kind:?} of Regions")))?;
-    let settings = http.settings(&uri).await?;
-    let replicas = settings["max-replicas"].as_u64();
-    let replicas = replicas.unwrap_or(Settings::default().max_replicas);
-    let views = http.store_views(&uri).await?;
-    let offline: BTreeSet<StoreId> = views
-        .iter()
-        .filter(|view| view.store.state != StoreState::Up)
-        .map(|view| view.store.id)
-        .collect();
+    let (replicas, offline) = expected(&http, &uri).await?;
     let routes = scan_all(&http, Vec::new(), Vec::new(), usize::MAX, &uri).await?;
     let found = routes
         .iter()
         .filter(|route| check.finds(route, replicas, &offline));
     Ok(list(found))
+}
+
+/// How many voters a Region should have, and the stores that are not in service.
+pub(super) async fn expected<B: Backend>(
+    http: &Http<B>,
+    uri: &Uri,
+) -> Result<(u64, BTreeSet<StoreId>), Response> {
+    let settings = http.settings(uri).await?;
+    let replicas = settings["max-replicas"].as_u64();
+    let replicas = replicas.unwrap_or(Settings::default().max_replicas);
+    let views = http.store_views(uri).await?;
+    let offline = views
+        .iter()
+        .filter(|view| view.store.state != StoreState::Up)
+        .map(|view| view.store.id);
+    Ok((replicas, offline.collect()))
 }
 
 async fn scatter<B: Backend>(http: State<Http<B>>, uri: Uri, Json(body): Json<Value>) -> Reply {
@@ -129,7 +137,8 @@ async fn scatter<B: Backend>(http: State<Http<B>>, uri: Uri, Json(body): Json<Va
     })))
 }
 
-async fn scan_all<B: Backend>(
+/// Regions that own keys of this range, in order.
+pub(super) async fn scan_all<B: Backend>(
     http: &Http<B>,
     start: Vec<u8>,
     end: Vec<u8>,

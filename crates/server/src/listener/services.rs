@@ -10,6 +10,7 @@ use super::incoming::Incoming;
 use super::places::Place;
 use crate::backend::Backend;
 use crate::book::AddressBook;
+use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::meters::{ErrorKind, Method, ServiceMeters};
 use crate::service::debug::DebugService;
@@ -77,12 +78,13 @@ impl<B: Backend> Services<B> {
     pub(crate) fn new(
         backend: B,
         book: AddressBook,
-        (limits, meters): (Limits, ServiceMeters),
+        (limits, meters, gate): (Limits, ServiceMeters, Gate),
         stop: &Stop,
     ) -> Self {
         let bytes_max = limits.request_bytes_max;
         let message_timeout = limits.message_timeout;
-        let raw = Arc::new(Raw::new(backend.clone(), limits, meters.clone()));
+        let raw = Raw::new(backend.clone(), limits, meters.clone()).behind(gate);
+        let raw = Arc::new(raw);
         let receiver = RaftReceiver::new(backend.clone(), book.clone());
         let tikv = TikvService::new(raw, receiver, stop.clone());
         let pd = PdService::new(backend.clone(), book.clone(), stop.clone());

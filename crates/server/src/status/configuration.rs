@@ -20,6 +20,13 @@ pub trait Configuration: Send + Sync {
     /// # Errors
     /// Nothing has changed.
     fn change(&self, items: Map<String, Value>, is_remembered: bool) -> Result<Value, Refused>;
+
+    /// Takes up what has changed in the configuration file since it was read: all of it or nothing. May wait
+    /// likewise.
+    ///
+    /// # Errors
+    /// Nothing has changed.
+    fn reload(&self) -> Result<Value, Refused>;
 }
 
 /// Why a change was refused.
@@ -70,5 +77,9 @@ impl Configuration for Value {
             fault: Fault::Request,
             problems: vec!["nothing can be changed online".to_owned()],
         })
+    }
+
+    fn reload(&self) -> Result<Value, Refused> {
+        self.change(Map::new(), false)
     }
 }

@@ -14,35 +14,45 @@
 //! | `GET /metrics` | what is counted, for Prometheus |
 //! | `GET /debug/actors?limit=` | the actors that stand out: slowest, longest queues, busiest, rescheduled |
 //! | `GET /region/{id}` | a Region as this store knows it |
+//! | `/debug/pprof/...` | profiles of processor time: `profile` |
+//! | `/log-level`, `/config/reload`, `/pause_grpc` and so on | single changes: `control` |
+//! | `/console/...` | the web page for the whole cluster: `console` |
 //! | `/fail` | failpoints, in builds that have them (`fail`) |
 //! | `GET /diagnosis/...` | logs, machine, clock: see `diagnosis` |
 //!
-//! **Invariants.** Connections are bounded, each answer has to be taken within a while, and no answer waits
-//! for a Peer. What looks at the node, or changes it, runs on a thread that may wait. A browser can't be made to
-//! change anything by a page from elsewhere: a change is JSON and says so.
+//! **Invariants.** It has threads of its own. Connections are bounded, each answer has to be taken within a while,
+//! and no answer waits for a Peer. What looks at the node, or changes it, runs on a thread that may wait. A browser
+//! can't be made to change anything by a page from elsewhere (`guard`).
 //!
 //! **Not here.** Accepting connections (`serve`), TLS, and who may ask.
 
 mod configuration;
+mod console;
+mod control;
 mod diagnosis;
 mod fail;
+mod guard;
 mod inspect;
 mod page;
+mod profile;
 mod routes;
+mod runtime;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 pub use configuration::{Configuration, Fault, Refused};
 pub use inspect::Inspect;
-pub use serve::serve_status;
+pub use runtime::StatusServer;
 
-use crate::VERSION;
 use crate::meters::{BUILD, STAGE};
+use crate::{Gate, VERSION};
 use axum::http::StatusCode;
 use metrics::{Collect, Page, Process};
 use node::Identity;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Where a node is between its start and its end.
@@ -58,18 +68,24 @@ pub enum Stage {
     StartingNode,
     /// Requests are answered.
     Serving,
-    /// Requests under way end, and then the node.
+    /// They still are, while other stores take over what is led here.
+    HandingOver,
+    /// Requests under way end.
+    Draining,
+    /// The threads end, and what they wrote is synced.
     Stopping,
 }
 
 impl Stage {
     /// All of them, in their order.
-    pub const ALL: [Stage; 6] = [
+    pub const ALL: [Stage; 8] = [
         Stage::OpeningData,
         Stage::AskingMembers,
         Stage::OpeningLogs,
         Stage::StartingNode,
         Stage::Serving,
+        Stage::HandingOver,
+        Stage::Draining,
         Stage::Stopping,
     ];
 
@@ -81,6 +97,8 @@ impl Stage {
             Stage::OpeningLogs => "opening the Raft logs",
             Stage::StartingNode => "starting the node",
             Stage::Serving => "serving",
+            Stage::HandingOver => "handing leaders over",
+            Stage::Draining => "ending requests",
             Stage::Stopping => "stopping",
         }
     }
@@ -101,14 +119,18 @@ struct Shared {
     /// Held while the node is asked, so that one that was let go of is asked no more.
     attached: Mutex<Attached>,
     process: Process,
+    /// How the last life of the node ended, if that was a panic.
+    last_panic: OnceLock<String>,
+    /// Whom the console may ask.
+    stores: console::Stores,
 }
 
 /// What changes.
 struct Current {
     stage: Stage,
     entered: Instant,
-    /// Of the stage, in words of the stage's own: so many of so many.
-    progress: Option<(usize, usize)>,
+    /// Of the stage: of what, so many of so many.
+    progress: Option<(&'static str, u64, u64)>,
     /// The stages before, and how long they took.
     passed: Vec<(Stage, Duration)>,
     identity: Option<Identity>,
@@ -121,6 +143,8 @@ pub struct Attached {
     pub collectors: Vec<Arc<dyn Collect>>,
     /// Who shows Regions and actors.
     pub inspect: Option<Arc<dyn Inspect>>,
+    /// What holds clients off.
+    pub gate: Option<Gate>,
 }
 
 impl NodeStatus {
@@ -142,6 +166,8 @@ impl NodeStatus {
             current: Mutex::new(current),
             attached: Mutex::default(),
             process: Process::begin(),
+            last_panic: OnceLock::new(),
+            stores: console::Stores::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -161,9 +187,19 @@ impl NodeStatus {
         before
     }
 
-    /// So much of the stage is done, of so much.
-    pub fn progress(&self, done: usize, total: usize) {
-        self.shared.current.lock().progress = Some((done, total));
+    /// So many of these are done in this stage, of so many. Threads tell it in any order: the most counts.
+    pub fn progress(&self, what: &'static str, done: u64, total: u64) {
+        let mut current = self.shared.current.lock();
+        let before = match current.progress {
+            Some((of, before, _)) if of == what => before,
+            _ => 0,
+        };
+        current.progress = Some((what, done.max(before), total));
+    }
+
+    /// The last life of the node ended in a panic. The first one told counts.
+    pub fn tell_of_panic(&self, text: String) {
+        let _ = self.shared.last_panic.set(text);
     }
 
     /// The directory has said whose it is.
@@ -180,6 +216,16 @@ impl NodeStatus {
     pub fn detach(&self) {
         let node = std::mem::take(&mut *self.shared.attached.lock());
         drop(node);
+    }
+
+    /// What holds clients off; none while the node does not run.
+    fn gate(&self) -> Option<Gate> {
+        self.shared.attached.lock().gate.clone()
+    }
+
+    /// Where others dial the node.
+    fn address(&self) -> &str {
+        &self.shared.address
     }
 
     fn stage(&self) -> Stage {
@@ -218,6 +264,7 @@ impl NodeStatus {
             "cluster_id": identity.map(|identity| identity.cluster_id.get()),
             "address": shared.address,
             "uptime_s": shared.since.elapsed().as_secs(),
+            "last_panic": shared.last_panic.get(),
         })
     }
 
@@ -237,230 +284,9 @@ impl NodeStatus {
             body["ms"] = ms(current.entered.elapsed()).into();
             body["progress"] = current.progress.map_or(
                 Value::Null,
-                |(done, total)| json!({ "done": done, "total": total }),
+                |(of, done, total)| json!({ "of": of, "done": done, "total": total }),
             );
         }
         (code, body)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
-    use tokio::task::JoinSet;
-    use types::{ApiVersion, ClusterId, StoreId};
-
-    struct Server {
-        status: NodeStatus,
-        address: std::net::SocketAddr,
-        _task: JoinSet<()>,
-    }
-
-    impl Server {
-        async fn start() -> Self {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let config = json!({ "server": { "addr": "h:1" } });
-            let status = NodeStatus::new("n1".to_owned(), "h:1".to_owned(), Arc::new(config));
-            let mut task = JoinSet::new();
-            task.spawn(serve_status(listener, status.clone()));
-            Self {
-                status,
-                address,
-                _task: task,
-            }
-        }
-
-        /// The code and the body.
-        async fn ask(&self, method: &str, path: &str) -> (u16, String) {
-            let mut stream = TcpStream::connect(self.address).await.unwrap();
-            let request =
-                format!("{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            let code = answer["HTTP/1.1 ".len()..][..3].parse().unwrap();
-            let body = answer.split_once("\r\n\r\n").unwrap().1;
-            (code, body.to_owned())
-        }
-
-        async fn post(&self, path: &str, body: &str) -> (u16, Value) {
-            let mut stream = TcpStream::connect(self.address).await.unwrap();
-            let length = body.len();
-            let request = format!(
-                "POST {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
-                 Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-            );
-            stream.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            let code = answer["HTTP/1.1 ".len()..][..3].parse().unwrap();
-            let body = answer.split_once("\r\n\r\n").unwrap().1;
-            (code, serde_json::from_str(body).unwrap_or_default())
-        }
-
-        async fn get(&self, path: &str) -> (u16, Value) {
-            let (code, body) = self.ask("GET", path).await;
-            (code, serde_json::from_str(&body).unwrap_or_default())
-        }
-    }
-
-    #[tokio::test]
-    async fn a_node_is_ready_while_it_serves_and_names_its_stage_otherwise() {
-        let server = Server::start().await;
-        for (stage, code) in [
-            (Stage::OpeningData, 503),
-            (Stage::StartingNode, 503),
-            (Stage::Serving, 200),
-            (Stage::Stopping, 503),
-        ] {
-            server.status.enter(stage);
-            let (found, body) = server.get("/ready").await;
-            assert_eq!((found, &body["stage"]), (code, &stage.name().into()));
-        }
-    }
-
-    #[tokio::test]
-    async fn the_status_has_ids_once_the_directory_has_given_them() {
-        let server = Server::start().await;
-        let (code, body) = server.get("/status").await;
-        assert_eq!((code, &body["store_id"]), (200, &Value::Null));
-        server.status.identify(&Identity {
-            cluster_id: ClusterId(7),
-            store_id: StoreId(2),
-            api_version: ApiVersion::V1,
-            name: "n1".to_owned(),
-            address: "h:1".to_owned(),
-        });
-        let (_, mut body) = server.get("/status").await;
-        assert!(body["uptime_s"].take().is_u64());
-        let expected = json!({
-            "version": VERSION, "name": "n1", "store_id": 2, "cluster_id": 7, "address": "h:1",
-            "uptime_s": null,
-        });
-        assert_eq!(body, expected);
-    }
-
-    #[tokio::test]
-    async fn the_configuration_is_shown_and_nothing_else_is_there() {
-        let server = Server::start().await;
-        let (code, body) = server.get("/config").await;
-        assert_eq!((code, &body["server"]["addr"]), (200, &"h:1".into()));
-        for path in ["/metric", "/status/", "/../config"] {
-            assert_eq!(server.ask("GET", path).await.0, 404, "{path}");
-        }
-        assert_eq!(server.ask("POST", "/status").await.0, 405);
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_says_nothing_keeps_nobody_from_an_answer() {
-        let server = Server::start().await;
-        let _silent = TcpStream::connect(server.address).await.unwrap();
-        assert_eq!(server.get("/status").await.0, 200);
-    }
-
-    #[tokio::test]
-    async fn metrics_are_shown_from_the_start_and_those_of_the_node_once_it_is_there() {
-        let server = Server::start().await;
-        let (code, page) = server.ask("GET", "/metrics").await;
-        assert_eq!(code, 200);
-        assert!(page.contains("kontiki_stage{stage=\"opening the data\"} 1\n"));
-        assert!(page.contains("\nprocess_threads "));
-        assert!(!page.contains("kontiki_grpc"));
-        server.status.attach(Attached {
-            collectors: vec![Arc::new(crate::ServiceMeters::default())],
-            inspect: None,
-        });
-        let (_, page) = server.ask("GET", "/metrics").await;
-        assert!(page.contains("kontiki_grpc_request_seconds_count{method=\"RawGet\"} 0\n"));
-        server.status.detach();
-        let (_, page) = server.ask("GET", "/metrics").await;
-        assert!(!page.contains("kontiki_grpc"));
-    }
-
-    #[tokio::test]
-    async fn stages_that_are_passed_are_shown_with_their_times_and_the_present_one_with_its_progress()
-     {
-        let server = Server::start().await;
-        assert_eq!(
-            server.status.enter(Stage::OpeningLogs).0,
-            Stage::OpeningData
-        );
-        server.status.progress(3, 7);
-        let (code, body) = server.get("/ready?verbose").await;
-        assert_eq!(
-            (code, &body["stage"]),
-            (503, &"opening the Raft logs".into())
-        );
-        assert_eq!(body["passed"][0]["stage"], "opening the data");
-        assert!(body["passed"][0]["ms"].is_u64() && body["ms"].is_u64());
-        assert_eq!(body["progress"], json!({ "done": 3, "total": 7 }));
-        server.status.enter(Stage::Serving);
-        let (_, body) = server.get("/ready?verbose").await;
-        assert_eq!(
-            (&body["progress"], body["passed"].as_array().unwrap().len()),
-            (&Value::Null, 2)
-        );
-        assert_eq!(server.get("/ready").await.1, json!({ "stage": "serving" }));
-    }
-
-    struct OneRegion;
-
-    impl Inspect for OneRegion {
-        fn region(&self, id: u64) -> Result<Option<Value>, String> {
-            match id {
-                1 => Ok(Some(json!({ "region_id": 1 }))),
-                2 => Ok(None),
-                _ => Err("the disk is gone".to_owned()),
-            }
-        }
-
-        fn actors(&self, count: usize) -> Value {
-            json!({ "peer": count })
-        }
-    }
-
-    #[tokio::test]
-    async fn regions_and_actors_are_shown_while_the_node_runs() {
-        let server = Server::start().await;
-        assert_eq!(server.get("/region/1").await.0, 503);
-        assert_eq!(server.get("/debug/actors").await.0, 503);
-        server.status.attach(Attached {
-            collectors: Vec::new(),
-            inspect: Some(Arc::new(OneRegion)),
-        });
-        assert_eq!(
-            server.get("/region/1").await,
-            (200, json!({ "region_id": 1 }))
-        );
-        assert_eq!(server.get("/region/2").await.0, 404);
-        let (code, body) = server.get("/region/3").await;
-        assert_eq!((code, &body["error"]), (500, &"the disk is gone".into()));
-        assert_eq!(server.get("/region/x").await.0, 400);
-        assert_eq!(server.get("/debug/actors").await.1, json!({ "peer": 20 }));
-        assert_eq!(
-            server.get("/debug/actors?limit=3").await.1,
-            json!({ "peer": 3 })
-        );
-    }
-
-    #[tokio::test]
-    async fn a_change_is_json_and_says_so_and_what_is_wrong_with_it_is_told() {
-        let server = Server::start().await;
-        assert_eq!(server.ask("POST", "/config").await.0, 415);
-        let (code, body) = server.post("/config", "{\"a.b\": 1}").await;
-        assert_eq!(code, 400);
-        assert_eq!(body["problems"][0], "nothing can be changed online");
-        assert_eq!(server.post("/config", "[]").await.0, 422);
-    }
-
-    #[tokio::test]
-    async fn a_browser_finds_a_page_with_links() {
-        let server = Server::start().await;
-        let (code, page) = server.ask("GET", "/").await;
-        assert_eq!(code, 200);
-        assert!(page.contains("<title>Kontiki n1</title>") && page.contains("href=\"/metrics\""));
     }
 }

@@ -3,7 +3,7 @@
 //! **Invariants.** It works without anything from elsewhere, in light and dark. What comes from the
 //! configuration or from the network is escaped.
 //!
-//! **Not here.** A console that changes anything.
+//! **Not here.** Anything that changes the node: the console (`console`) does.
 
 use super::{NodeStatus, Stage};
 use crate::VERSION;
@@ -19,6 +19,10 @@ td:first-child{white-space:nowrap}code{font-size:.95em}";
 
 /// The routes, and what they are for.
 const LINKS: &[(&str, &str)] = &[
+    (
+        "/console/",
+        "the console: the whole cluster, for people who look after it",
+    ),
     ("/status", "version, name, ids, uptime"),
     (
         "/ready?verbose",
@@ -43,6 +47,10 @@ const LINKS: &[(&str, &str)] = &[
         "the machine: hardware, load, how its system is set",
     ),
     ("/region/1", "a Region as this store knows it, by its id"),
+    (
+        "/debug/pprof/profile?seconds=5&format=svg",
+        "where processor time goes, in five seconds from now, as a flame graph",
+    ),
 ];
 
 /// The page.
@@ -77,6 +85,7 @@ pub(super) fn page(status: &NodeStatus) -> String {
         let _ = writeln!(page, "<tr><td>{title}<td>{value}");
     }
     for (path, purpose) in LINKS {
+        let path = escaped(path);
         let _ = writeln!(
             page,
             "<tr><td><a href=\"{path}\"><code>{path}</code></a><td>{purpose}"

@@ -2,23 +2,24 @@
 //!
 //! **Not here.** What they show (`NodeStatus`).
 
-use super::{Configuration, Inspect, NodeStatus, diagnosis, fail, page};
+use super::guard::guard;
+use super::{Inspect, NodeStatus, console, control, diagnosis, fail, page, profile};
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
 use metrics::Page;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Actors of one list, unless `limit` says otherwise; and the most.
 const ACTORS_DEFAULT: usize = 20;
 const ACTORS_MAX: usize = 1_000;
 
-type Shown = State<NodeStatus>;
-type Flags = Query<BTreeMap<String, String>>;
+pub(super) type Shown = State<NodeStatus>;
+pub(super) type Flags = Query<BTreeMap<String, String>>;
 
 /// All of them.
 pub(super) fn router(status: NodeStatus) -> Router {
@@ -39,7 +40,17 @@ pub(super) fn router(status: NodeStatus) -> Router {
         .route("/region/{id}", get(region))
         .merge(fail::router())
         .merge(diagnosis::router())
+        .merge(control::router())
+        .merge(profile::router())
+        .merge(console::router())
+        .fallback(nothing_there)
+        .layer(from_fn_with_state(status.clone(), guard))
         .with_state(status)
+}
+
+async fn nothing_there(uri: Uri) -> Response {
+    let reason = format!("there is no {}: / lists what there is", uri.path());
+    failure(StatusCode::NOT_FOUND, &reason)
 }
 
 async fn ready(State(status): Shown, Query(flags): Flags) -> (StatusCode, Json<Value>) {
@@ -48,27 +59,22 @@ async fn ready(State(status): Shown, Query(flags): Flags) -> (StatusCode, Json<V
     (code, Json(body))
 }
 
-async fn config(State(status): Shown) -> Json<Value> {
-    Json(status.shared.config.show())
+async fn config(State(status): Shown) -> Response {
+    // A change under way, which may wait for the disk, is waited for.
+    control::change(&status, |config| Ok(config.show())).await
 }
 
-async fn items(State(status): Shown) -> Json<Value> {
-    Json(status.shared.config.items())
+async fn items(State(status): Shown) -> Response {
+    control::change(&status, |config| Ok(config.items())).await
 }
 
 async fn change(
     State(status): Shown,
     Query(flags): Flags,
     Json(items): Json<Map<String, Value>>,
-) -> (StatusCode, Json<Value>) {
+) -> Response {
     let is_remembered = flags.get("persist").is_none_or(|value| value != "false");
-    let config: Arc<dyn Configuration> = Arc::clone(&status.shared.config);
-    let changed = waiting(move || config.change(items, is_remembered)).await;
-    let (code, body) = match changed {
-        Ok(body) => (StatusCode::OK, body),
-        Err(refused) => refused.answer(),
-    };
-    (code, Json(body))
+    control::change(&status, move |config| config.change(items, is_remembered)).await
 }
 
 async fn metrics(State(status): Shown) -> impl IntoResponse {
@@ -89,18 +95,22 @@ async fn region(State(status): Shown, Path(id): Path<u64>) -> Response {
 }
 
 /// Does what may take a while where that keeps nobody waiting.
-async fn waiting<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn waiting<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
+/// An error, in JSON.
+pub(super) fn failure(code: StatusCode, reason: &str) -> Response {
+    (code, Json(json!({ "error": reason }))).into_response()
+}
+
 /// What was found with the node; the outer none: it does not run.
 fn show(found: Option<Result<Option<Value>, String>>) -> Response {
-    let error = |code, reason: &str| (code, Json(json!({ "error": reason }))).into_response();
     match found {
         Some(Ok(Some(found))) => Json(found).into_response(),
-        Some(Ok(None)) => error(StatusCode::NOT_FOUND, "it was never on this store"),
-        Some(Err(reason)) => error(StatusCode::INTERNAL_SERVER_ERROR, &reason),
-        None => error(StatusCode::SERVICE_UNAVAILABLE, "the node does not run"),
+        Some(Ok(None)) => failure(StatusCode::NOT_FOUND, "it was never on this store"),
+        Some(Err(reason)) => failure(StatusCode::INTERNAL_SERVER_ERROR, &reason),
+        None => failure(StatusCode::SERVICE_UNAVAILABLE, "the node does not run"),
     }
 }

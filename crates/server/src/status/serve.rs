@@ -24,7 +24,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tower_service::Service;
 
 /// The most connections at a time; further ones wait.
-const CONNECTIONS_MAX: usize = 64;
+pub(super) const CONNECTIONS_MAX: usize = 256;
 /// A connection that asks nothing for so long is closed.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that takes nothing of its answer for so long is closed.
@@ -33,7 +33,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Shows the status of a node on a bound port, for as long as it is polled.
-pub async fn serve_status(listener: TcpListener, status: NodeStatus) {
+pub(super) async fn serve_status(listener: TcpListener, status: NodeStatus) {
     let router = router(status);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();

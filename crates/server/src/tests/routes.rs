@@ -58,6 +58,28 @@ async fn regions_with_too_few_replicas_are_listed_by_the_check_for_that() {
 }
 
 #[tokio::test]
+async fn the_key_space_is_shown_in_cells_with_what_is_wrong_in_it() {
+    let server = start().await;
+    let (status, map) = call(&server, "GET", "/regions/map?cells=4", Value::Null).await;
+    assert_eq!((status, &map["regions"]), (200, &json!(1)));
+    let cell = &map["cells"][0];
+    assert_eq!(
+        (&cell["first"], &cell["leaders"], &cell["ill"]),
+        (&json!(2), &json!({ "1": 1 }), &json!(0))
+    );
+    assert_eq!(
+        (&cell["start_key"], &cell["end_key"]),
+        (&json!(""), &json!(""))
+    );
+    assert_eq!(map["health"]["miss-peer"], 1);
+    assert_eq!(map["health"]["no-leader"], 0);
+    for wrong in ["0", "x", "9999"] {
+        let path = format!("/regions/map?cells={wrong}");
+        assert_eq!(call(&server, "GET", &path, Value::Null).await.0, 400);
+    }
+}
+
+#[tokio::test]
 async fn a_region_that_can_not_be_scattered_is_named_with_the_reason() {
     let server = start().await;
     let (status, answer) = post(&server, "/regions/scatter", json!({ "regions_id": [2] })).await;

@@ -256,6 +256,8 @@ mod tests {
             quarantined_peers: Vec::new(),
             approximate_size_bytes: 0,
             approximate_keys: 0,
+            read_bytes_per_s: 0,
+            written_bytes_per_s: 0,
         }
     }
 

@@ -25,6 +25,7 @@ pub(crate) use budget::ROW_OVERHEAD_BYTES;
 use crate::backend::Backend;
 use crate::context::{self, Checked};
 use crate::error::{FailableResponse, Failure};
+use crate::gate::Gate;
 use crate::limits::{Limits, Refusal};
 use crate::meters::{ServiceMeters, StreamKind};
 use crate::service::answers::{Answers, Held};
@@ -45,6 +46,7 @@ pub(crate) struct Raw<B> {
     reads: ReadPool,
     answers: Answers,
     meters: ServiceMeters,
+    gate: Gate,
 }
 
 impl<B: Backend> Raw<B> {
@@ -60,7 +62,13 @@ impl<B: Backend> Raw<B> {
             meters,
             backend,
             limits,
+            gate: Gate::default(),
         }
+    }
+
+    /// Refuses as busy what comes while this gate is closed.
+    pub(crate) fn behind(self, gate: Gate) -> Self {
+        Self { gate, ..self }
     }
 
     /// Counts the answer to a request: by its method, and among those that wait to be sent; and logs it if it was slow.
@@ -88,6 +96,10 @@ impl<B: Backend> Raw<B> {
     }
 
     fn check(&self, context: Option<kvrpcpb::Context>, cf: String) -> Result<Checked, Failure> {
+        if self.gate.is_paused() {
+            let reason = "an operator has paused this node (PUT /resume_grpc)";
+            return Err(RequestError::ServerIsBusy { reason }.into());
+        }
         if !cf.is_empty() && cf != "default" {
             return Err(Refusal::ColumnFamily { name: cf }.into());
         }
