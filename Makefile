@@ -9,17 +9,19 @@ export PATH := $(PATH):$(HOME)/.cache/kontiki/etcd/usr/bin
 # What `make play` and `make bench` pass on, for example: make play PLAY="--nodes 1 --port 4000"
 PLAY ?=
 BENCH ?=
-# And: make sim SIM="--seeds 10000"
+# And: make sim SIM="--seeds 10000", make chaos CHAOS="--engine rocksdb --kills 20"
 SIM ?=
+CHAOS ?=
 # How long `make fuzz` feeds each target, and how often `make rot` damages the files of each engine.
 FUZZ_SECONDS ?= 60
 ROT_CASES ?= 2000
 
-.PHONY: help play sim test fuzz rot bench rules audit setup
+.PHONY: help play sim chaos test fuzz rot bench rules audit setup
 
 help:
 	@echo "make play    build, and start three stores in one process; PLAY=\"...\" adds flags"
 	@echo "make sim     simulated clusters under faults, fresh seeds each time; SIM=\"...\" adds flags"
+	@echo "make chaos   kills, pauses and partitions of real processes; CHAOS=\"...\" adds flags"
 	@echo "make test    every test of the workspace"
 	@echo "make fuzz    damaged bytes for every decoder, FUZZ_SECONDS each (60)"
 	@echo "make rot     damaged files for every engine, ROT_CASES each (2000)"
@@ -37,8 +39,13 @@ play: setup
 sim: setup
 	$(CARGO) run --release --locked -p kontiki -- sim $(SIM)
 
+chaos: setup
+	$(CARGO) build --release --locked --workspace --bin kontiki --bin chaos
+	"$(CARGO_TARGET_DIR)/release/chaos" --dir "$(CARGO_TARGET_DIR)/chaos" $(CHAOS)
+
 test: setup
 	$(CARGO) test --release --locked --workspace
+	$(CARGO) test --release --locked -p failpoint
 
 # Two at a time, so that their seconds are processor time on two cores.
 fuzz: setup

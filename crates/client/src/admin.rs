@@ -205,6 +205,20 @@ pub async fn ask_status(
     read.unwrap_or_else(|reason| Err(Error::Refused { reason }))
 }
 
+/// What one node's status server shows at a path, whatever the code of its answer.
+///
+/// # Errors
+/// It does not answer in time.
+pub async fn look_status(address: &str, path: &str, timeout: Duration) -> Result<Bytes> {
+    let request = request(&Method::GET, address, path, Bytes::new())?;
+    let answer = send(address, request, timeout).await;
+    answer
+        .map(|answer| answer.body)
+        .map_err(|lost| Error::Refused {
+            reason: lost.reason,
+        })
+}
+
 /// What an answer says; or why the leader is to be looked for again.
 fn read(
     status: StatusCode,

@@ -15,16 +15,20 @@ pub struct Config {
     pub deadline: Duration,
     /// The longest that one attempt takes before another store is tried.
     pub attempt_timeout: Duration,
+    /// Whether a write whose answer is lost is sent again. If so, what it writes may come twice, the second
+    /// time over what somebody else wrote in between; if not, it ends undetermined.
+    pub resend_writes: bool,
 }
 
 impl Default for Config {
-    /// API V1, ten seconds an operation, two an attempt.
+    /// API V1, ten seconds an operation, two an attempt; writes are sent again.
     fn default() -> Self {
         Self {
             api_version: ApiVersion::V1,
             keyspace: "DEFAULT".to_owned(),
             deadline: Duration::from_secs(10),
             attempt_timeout: Duration::from_secs(2),
+            resend_writes: true,
         }
     }
 }

@@ -11,7 +11,7 @@
 //! **Invariants.** An operation ends by its deadline. [`Error::Undetermined`] is returned whenever a
 //! write may have taken effect although no store confirmed it; a compare-and-swap is not sent again after such a moment, since its second answer would be about
 //! its own first attempt. Other writes are: they are absolute, but a repeated one may undo what
-//! somebody else wrote in between.
+//! somebody else wrote in between ([`Config::resend_writes`]).
 //!
 //! **Not here.** Transactions, timestamps, followers' reads, TLS, and a stable API for users.
 
@@ -29,7 +29,7 @@ mod routes;
 mod rpc;
 mod scan;
 
-pub use admin::{Admin, ask_status};
+pub use admin::{Admin, ask_status, look_status};
 pub use config::Config;
 pub use error::{Error, Result};
 pub use inspect::{Member, Members, RegionInfo, Store};

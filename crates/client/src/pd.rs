@@ -157,6 +157,8 @@ impl Pd {
         let endpoints = self.endpoints.lock().clone();
         let asked = ask_members(&endpoints, &self.config, Some(self.cluster_id), budget).await;
         let Ok(members) = asked else {
+            // One that is silent may have used all the time up: the next search begins with another.
+            self.endpoints.lock().rotate_left(1);
             return;
         };
         let Some(leader) = leader_url(&members) else {

@@ -292,11 +292,14 @@ impl Inner {
             Failure::OverBudget { reason } => budget.pause(Duration::ZERO, reason).await,
             Failure::Transport { ambiguous, reason } => {
                 self.routes.rotate(route);
-                if ambiguous && R::EFFECT == Effect::Conditional {
-                    return Err(Error::Undetermined { last: reason });
-                }
-                if ambiguous && R::EFFECT == Effect::Absolute {
-                    budget.mark_ambiguous();
+                match R::EFFECT {
+                    Effect::Absolute if ambiguous && self.config.resend_writes => {
+                        budget.mark_ambiguous();
+                    }
+                    Effect::Absolute | Effect::Conditional if ambiguous => {
+                        return Err(Error::Undetermined { last: reason });
+                    }
+                    Effect::None | Effect::Absolute | Effect::Conditional => {}
                 }
                 budget.pause(Duration::ZERO, reason).await
             }

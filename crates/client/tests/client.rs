@@ -123,6 +123,29 @@ async fn a_put_whose_answer_is_lost_is_sent_again() {
 }
 
 #[tokio::test]
+async fn a_write_that_must_not_come_twice_is_undetermined_once_its_answer_is_lost() {
+    let fake = Fake::start(&[]).await;
+    let config = Config {
+        resend_writes: false,
+        ..Config::default()
+    };
+    let client = Client::connect(&fake.endpoints(), config).await.unwrap();
+    fake.fail(&[Fault::AnswerLost]);
+    let error = client.put(b"k", bytes("v")).await.unwrap_err();
+    assert!(matches!(error, Error::Undetermined { .. }), "{error}");
+    assert_eq!(fake.calls(0, "RawPut"), 1);
+    fake.fail(&[Fault::AnswerLost]);
+    assert_eq!(
+        client.get(b"k").await.unwrap(),
+        Some(bytes("v")),
+        "a read is"
+    );
+    // What certainly did not happen is tried again.
+    fake.fail(&[Fault::Busy, Fault::NoLeader]);
+    client.put(b"k", bytes("w")).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_swap_whose_answer_is_lost_is_undetermined_and_not_sent_again() {
     let fake = Fake::start(&[]).await;
     let client = connect(&fake).await;
@@ -513,6 +536,33 @@ async fn a_search_for_the_placement_leader_ends_at_the_deadline() {
     let error = client.get(b"k").await.unwrap_err();
     assert!(matches!(error, Error::Deadline { .. }), "{error}");
     assert!(began.elapsed() < MINUTE / 2, "{error}");
+}
+
+#[tokio::test]
+async fn a_silent_endpoint_does_not_hide_the_next_placement_leader_from_the_impatient() {
+    let fake = Fake::start(&[]).await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut endpoints = vec![silent.local_addr().unwrap().to_string()];
+    endpoints.extend(fake.endpoints());
+    // An attempt at the silent one takes an operation's whole time.
+    let config = Config {
+        deadline: Duration::from_millis(500),
+        attempt_timeout: Duration::from_millis(490),
+        ..Config::default()
+    };
+    let client = loop {
+        match Client::connect(&endpoints, config.clone()).await {
+            Ok(client) => break client,
+            Err(error) => assert!(matches!(error, Error::NoMember { .. }), "{error}"),
+        }
+    };
+    fake.stop(3);
+    fake.world.lock().placement_leader = Some(2);
+    let mut tries = 0;
+    while client.get(b"k").await.is_err() {
+        tries += 1;
+        assert!(tries < 8, "the silent one is asked again and again");
+    }
 }
 
 #[tokio::test]

@@ -40,8 +40,15 @@ pub struct Options {
     pub parent: Option<PathBuf>,
     /// Folder of the data directories, if not that one: output and configuration stay there.
     pub data: Option<PathBuf>,
+    /// Where each first node is dialled by the others and by clients, as `host:port`; where it listens, if
+    /// there are none.
+    pub advertised: Vec<String>,
     /// More lines for the configuration file, as `section.item = value`.
     pub extra: String,
+    /// Whether nodes have status servers.
+    pub status: bool,
+    /// More in the environment of nodes.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for Options {
@@ -52,7 +59,10 @@ impl Default for Options {
             tick: TICK,
             parent: None,
             data: None,
+            advertised: Vec::new(),
             extra: String::new(),
+            status: false,
+            environment: Vec::new(),
         }
     }
 }
@@ -88,6 +98,8 @@ pub struct Cluster {
     program: PathBuf,
     options: Options,
     ports: Vec<u16>,
+    /// Of the status servers, if there are any.
+    status_ports: Vec<u16>,
     /// So many nodes are first members.
     founders: usize,
     /// What later nodes are told to join.
@@ -116,8 +128,9 @@ impl Cluster {
         let mut cluster = Cluster {
             program: program.to_owned(),
             dir,
-            options,
             ports: free_ports(nodes)?,
+            status_ports: free_ports(if options.status { nodes } else { 0 })?,
+            options,
             founders: nodes,
             join: None,
             nodes: (0..nodes).map(|_| None).collect(),
@@ -139,7 +152,9 @@ impl Cluster {
         })?;
         let args = self.args(node, &config);
         let log = self.dir.path().join(format!("n{}.log", node + 1));
-        self.nodes[node] = Some(Process::spawn(&name(node), &self.program, &args, &log)?);
+        let environment = &self.options.environment;
+        let process = Process::spawn_with(&name(node), &self.program, &args, environment, &log)?;
+        self.nodes[node] = Some(process);
         Ok(())
     }
 
@@ -148,6 +163,9 @@ impl Cluster {
         let first = &self.endpoints()[..self.founders];
         self.join.get_or_insert(first.join(","));
         self.ports.extend(free_ports(1)?);
+        if self.options.status {
+            self.status_ports.extend(free_ports(1)?);
+        }
         self.nodes.push(None);
         let node = self.nodes.len() - 1;
         self.start_node(node)?;
@@ -225,12 +243,33 @@ impl Cluster {
             .collect()
     }
 
-    /// The node that listens on this address (with or without a scheme).
+    /// `host:port` at which the others and clients dial a node.
+    pub fn advertised(&self, node: usize) -> String {
+        let given = self.options.advertised.get(node).cloned();
+        given.unwrap_or_else(|| self.endpoints()[node].clone())
+    }
+
+    /// `host:port` of a node's status server.
+    pub fn status_address(&self, node: usize) -> String {
+        format!("127.0.0.1:{}", self.status_ports[node])
+    }
+
+    /// The node that is dialled, or listens, at this address (with or without a scheme).
     pub fn node_at(&self, address: &str) -> Option<usize> {
         let address = address.trim_start_matches("http://");
-        self.endpoints()
-            .iter()
-            .position(|endpoint| endpoint == address)
+        let endpoints = self.endpoints();
+        (0..endpoints.len())
+            .find(|&node| self.advertised(node) == address || endpoints[node] == address)
+    }
+
+    /// Where all of it is: data, configuration and output.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Leaves that folder where it is when this ends.
+    pub fn keep_folder(&mut self) {
+        self.dir.disable_cleanup(true);
     }
 
     /// Runs `kontiki ctl` with these arguments on the cluster, and returns what it printed.
@@ -266,19 +305,23 @@ impl Cluster {
 
     /// The command line of a node, with another data directory or address where a test wants one.
     pub fn args(&self, node: usize, config: &Path) -> Vec<OsString> {
-        let endpoints = self.endpoints();
-        let members = endpoints[..self.founders].iter().enumerate();
-        let members: Vec<String> = members
-            .map(|(node, endpoint)| format!("{}={endpoint}", name(node)))
+        let members: Vec<String> = (0..self.founders)
+            .map(|node| format!("{}={}", name(node), self.advertised(node)))
             .collect();
         let mut args: Vec<OsString> = vec!["server".into()];
         args.extend(["--name".into(), name(node).into()]);
-        args.extend(["--addr".into(), endpoints[node].clone().into()]);
+        args.extend(["--addr".into(), self.endpoints()[node].clone().into()]);
+        if !self.options.advertised.is_empty() {
+            args.extend(["--advertise-addr".into(), self.advertised(node).into()]);
+        }
         args.extend(["--data-dir".into(), self.data_dir(node).into()]);
         if node < self.founders {
             args.extend(["--initial-cluster".into(), members.join(",").into()]);
         } else if let Some(nodes) = &self.join {
             args.extend(["--join".into(), nodes.into()]);
+        }
+        if self.options.status {
+            args.extend(["--status-addr".into(), self.status_address(node).into()]);
         }
         args.extend(["--config".into(), config.into()]);
         args

@@ -29,6 +29,17 @@ const POLL: Duration = Duration::from_millis(5);
 impl Process {
     /// Starts `program`; its output is appended to `log`.
     pub fn spawn(name: &str, program: &Path, args: &[OsString], log: &Path) -> Result<Process> {
+        Self::spawn_with(name, program, args, &[], log)
+    }
+
+    /// The same, with more in its environment.
+    pub fn spawn_with(
+        name: &str,
+        program: &Path,
+        args: &[OsString],
+        environment: &[(String, String)],
+        log: &Path,
+    ) -> Result<Process> {
         let failed = |error| Error::Spawn {
             program: program.to_owned(),
             source: error,
@@ -40,6 +51,7 @@ impl Process {
             .map_err(failed)?;
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null());
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command
             .stdout(output.try_clone().map_err(failed)?)
             .stderr(output);

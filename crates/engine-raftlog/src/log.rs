@@ -114,12 +114,13 @@ impl RaftLogEngine {
     fn write_engine(&self, batch: &mut EngineBatch, sync: bool) -> Result<()> {
         let Opened { engine, watch, .. } = &self.inner.opened;
         watch.check()?;
+        failpoint::at!("engine_raftlog::log::before_write");
         let written = engine.write(batch, sync);
         // A sync that failed within it, or a file that could not be listed.
         watch.check()?;
-        written
-            .map(drop)
-            .map_err(|error| self.translate(error, "write"))
+        written.map_err(|error| self.translate(error, "write"))?;
+        failpoint::at!("engine_raftlog::log::written");
+        Ok(())
     }
 
     fn state<T>(

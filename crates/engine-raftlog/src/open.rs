@@ -41,6 +41,7 @@ pub(crate) fn open(directory: &Path, options: &RaftLogOptions) -> Result<Opened>
     create_directory(directory)?;
     let lock = lock_directory(directory, LOCK)?;
     let verified = verify(directory, options.recovery_threads)?;
+    failpoint::at!("engine_raftlog::open::verified");
     let manifest = verified.unwrap_or_else(Manifest::fresh);
     let watch = Watch::new(directory);
     let opened = Engine::open_with(
@@ -65,6 +66,7 @@ pub(crate) fn open(directory: &Path, options: &RaftLogOptions) -> Result<Opened>
         synced.map_err(|error| sync_failed(&path, error))?;
     }
     sync_directory(directory)?;
+    failpoint::at!("engine_raftlog::open::opened");
     watch.begin(manifest)?;
     Ok(Opened {
         engine,

@@ -33,14 +33,30 @@ impl Default for RaftLogOptions {
 }
 
 impl RaftLogOptions {
+    fn file_bytes(&self) -> u64 {
+        failpoint::at!("engine_raftlog::options::file_bytes", |bytes| {
+            let bytes = bytes.and_then(|bytes| bytes.parse().ok());
+            bytes.unwrap_or(self.file_bytes)
+        });
+        self.file_bytes
+    }
+
+    fn purge_threshold_bytes(&self) -> u64 {
+        failpoint::at!("engine_raftlog::options::purge_threshold_bytes", |bytes| {
+            let bytes = bytes.and_then(|bytes| bytes.parse().ok());
+            bytes.unwrap_or(self.purge_threshold_bytes)
+        });
+        self.purge_threshold_bytes
+    }
+
     pub(crate) fn config(&self, path: &Path) -> Config {
         Config {
             dir: path.to_string_lossy().into_owned(),
             // What a crash explains was cut before; raft-engine has nothing to tolerate.
             recovery_mode: RecoveryMode::AbsoluteConsistency,
             recovery_threads: self.recovery_threads.max(1),
-            target_file_size: ReadableSize(self.file_bytes),
-            purge_threshold: ReadableSize(self.purge_threshold_bytes.max(self.file_bytes)),
+            target_file_size: ReadableSize(self.file_bytes()),
+            purge_threshold: ReadableSize(self.purge_threshold_bytes().max(self.file_bytes())),
             batch_compression_threshold: ReadableSize(self.compression_threshold_bytes),
             // A recycled file holds old records behind its end, where the verifier looks for new
             // ones; and our list of files could not name it.

@@ -144,9 +144,11 @@ impl Watch {
             return Err(error);
         }
         for sequence in given {
+            failpoint::at!("engine_raftlog::files::forgotten");
             let path = self.path(queue, sequence);
             let deleted = self.shared.disk.delete(&path);
             deleted.map_err(|error| failed("delete", &path, error))?;
+            failpoint::at!("engine_raftlog::files::deleted");
         }
         Ok(())
     }
@@ -197,6 +199,7 @@ fn queue(queue: LogQueue) -> Queue {
 
 impl EventListener for Watch {
     fn post_new_log_file(&self, file: FileId) {
+        failpoint::at!("engine_raftlog::files::created");
         let queue = queue(file.queue);
         let listed = self.change(|manifest| {
             let files = manifest.files_mut(queue);
@@ -213,6 +216,7 @@ impl EventListener for Watch {
             // Answered by the write that needed the file.
             self.stop(error, "a new Raft log file could not be listed");
         }
+        failpoint::at!("engine_raftlog::files::listed");
     }
 }
 
@@ -239,6 +243,15 @@ impl WatchedHandle {
             watch: watch.clone(),
         }
     }
+
+    fn sync_inner(&self) -> io::Result<()> {
+        failpoint::at!("engine_raftlog::sync::begin", |_| Err(io::Error::other(
+            "a failpoint lets it fail"
+        )));
+        self.inner.sync()?;
+        failpoint::at!("engine_raftlog::sync::done");
+        Ok(())
+    }
 }
 
 impl Handle for WatchedHandle {
@@ -253,7 +266,7 @@ impl Handle for WatchedHandle {
     fn sync(&self) -> io::Result<()> {
         let since = Stopwatch::start();
         let bytes = self.written_bytes.load(Ordering::SeqCst);
-        let synced = self.inner.sync();
+        let synced = self.sync_inner();
         self.watch.shared.meter.synced(&since);
         match (synced, self.file) {
             (Ok(()), Some((queue, number))) => self.watch.synced(queue, Mark { number, bytes }),

@@ -68,6 +68,11 @@ impl Database {
         change: impl FnOnce(&DB) -> std::result::Result<(), rocksdb::Error>,
     ) -> Result<()> {
         self.check_running()?;
+        failpoint::at!("engine_rocks::change::begin", |_| {
+            self.stopped.store(true, Ordering::SeqCst);
+            let path = self.path.clone();
+            Err(Error::Sync { path, source: None })
+        });
         change(&self.db).map_err(|error| {
             self.stopped.store(true, Ordering::SeqCst);
             translate_change(error, sync, &self.path)
@@ -174,7 +179,10 @@ impl KvEngine for RocksKv {
         // RocksDB takes the batch even if it fails; but then there is no other try.
         let next = WriteBatch::with_capacity_bytes(batch.size_bytes());
         let written = std::mem::replace(&mut batch.batch, next);
-        self.database.write(written, durability)
+        failpoint::at!("engine_rocks::kv::before_write");
+        self.database.write(written, durability)?;
+        failpoint::at!("engine_rocks::kv::written");
+        Ok(())
     }
 
     fn snapshot(&self) -> RocksSnapshot {
@@ -190,7 +198,9 @@ impl KvEngine for RocksKv {
     }
 
     fn sync(&self) -> Result<()> {
+        failpoint::at!("engine_rocks::kv::before_sync");
         self.database.sync()?;
+        failpoint::at!("engine_rocks::kv::synced");
         self.list.raise();
         Ok(())
     }

@@ -149,7 +149,9 @@ impl RocksLog {
             Durability::Synced => self.inner.tail.look(self.version()),
             Durability::Buffered => None,
         };
+        failpoint::at!("engine_rocks::log::before_write");
         self.database().write(batch, durability)?;
+        failpoint::at!("engine_rocks::log::written");
         self.inner.tail.synced(place, bytes, self.version());
         self.set_bounds(after);
         Ok(())

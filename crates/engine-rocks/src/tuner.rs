@@ -63,7 +63,7 @@ mod tests {
         for number in from..from + pairs {
             batch.put(Cf::Default, &number.to_be_bytes(), &[7; 1_000]);
         }
-        batch.write(Durability::Memory).unwrap();
+        kv.write(&mut batch, Durability::Buffered).unwrap();
     }
 
     /// Bytes of the family's memtables, the flushed ones included that are still in memory.

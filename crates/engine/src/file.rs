@@ -29,8 +29,10 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     file.sync_all()
         .map_err(|error| sync_failed(&temporary, error))?;
     drop(file);
+    failpoint::at!("engine::file::before_rename");
     let renamed = fs::rename(&temporary, path);
     renamed.map_err(|error| failed("rename", &temporary, error))?;
+    failpoint::at!("engine::file::renamed");
     sync_directory(parent(path))
 }
 

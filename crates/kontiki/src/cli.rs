@@ -9,7 +9,7 @@ use crate::bench::BenchArgs;
 use crate::cluster::parse_api_version;
 use crate::config::{Leaf, LogLevel};
 use crate::ctl::CtlArgs;
-use crate::docs::{ConfigDocs, MetricsDocs};
+use crate::docs::{ConfigDocs, FailpointsDocs, MetricsDocs};
 use crate::simulation::SimArgs;
 use clap::{Args, Parser, Subcommand};
 use client::ApiVersion;
@@ -41,6 +41,9 @@ pub enum Command {
     /// What is counted.
     #[command(subcommand)]
     Metrics(MetricsDocs),
+    /// Where a program that was built for tests can be made to fail.
+    #[command(subcommand)]
+    Failpoints(FailpointsDocs),
     /// Run clusters in a simulated world of faults, and check what they promise.
     Sim(SimArgs),
 }

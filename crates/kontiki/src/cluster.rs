@@ -69,6 +69,7 @@ impl ClusterArgs {
             keyspace: self.keyspace.clone(),
             deadline,
             attempt_timeout: (deadline / ATTEMPTS).max(Duration::from_millis(1)),
+            ..client::Config::default()
         }
     }
 }

@@ -1,6 +1,6 @@
-//! `kontiki config docs` and `kontiki metrics docs`: references that are made from the code.
+//! `kontiki config docs`, `metrics docs` and `failpoints docs`: references that are made from the code.
 //!
-//! **Not here.** Their text (`config::reference`, `server::metrics_reference`).
+//! **Not here.** Their text (`config::reference`, `server::metrics_reference`, `failpoint::reference`).
 
 use crate::config;
 use crate::error::{Error, Result};
@@ -21,6 +21,13 @@ pub enum MetricsDocs {
     Docs,
 }
 
+/// The commands of `kontiki failpoints`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum FailpointsDocs {
+    /// Print the reference of all failpoints.
+    Docs,
+}
+
 /// Prints the reference of the configuration.
 ///
 /// # Errors
@@ -35,6 +42,14 @@ pub fn config(ConfigDocs::Docs: ConfigDocs) -> Result<()> {
 /// When the standard output is closed.
 pub fn metrics(MetricsDocs::Docs: MetricsDocs) -> Result<()> {
     print(&server::metrics_reference())
+}
+
+/// Prints the reference of the failpoints.
+///
+/// # Errors
+/// When the standard output is closed.
+pub fn failpoints(FailpointsDocs::Docs: FailpointsDocs) -> Result<()> {
+    print(&failpoint::reference())
 }
 
 fn print(text: &str) -> Result<()> {

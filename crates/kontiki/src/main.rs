@@ -51,6 +51,7 @@ fn perform(command: Command) -> Result<()> {
         Command::Playground(args) => runtime.block_on(run::playground(args)),
         Command::Config(command) => docs::config(command),
         Command::Metrics(command) => docs::metrics(command),
+        Command::Failpoints(command) => docs::failpoints(command),
     };
     // What still blocks a thread was given up, such as a start that took too long to be stopped.
     runtime.shutdown_background();

@@ -37,6 +37,24 @@ fn help_names_every_command() {
 }
 
 #[test]
+fn a_failpoint_that_can_not_be_set_is_refused_with_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_kontiki"))
+        .args(["server", "--addr", &free_address(), "--status-addr", ""])
+        .args([
+            "--data-dir",
+            &folder.path().join("data").display().to_string(),
+        ])
+        .env("KONTIKI_FAILPOINTS", "nobody=off")
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(2));
+    let errors = errors(&output);
+    assert!(errors.contains("failpoint"), "{errors}");
+    assert!(!folder.path().join("data").exists());
+}
+
+#[test]
 fn a_config_with_errors_is_refused_with_all_of_them_and_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let text = "[server]\naddres = \"127.0.0.1:1\"\n\n[raftstore]\nraft-base-tick-interval = \"1 fortnight\"\n";

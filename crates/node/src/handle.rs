@@ -167,7 +167,8 @@ impl<K: KvEngine> NodeHandle<K> {
         let region = context.region_id;
         let inner = &*self.inner;
         let input = |request| {
-            inner.meters.waterfall.begin(request, || inner.clock.now());
+            let now = || inner.clock.now();
+            inner.meters.waterfall.begin(request, region, now);
             Input::Propose {
                 request,
                 context,

@@ -39,6 +39,7 @@ mod ports;
 mod recover;
 mod replies;
 mod room;
+mod slow_round;
 mod slowness;
 pub mod snap;
 mod snapshot;

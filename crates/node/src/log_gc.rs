@@ -44,7 +44,9 @@ impl KvSyncs {
         if asked.is_empty() {
             return Ok(());
         }
+        failpoint::at!("node::log_gc::before_sync");
         kv.sync()?;
+        failpoint::at!("node::log_gc::synced");
         for (region, applied_index) in asked {
             let synced = PeerMessage(Input::KvSynced { applied_index });
             let _ = peers.force_send(region.get(), synced);
@@ -153,6 +155,7 @@ fn run<L: RaftLog>(
         }
         must_not_fail("syncing the key-value engine", serve());
         if purged.elapsed() >= intervals.purge {
+            failpoint::at!("node::log_gc::before_purge");
             match log.purge() {
                 // It can do without for a while.
                 Err(error) if error.action() == Action::Retry => {
@@ -160,6 +163,7 @@ fn run<L: RaftLog>(
                 }
                 result => must_not_fail("purging the Raft log", result),
             }
+            failpoint::at!("node::log_gc::purged");
             purged = Instant::now();
         }
     }

@@ -292,8 +292,12 @@ fn found<K: KvEngine, L: RaftLog>(
     options: &Arc<PeerOptions>,
 ) -> Result<Recovered, StartError> {
     bootstrap(kv, log, identified)?;
+    failpoint::at!("node::start::bootstrapped");
     recover_snapshots(kv, dir, room)?;
-    recover(kv, log, &identified.identity, options)
+    failpoint::at!("node::start::snapshots_recovered");
+    let recovered = recover(kv, log, &identified.identity, options)?;
+    failpoint::at!("node::start::recovered");
+    Ok(recovered)
 }
 
 fn host<K: KvEngine>(

@@ -139,7 +139,10 @@ pub(crate) fn put_members(batch: &mut impl KvBatch, members: &Members) {
 pub(crate) fn remember_members<K: KvEngine>(kv: &K, members: &Members) -> engine::Result<()> {
     let mut batch = kv.batch();
     put_members(&mut batch, members);
-    kv.write(&mut batch, Durability::Synced)
+    failpoint::at!("node::owner::before_members");
+    kv.write(&mut batch, Durability::Synced)?;
+    failpoint::at!("node::owner::members_written");
+    Ok(())
 }
 
 /// ```text

@@ -113,19 +113,25 @@ impl<R: PlacementRegion> Host<R> {
                     job,
                 } => self.begin(context, after, job),
                 Effect::Reply { id, result } => {
+                    failpoint::at!("node::placement::answer");
                     if let Some(sender) = self.waiting.remove(&id) {
                         // The asker may have gone.
                         let _ = sender.send(result);
                     }
                 }
-                // Nobody may listen, and it is said again.
-                Effect::Instruct(told) => _ = self.instructions.send(told),
+                Effect::Instruct(told) => self.instruct(told),
                 Effect::Notice(notice) => tracing::warn!("{notice}"),
                 Effect::Unread { term, reason } => {
                     tracing::warn!(term, reason, "the placement state can't be read yet");
                 }
             }
         }
+    }
+
+    fn instruct(&self, told: RegionInstruction) {
+        failpoint::at!("node::placement::instruct", |_| ());
+        // Nobody may listen, and it is said again.
+        let _ = self.instructions.send(told);
     }
 
     fn begin(&mut self, context: RequestContext, after: Duration, job: Job) {
@@ -137,6 +143,7 @@ impl<R: PlacementRegion> Host<R> {
                 Job::Load => Done::Loaded(term, region.read_all(context).await),
                 Job::Confirm(confirm) => Done::Confirmed(confirm, region.confirm(context).await),
                 Job::Persist(write, command) => {
+                    failpoint::at!("node::placement::persist");
                     Done::Persisted(write, region.write(context, command).await)
                 }
             }

@@ -83,10 +83,13 @@ pub fn bootstrap<K: KvEngine, L: RaftLog>(
     }
     let ident = Ident::of(identified).encode();
     batch.put(Cf::Raft, keys::STORE_IDENT_KEY, &ident);
+    failpoint::at!("node::bootstrap::before_log");
     log.write(&mut logs, Durability::Synced)
         .map_err(StartError::engine("writing the first Raft states"))?;
+    failpoint::at!("node::bootstrap::log_written");
     kv.write(&mut batch, Durability::Synced)
         .map_err(StartError::engine("writing the store's ident"))?;
+    failpoint::at!("node::bootstrap::ident_written");
     tracing::info!(
         cluster = %identity.cluster_id,
         store = %identity.store_id,
@@ -213,8 +216,11 @@ fn remove_buried_logs<L: RaftLog>(
     if batch.is_empty() {
         return Ok(());
     }
+    failpoint::at!("node::recover::before_logs_removed");
     log.write(&mut batch, Durability::Synced)
-        .map_err(StartError::engine("removing the logs of removed replicas"))
+        .map_err(StartError::engine("removing the logs of removed replicas"))?;
+    failpoint::at!("node::recover::logs_removed");
+    Ok(())
 }
 
 /// The replica that a running store asks for: new, or cut off from another.
@@ -389,8 +395,11 @@ fn continues<L: RaftLog>(
 fn drop_entries<L: RaftLog>(log: &L, region: RegionId, end: u64) -> Result<(), StartError> {
     let mut batch = log.batch();
     batch.compact(region, end);
+    failpoint::at!("node::recover::before_log_dropped");
     log.write(&mut batch, Durability::Synced)
-        .map_err(StartError::engine("beginning a Raft log behind a snapshot"))
+        .map_err(StartError::engine("beginning a Raft log behind a snapshot"))?;
+    failpoint::at!("node::recover::log_dropped");
+    Ok(())
 }
 
 /// The runs of equal terms along the log. Terms never decrease, so the end of each run is found by

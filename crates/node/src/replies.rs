@@ -82,6 +82,7 @@ impl ReplyTable {
 
 impl Replies for ReplyTable {
     fn complete(&self, request: RequestId, result: Answer) {
+        failpoint::at!("node::reply::complete");
         let sender = self.shard(request).lock().remove(&request.get());
         if let Some(sender) = sender {
             // Nobody listens any more: the asker has just gone.

@@ -26,7 +26,7 @@ pub const READ_OVER_BUDGET: &str = "read over budget";
 macro_rules! generated {
     ($(#[$doc:meta])* $name:ident, $package:literal) => {
         $(#[$doc])*
-        #[allow(missing_docs, clippy::all, rustdoc::all)]
+        #[allow(missing_docs, nonstandard_style, clippy::all, rustdoc::all)]
         pub mod $name {
             tonic::include_proto!($package);
         }
@@ -72,6 +72,16 @@ generated!(
     /// The service `Keyspace` (`proto/keyspacepb.proto`).
     keyspacepb,
     "keyspacepb"
+);
+generated!(
+    /// The service `Debug`, for failpoints (`proto/debugpb.proto`).
+    debugpb,
+    "debugpb"
+);
+generated!(
+    /// The service `Diagnostics` (`proto/diagnosticspb.proto`).
+    diagnosticspb,
+    "diagnosticspb"
 );
 generated!(
     /// The service `grpc.health.v1.Health` (`proto/health.proto`).

@@ -19,6 +19,7 @@ mod book;
 mod checksum;
 mod connection;
 mod context;
+mod diagnosis;
 mod error;
 #[cfg(test)]
 mod fake;

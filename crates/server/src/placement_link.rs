@@ -358,6 +358,7 @@ impl Shared {
             header: Some(self.header()),
             stats: Some(wire::stats_to_wire(&(node.complete)(stats))),
         };
+        failpoint::at!("server::link::store_heartbeat");
         let call = client.store_heartbeat(request);
         let response = in_time("the store's heartbeat", call).await?;
         // A leader that does not know the store, or has it otherwise, is told anew who it is.
@@ -435,6 +436,7 @@ fn accepted(header: Option<&ResponseHeader>) -> Result<(), String> {
 }
 
 fn hear(answer: RegionHeartbeatResponse, node: &LinkNode) {
+    failpoint::at!("server::link::instruction", |_| ());
     let region = answer.region_id;
     if let Some(reason) = refusal(answer.header.as_ref()) {
         return tracing::info!(region, reason, "a Region heartbeat was refused");

@@ -2,7 +2,7 @@
 //!
 //! **Invariants.** One question of each is under way. One without an answer is given up after a while.
 //!
-//! **Not here.** What is checked of the answers (`checker::oracle`).
+//! **Not here.** What is checked of the answers (`consistency`).
 
 use crate::hosts::Asker;
 use crate::world::{Closing, Event, World};

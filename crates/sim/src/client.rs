@@ -8,10 +8,11 @@
 //!
 //! **Not here.** The way to the store and back (`world`).
 
-use crate::history::{Action, History, Operation};
+use crate::history::History;
 use crate::keys::Keys;
 use crate::rng::Rng;
 use bytes::Bytes;
+use consistency::{Action, Operation};
 use engine::Cf;
 use raftstore::{Command, Mutation, RequestError};
 use std::collections::BTreeMap;

@@ -21,7 +21,7 @@
 
 mod askers;
 mod campaign;
-pub mod checker;
+mod checker;
 mod client;
 mod clock;
 mod describe;
@@ -53,7 +53,6 @@ mod world;
 
 pub use campaign::{Summary, fresh_seed, run_seeds};
 pub use faults::{FaultKind, FaultOptions};
-pub use history::{Action, Operation};
 pub use names::Named;
 pub use options::{ActionKind, Options};
 pub use planted::PlantedBug;

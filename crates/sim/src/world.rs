@@ -6,9 +6,7 @@
 //! first violation nothing more happens.
 
 use crate::askers::Askers;
-use crate::checker::linear::{self, Verdict};
 use crate::checker::membership;
-use crate::checker::oracle::OracleChecker;
 use crate::checker::raft::RaftChecker;
 use crate::checker::replicas::ReplicaChecker;
 use crate::client::{Ask, Clients, Heard};
@@ -26,6 +24,7 @@ use crate::snapshots::Shipment;
 use crate::store::{SimStore, TICK};
 use crate::trace::{Listener, Trace};
 use bytes::Bytes;
+use consistency::{OracleChecker, Verdict};
 use node::{Configured, DEFAULT_TOKEN, Members};
 use placement::RegionInstruction;
 use raftstore::RaftMessage;
@@ -471,7 +470,7 @@ impl World {
             for operation in operations {
                 *checked.entry(operation.action.name()).or_default() += 1;
             }
-            match linear::check(operations) {
+            match consistency::check(operations) {
                 Verdict::Linearizable => {}
                 Verdict::Undecided => undecided += 1,
                 Verdict::Violated => wrong = wrong.or(Some(key)),

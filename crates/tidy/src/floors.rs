@@ -15,6 +15,10 @@ use toml::{Table, Value};
 const FLOORS: &[(&str, (u8, u8))] = &[
     // Every room may count.
     ("metrics", (1, 0)),
+    // Every room that acts may be made to fail.
+    ("failpoint", (1, 0)),
+    // Every room may log, and what is lost is counted.
+    ("logs", (1, 1)),
     ("batch-system", (1, 1)),
     ("pool", (1, 0)),
     ("types", (1, 0)),
@@ -22,6 +26,8 @@ const FLOORS: &[(&str, (u8, u8))] = &[
     ("fuzz", (1, 0)),
     // Converts to and from `types`.
     ("proto", (1, 1)),
+    // Timestamps are a type of `types`.
+    ("consistency", (1, 1)),
     ("engine", (2, 0)),
     // They implement the traits of `engine`.
     ("engine-rocks", (2, 1)),
@@ -38,6 +44,7 @@ const FLOORS: &[(&str, (u8, u8))] = &[
     ("kontiki", (6, 0)),
     ("e2e", (7, 0)),
     ("bench", (7, 1)),
+    ("chaos", (7, 1)),
     // Uses no crate of ours, and none uses it.
     ("tidy", (0, 0)),
 ];
@@ -49,12 +56,13 @@ const OWNED: &[(&str, &str)] = &[
 ];
 
 /// Crates that decide and never act. See [`crate::purity`].
-pub const PURE: &[&str] = &["types", "raftstore", "placement", "txn"];
+pub const PURE: &[&str] = &["types", "consistency", "raftstore", "placement", "txn"];
 
 /// Packages that would let a pure crate act.
 const ACTING: &[&str] = &[
     "axum",
     "crossbeam",
+    "failpoint",
     "fs2",
     "futures",
     "hyper",

@@ -62,6 +62,8 @@ pub struct World {
     pub early_questions: usize,
     /// Placement refuses every question, and members are not named: that call has no answer.
     pub placement_is_lost: bool,
+    /// The store that leads placement, if it is not the last one.
+    pub placement_leader: Option<u64>,
     /// Requests that stores and placement got: (store id, path).
     pub calls: Vec<(u64, String)>,
     addresses: Vec<String>,
@@ -528,7 +530,8 @@ fn pd(server: Server, request: HttpRequest<Body>) -> Answering {
             };
             let members: Vec<pdpb::Member> = urls.into_iter().zip(1..).map(member).collect();
             // The last store leads, so that the death of the first does not concern placement.
-            let leader = members.last().cloned();
+            let leads = world.placement_leader.unwrap_or(members.len() as u64);
+            let leader = members.get(leads as usize - 1).cloned();
             Ok(pdpb::GetMembersResponse {
                 header: header(),
                 members,

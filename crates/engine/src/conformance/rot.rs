@@ -425,12 +425,28 @@ pub fn files_of(directory: &Path) -> Vec<PathBuf> {
 /// It can't be copied.
 #[must_use]
 pub fn copy_of(directory: &Path, is_lock: fn(&str) -> bool) -> TempDir {
-    let copy = tempfile::tempdir().expect("a temporary directory");
-    for path in files_of(directory) {
-        let name = path.file_name().unwrap_or_default();
-        if !is_lock(&name.to_string_lossy()) {
-            fs::copy(&path, copy.path().join(name)).expect("the copy succeeds");
+    loop {
+        let before = sizes_of(directory);
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        for (path, _) in &before {
+            let name = path.file_name().unwrap_or_default();
+            // One that is gone has changed the directory.
+            if !is_lock(&name.to_string_lossy()) && path.exists() {
+                let copied = fs::copy(path, copy.path().join(name));
+                assert!(copied.is_ok() || !path.exists(), "{copied:?}");
+            }
+        }
+        // Flushes and compactions go on: a copy in the middle of one is of no moment.
+        if sizes_of(directory) == before {
+            return copy;
         }
     }
-    copy
+}
+
+fn sizes_of(directory: &Path) -> Vec<(PathBuf, u64)> {
+    let size = |path: PathBuf| {
+        let size = fs::metadata(&path).map_or(0, |found| found.len());
+        (path, size)
+    };
+    files_of(directory).into_iter().map(size).collect()
 }

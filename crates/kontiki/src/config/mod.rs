@@ -25,7 +25,7 @@ pub use nearest::nearest;
 pub use node::is_address;
 pub use online::{Module, changed, module_of, scalar};
 pub use reference::{items, reference};
-pub use tree::{Config, LogFormat, LogLevel, Raftstore};
+pub use tree::{Config, LogFormat, LogLevel, Raftstore, RedactInfoLog};
 
 use std::path::Path;
 

@@ -60,6 +60,8 @@ const ITEMS: &[(&str, Module)] = &[
     ("raftstore.store-max-batch-size", Module::Node),
     ("raftstore.store-pool-size", Module::Node),
     ("rocksdb.defaultcf.write-buffer-size", Module::Engine),
+    ("security.redact-info-log", Module::Log),
+    ("slow-log-threshold", Module::Log),
     ("split.byte-threshold", Module::Node),
     ("split.detect-duration", Module::Node),
     ("split.qps-threshold", Module::Node),

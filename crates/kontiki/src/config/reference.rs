@@ -41,6 +41,9 @@ A change is checked like a start, all items of it take effect or none, and it is
 a wait that is under way. What placement goes by is set once for the whole cluster: `kontiki ctl config placement`.
 ";
 
+/// The title of items without a section.
+const NO_SECTION: &str = "Items without a section";
+
 /// What is known of an item.
 pub struct Item {
     /// Its dotted key.
@@ -64,15 +67,18 @@ pub fn items() -> Vec<Item> {
 /// The page.
 pub fn reference() -> String {
     let mut text = HEAD.to_owned();
-    let mut section = String::new();
+    let mut section = None;
     for item in items() {
         let (of, name) = item.key.rsplit_once('.').unwrap_or(("", &item.key));
-        if section != of {
-            section = of.to_owned();
-            let about = about(of);
+        if section.as_deref() != Some(of) {
+            section = Some(of.to_owned());
+            let (title, about) = match of {
+                "" => (NO_SECTION, "These stand above all sections.".to_owned()),
+                of => (of, about(of)),
+            };
             let _ = write!(
                 text,
-                "\n## {of}\n\n{about}\n\n| item | default | online | |\n|---|---|---|---|\n"
+                "\n## {title}\n\n{about}\n\n| item | default | online | |\n|---|---|---|---|\n"
             );
         }
         let mark = if item.is_online { "✓" } else { "" };

@@ -11,11 +11,17 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Everything that an operator can set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
+    /// The file of the slow log. Empty: its lines are among the others.
+    pub slow_log_file: PathBuf,
+    /// Requests and steps of Raft, applying and engines that take so long are written to the slow log. 0: none.
+    pub slow_log_threshold: ReadableDuration,
     /// What is logged, and where to.
     pub log: Log,
+    /// Who may see what.
+    pub security: Security,
     /// What is counted.
     pub metrics: Metrics,
     /// Which cluster this node founds or joins.
@@ -36,6 +42,27 @@ pub struct Config {
     pub coprocessor: Coprocessor,
     /// How busy Regions get.
     pub split: Split,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            slow_log_file: PathBuf::new(),
+            slow_log_threshold: ReadableDuration::secs(1),
+            log: Log::default(),
+            security: Security::default(),
+            metrics: Metrics::default(),
+            cluster: Cluster::default(),
+            server: Server::default(),
+            readpool: Readpool::default(),
+            storage: Storage::default(),
+            rocksdb: Rocksdb::default(),
+            raft_engine: RaftEngine::default(),
+            raftstore: Raftstore::default(),
+            coprocessor: Coprocessor::default(),
+            split: Split::default(),
+        }
+    }
 }
 
 /// What is logged, and where to.
@@ -71,19 +98,60 @@ pub enum LogLevel {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
-    /// A line for people.
+    /// TiDB's unified log format.
     #[default]
     Text,
     /// A JSON object a line.
     Json,
 }
 
-/// The log file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The log file, and the file of the slow log likewise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct LogFile {
     /// Its path; it is appended to. Empty for the standard error stream.
     pub filename: PathBuf,
+    /// It is rotated before it becomes larger, in MiB. 0: never for its size.
+    pub max_size: u64,
+    /// It is rotated when its first line is so old. 0: never for its age.
+    pub rotation_timespan: ReadableDuration,
+    /// Rotated files are kept for so many days. 0: for ever.
+    pub max_days: u64,
+    /// So many rotated files are kept. 0: all of them.
+    pub max_backups: usize,
+}
+
+impl Default for LogFile {
+    fn default() -> Self {
+        Self {
+            filename: PathBuf::new(),
+            max_size: 300,
+            rotation_timespan: ReadableDuration::secs(86_400),
+            max_days: 30,
+            max_backups: 30,
+        }
+    }
+}
+
+/// Who may see what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Security {
+    /// Keys and values in logs: shown (off), a `?` in their place (on), or shown between `‹` and `›` (marker).
+    pub redact_info_log: RedactInfoLog,
+}
+
+/// What is done with keys and values in logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RedactInfoLog {
+    /// They are shown.
+    #[default]
+    Off,
+    /// A `?` stands for each.
+    On,
+    /// They are shown between marks.
+    Marker,
 }
 
 /// What is counted.
@@ -309,6 +377,8 @@ pub struct Raftstore {
     pub pd_heartbeat_tick_interval: ReadableDuration,
     /// How often a store reports to placement.
     pub pd_store_heartbeat_tick_interval: ReadableDuration,
+    /// The most that the store may have of its disk, by what it tells placement. 0: all of it.
+    pub capacity: ReadableSize,
     /// A store of which every tenth write of the Raft log takes longer becomes a slow one.
     pub slow_log_write_timeout: ReadableDuration,
     /// How often a leader looks whether its log can be cut.
@@ -361,6 +431,7 @@ impl Default for Raftstore {
             split_region_check_tick_interval: ReadableDuration::secs(10),
             pd_heartbeat_tick_interval: ReadableDuration::secs(60),
             pd_store_heartbeat_tick_interval: ReadableDuration::secs(10),
+            capacity: ReadableSize(0),
             slow_log_write_timeout: ReadableDuration::millis(500),
             raft_log_gc_tick_interval: ReadableDuration::secs(3),
             raft_log_gc_threshold: 50,

@@ -27,6 +27,7 @@ fn is_wildcard(address: &str) -> bool {
 /// Checks everything, and adds what is wrong to `problems`.
 pub(super) fn check(config: &Config, sources: &Sources, problems: &mut Vec<Problem>) {
     let mut check = Check { sources, problems };
+    check.logs(config);
     check.addresses(config);
     check.cluster(config);
     check.readpool(config);
@@ -50,6 +51,31 @@ impl Check<'_> {
             let source = self.sources.get(key).cloned().unwrap_or(Source::Default);
             self.problems.push(Problem::of_key(source, key, &message()));
         }
+    }
+
+    fn logs(&mut self, config: &Config) {
+        let file = &config.log.file;
+        let year_days = 366;
+        let span_max = Duration::from_secs(year_days * 86_400);
+        let span = file.rotation_timespan.0;
+        let fine = span.is_zero() || (Duration::from_secs(60)..=span_max).contains(&span);
+        self.require(fine, "log.file.rotation-timespan", || {
+            format!("must be 0s, or between 1m and {year_days}d")
+        });
+        let size_max_mib = 1 << 20;
+        self.require(file.max_size <= size_max_mib, "log.file.max-size", || {
+            format!("must be {size_max_mib} MiB or less")
+        });
+        let slow = &config.slow_log_file;
+        let fine = slow.as_os_str().is_empty() || *slow != file.filename;
+        self.require(fine, "slow-log-file", || {
+            "must be another file than log.file.filename".to_owned()
+        });
+        let threshold = config.slow_log_threshold.0;
+        let hour = Duration::from_secs(3_600);
+        self.require(threshold <= hour, "slow-log-threshold", || {
+            "must be 1h or less".to_owned()
+        });
     }
 
     fn addresses(&mut self, config: &Config) {
@@ -471,6 +497,27 @@ mod tests {
         refused("storage.block-cache.capacity", |c| {
             c.storage.block_cache.capacity = ReadableSize(1)
         });
+    }
+
+    #[test]
+    fn each_rule_of_logs_refuses_what_breaks_it() {
+        refused("log.file.rotation-timespan", |c| {
+            c.log.file.rotation_timespan = ReadableDuration::secs(59);
+        });
+        refused("log.file.max-size", |c| c.log.file.max_size = 2 << 20);
+        refused("slow-log-file", |c| {
+            c.slow_log_file = "k.log".into();
+            c.log.file.filename = "k.log".into();
+        });
+        refused("slow-log-threshold", |c| {
+            c.slow_log_threshold = ReadableDuration::secs(3_601);
+        });
+        let fine = found(|c| {
+            c.log.file.rotation_timespan = ReadableDuration::secs(0);
+            c.log.file.max_size = 0;
+            c.slow_log_threshold = ReadableDuration::secs(0);
+        });
+        assert_eq!(fine, [""; 0]);
     }
 
     #[test]

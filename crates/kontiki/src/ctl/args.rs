@@ -2,6 +2,7 @@
 //!
 //! **Not here.** Doing it; and the arguments of commands about placement, which stand with them.
 
+use super::diagnose::DiagnoseArgs;
 use super::encoding::Encoding;
 use super::load::Format;
 use super::operator::OperatorCommand;
@@ -44,6 +45,16 @@ pub enum Output {
 /// The commands of `kontiki ctl`.
 #[derive(Debug, Subcommand)]
 pub enum CtlCommand {
+    /// Look at all nodes, say what is wrong and what to do, and pack all that was collected for a report.
+    Diagnose(DiagnoseArgs),
+    /// All others.
+    #[command(flatten)]
+    OfCluster(ClusterCommand),
+}
+
+/// The commands that need a cluster which answers.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
     /// Keys and values.
     #[command(subcommand)]
     Raw(RawCommand),

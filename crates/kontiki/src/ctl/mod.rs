@@ -10,6 +10,7 @@
 
 mod args;
 mod consistency;
+mod diagnose;
 mod drain;
 mod encoding;
 mod load;
@@ -27,34 +28,51 @@ mod table;
 
 pub use args::{CtlArgs, Output};
 
+use crate::cluster::ClusterArgs;
 use crate::error::Result;
-use args::CtlCommand;
+use args::{ClusterCommand, CtlCommand};
 use encoding::Encoding;
 use output::Printer;
 use session::Session;
 
 /// Does what the command line says.
 pub async fn run(args: CtlArgs) -> Result<()> {
-    let client = args.cluster.connect().await?;
     let encoding = args.encoding.unwrap_or(Encoding::Escaped);
     let mut printer = Printer::new(args.output, encoding);
-    let mut session = Session {
-        client: &client,
-        printer: &mut printer,
-        encoding,
-    };
     let done = match args.command {
-        CtlCommand::Raw(command) => {
-            raw::run(&client, command, args.encoding, session.printer).await
+        CtlCommand::Diagnose(command) => {
+            diagnose::run(&args.cluster, command, args.output, &mut printer).await
         }
-        CtlCommand::Store(args) => store::run(&mut session, args).await,
-        CtlCommand::Region(args) => region::run(&mut session, args).await,
-        CtlCommand::Operator(command) => operator::run(&mut session, command).await,
-        CtlCommand::Scheduler(command) => scheduler::run(&mut session, command).await,
-        CtlCommand::Config(command) => settings::run(&mut session, command).await,
-        CtlCommand::Member => member::show(&mut session).await,
+        CtlCommand::OfCluster(command) => {
+            let cluster = (&args.cluster, args.encoding);
+            on_cluster(cluster, command, &mut printer).await
+        }
     };
     // What was found before a failure is still worth printing.
     printer.flush()?;
     done
+}
+
+/// Does what needs a cluster that answers.
+async fn on_cluster(
+    (cluster, wanted): (&ClusterArgs, Option<Encoding>),
+    command: ClusterCommand,
+    printer: &mut Printer,
+) -> Result<()> {
+    let client = cluster.connect().await?;
+    let encoding = wanted.unwrap_or(Encoding::Escaped);
+    let mut session = Session {
+        client: &client,
+        printer,
+        encoding,
+    };
+    match command {
+        ClusterCommand::Raw(command) => raw::run(&client, command, wanted, session.printer).await,
+        ClusterCommand::Store(args) => store::run(&mut session, args).await,
+        ClusterCommand::Region(args) => region::run(&mut session, args).await,
+        ClusterCommand::Operator(command) => operator::run(&mut session, command).await,
+        ClusterCommand::Scheduler(command) => scheduler::run(&mut session, command).await,
+        ClusterCommand::Config(command) => settings::run(&mut session, command).await,
+        ClusterCommand::Member => member::show(&mut session).await,
+    }
 }

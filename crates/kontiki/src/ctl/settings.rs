@@ -88,7 +88,8 @@ fn shown(name: &str, value: &Value) -> String {
     match (value.as_u64(), unit) {
         (Some(ms), "ms") => format!("{text} ({})", table::span(ms)),
         (Some(bytes), "bytes") => format!("{text} ({})", table::size(bytes)),
-        (Some(mib), "mib") => format!("{text} ({})", table::size(mib << 20)),
+        // PD's names of sizes of Regions.
+        (Some(mib), "size") => format!("{text} ({})", table::size(mib << 20)),
         _ => text,
     }
 }
@@ -111,10 +112,7 @@ mod tests {
             "max-store-down-time-ms  1800000 (30m)",
         ];
         assert_eq!(lines, expected);
-        assert_eq!(
-            shown("max-merge-region-size", &json!(54)),
-            "54 (54.0MiB)"
-        );
+        assert_eq!(shown("max-merge-region-size", &json!(54)), "54 (54.0MiB)");
         assert_eq!(
             shown("hot-region-rate-bytes", &json!(65_536)),
             "65536 (64.0KiB)"

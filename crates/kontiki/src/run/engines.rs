@@ -87,6 +87,7 @@ fn open_log<W: RaftLog, O: RaftLog>(
         other: other.0.to_owned(),
     };
     let opened = switch::open(&place, wanted.1, other.1, &mut |step| {
+        reach(step);
         report(step, &place);
         if let Step::Copy { done, total } = step {
             progress(done, total);
@@ -94,6 +95,18 @@ fn open_log<W: RaftLog, O: RaftLog>(
         Ok(())
     });
     opened.map_err(Error::Engine)
+}
+
+/// The points before the steps of a move.
+fn reach(step: Step) {
+    match step {
+        Step::RemoveStale => failpoint::at!("kontiki::move::remove_stale"),
+        Step::Copy { .. } => failpoint::at!("kontiki::move::copy"),
+        Step::Sync => failpoint::at!("kontiki::move::sync"),
+        Step::Mark => failpoint::at!("kontiki::move::mark"),
+        Step::RemoveSource => failpoint::at!("kontiki::move::remove_source"),
+        Step::Open => failpoint::at!("kontiki::move::open"),
+    }
 }
 
 /// Says what a start that takes long is doing.

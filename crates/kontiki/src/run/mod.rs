@@ -32,7 +32,8 @@ pub async fn server(args: ServerArgs) -> Result<()> {
         eprintln!("the configuration is fine");
         return Ok(());
     }
-    logging::start(&config).map_err(Error::io("opening the log file"))?;
+    let _logging = logging::start(&config).map_err(Error::io("opening the log file"))?;
+    set_failpoints()?;
     let signals = [
         ("SIGINT", SignalKind::interrupt()),
         ("SIGTERM", SignalKind::terminate()),
@@ -40,6 +41,15 @@ pub async fn server(args: ServerArgs) -> Result<()> {
     let stop = StopRequest::on_signals(&signals, || ())?;
     let ended = serve(config, stop).await;
     ended.inspect_err(|error| tracing::error!("{}", error.in_full()))
+}
+
+/// Sets what the environment asks for; without failpoints in the program that is a mistake.
+fn set_failpoints() -> Result<()> {
+    if failpoint::control().is_some() {
+        tracing::warn!("failpoints are built in: this program is for tests");
+    }
+    let set = failpoint::set_from_environment();
+    set.map_err(|refused| Error::Usage(refused.to_string()))
 }
 
 async fn serve(config: Config, stop: StopRequest) -> Result<()> {

@@ -200,8 +200,9 @@ async fn start_on<L: RaftLog>(
         runtime,
     };
     let folder = data_dir.path().to_owned();
+    let capacity = config.raftstore.capacity.0;
     let start = move || {
-        let usage = StoreUsage::measure(&folder);
+        let usage = StoreUsage::measure(&folder, capacity);
         Ok((Node::start(parts).map_err(Error::Start)?, usage))
     };
     let (node, usage) = stages.run(Stage::StartingNode, start).await?;
@@ -266,14 +267,17 @@ impl RunningNode {
     /// # Errors
     /// The last sync failed: the node says so, but nothing that was acknowledged is lost.
     async fn stop(mut self, stages: &Stages) -> Result<()> {
+        failpoint::at!("kontiki::stop::begin");
         drop(self.stop_service);
         while self.service.join_next().await.is_some() {}
         self.link.shutdown().await;
         self.transport.stop();
+        failpoint::at!("kontiki::stop::drained");
         // They hold the engines.
         stages.status.detach();
         stages.online.release_node();
         let stopped = self.node.stop().await;
+        failpoint::at!("kontiki::stop::stopped");
         drop(self.data_dir);
         stopped.map_err(Error::Engine)
     }

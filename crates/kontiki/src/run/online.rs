@@ -51,7 +51,7 @@ struct LogManager;
 
 impl Manager for LogManager {
     fn apply(&self, config: &Config) -> Result<(), String> {
-        logging::set_level(config.log.level)
+        logging::change(config)
     }
 }
 
@@ -180,13 +180,16 @@ impl Configuration for Online {
             let problem = "the node is starting or stopping: try again when it serves".to_owned();
             return Err(refused(Fault::NotNow, problem));
         }
+        failpoint::at!("kontiki::online::before_remembered");
         if is_remembered {
             state.remember(&items)?;
         }
+        failpoint::at!("kontiki::online::remembered");
         if let Err(problem) = state.apply(&modules, &wanted) {
             state.forget();
             return Err(refused(Fault::Machine, problem));
         }
+        failpoint::at!("kontiki::online::applied");
         for (key, value) in &items {
             tracing::info!(key, %value, is_remembered, "changed online");
         }

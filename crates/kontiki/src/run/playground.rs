@@ -42,7 +42,8 @@ const FLAGS: Flags = ["--port", "--status-port"];
 pub async fn playground(args: PlaygroundArgs) -> Result<()> {
     let (folder, temporary) = folder(args.data_dir.as_deref())?;
     let configs = configs(&args, &folder)?;
-    logging::start(&configs[0]).map_err(Error::io("starting to log"))?;
+    let _logging = logging::start(&configs[0]).map_err(Error::io("starting to log"))?;
+    super::set_failpoints()?;
     let signals = [
         ("SIGINT", SignalKind::interrupt()),
         ("SIGTERM", SignalKind::terminate()),

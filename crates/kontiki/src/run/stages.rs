@@ -78,6 +78,7 @@ impl Stages {
     }
 
     fn passed(&self, next: Stage) {
+        reach(next);
         let (stage, took) = self.status.enter(next);
         if stage != next {
             tracing::info!(stage = stage.name(), ?took, "passed a stage of the start");
@@ -88,6 +89,19 @@ impl Stages {
     pub fn progress(&self) -> impl Fn(usize, usize) + Send + 'static {
         let status = self.status.clone();
         move |done, total| status.progress(done, total)
+    }
+}
+
+/// The points at the beginnings of stages.
+fn reach(stage: Stage) {
+    match stage {
+        Stage::OpeningData => failpoint::at!("kontiki::start::opening_data"),
+        Stage::AskingMembers => failpoint::at!("kontiki::start::asking_members"),
+        Stage::OpeningLogs => failpoint::at!("kontiki::start::opening_logs"),
+        Stage::StartingNode => failpoint::at!("kontiki::start::starting_node"),
+        Stage::Serving => failpoint::at!("kontiki::start::serving"),
+        // Nothing begins any more: `RunningNode::stop` has its own.
+        Stage::Stopping => {}
     }
 }
 

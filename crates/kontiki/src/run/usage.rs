@@ -3,6 +3,8 @@
 //! **Why the last figures.** Adding up the files of a large folder, or asking a slow disk, takes long. So
 //! a report takes what was measured last, and starts the next measurement beside it.
 //!
+//! **Invariants.** A store that may have only a part of its disk says so, and its data is what fills that part.
+//!
 //! **Not here.** Figures about Regions and requests: the node has them.
 
 use placement::StoreStats;
@@ -22,6 +24,8 @@ pub struct StoreUsage {
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
+    /// The most that the store may have; zero for all of its disk.
+    capacity_bytes: u64,
     start_time_s: u64,
     last: Mutex<Disk>,
     is_measuring: AtomicBool,
@@ -36,12 +40,13 @@ struct Disk {
 }
 
 impl StoreUsage {
-    /// Measures this data folder; the store starts now. Blocks.
-    pub fn measure(path: &Path) -> Self {
+    /// Measures this data folder, on a disk of which the store may have so much (zero: all); the store starts now. Blocks.
+    pub fn measure(path: &Path, capacity_bytes: u64) -> Self {
         let shared = Shared {
             path: path.to_owned(),
+            capacity_bytes,
             start_time_s: unix_seconds(),
-            last: Mutex::new(Disk::measure(path)),
+            last: Mutex::new(Disk::measure(path, capacity_bytes)),
             is_measuring: AtomicBool::new(false),
         };
         Self {
@@ -72,18 +77,32 @@ impl Shared {
     }
 
     fn measure_again(&self) {
-        let disk = Disk::measure(&self.path);
+        let disk = Disk::measure(&self.path, self.capacity_bytes);
         *self.lock() = disk;
         self.is_measuring.store(false, Ordering::Release);
     }
 }
 
 impl Disk {
-    fn measure(path: &Path) -> Self {
-        Self {
+    fn measure(path: &Path, part_bytes: u64) -> Self {
+        let whole = Self {
             capacity_bytes: fs2::total_space(path).unwrap_or(0),
             available_bytes: fs2::available_space(path).unwrap_or(0),
             used_bytes: size_of_files(path).unwrap_or(0),
+        };
+        whole.part(part_bytes)
+    }
+
+    /// What the store may have of it.
+    fn part(self, part_bytes: u64) -> Self {
+        if part_bytes == 0 || part_bytes > self.capacity_bytes {
+            return self;
+        }
+        let left = part_bytes.saturating_sub(self.used_bytes);
+        Self {
+            capacity_bytes: part_bytes,
+            available_bytes: self.available_bytes.min(left),
+            ..self
         }
     }
 }
@@ -123,7 +142,7 @@ mod tests {
             region_count: 7,
             ..StoreStats::default()
         };
-        let complete = StoreUsage::measure(folder.path()).complete(stats);
+        let complete = StoreUsage::measure(folder.path(), 0).complete(stats);
         assert_eq!((complete.used_bytes, complete.region_count), (1_024, 7));
         assert!(
             complete.capacity_bytes >= complete.available_bytes && complete.available_bytes > 0
@@ -134,7 +153,7 @@ mod tests {
     #[tokio::test]
     async fn each_report_starts_the_measurement_for_a_later_one() {
         let folder = tempfile::tempdir().unwrap();
-        let usage = StoreUsage::measure(folder.path());
+        let usage = StoreUsage::measure(folder.path(), 0);
         fs::write(folder.path().join("a"), [0; 100]).unwrap();
         assert_eq!(usage.complete(StoreStats::default()).used_bytes, 0);
         while usage.complete(StoreStats::default()).used_bytes != 100 {
@@ -144,8 +163,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_folder_that_is_gone_leaves_zeros() {
-        let usage = StoreUsage::measure(Path::new("nowhere"));
+        let usage = StoreUsage::measure(Path::new("nowhere"), 0);
         let complete = usage.complete(StoreStats::default());
         assert_eq!((complete.used_bytes, complete.capacity_bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_store_that_may_have_a_part_of_its_disk_has_what_its_data_leaves_of_it() {
+        let disk = Disk {
+            capacity_bytes: 1_000,
+            available_bytes: 500,
+            used_bytes: 100,
+        };
+        let left = |part| {
+            (
+                disk.part(part).capacity_bytes,
+                disk.part(part).available_bytes,
+            )
+        };
+        assert_eq!(left(0), (1_000, 500));
+        assert_eq!(left(2_000), (1_000, 500));
+        assert_eq!(left(900), (900, 500));
+        assert_eq!(left(300), (300, 200));
+        assert_eq!(left(50), (50, 0));
     }
 }

@@ -15,6 +15,7 @@ use crate::fsm::{AppliedMark, ApplyFsm, ApplyMessage, NoControl, NoMessage, Peer
 use crate::meters::{ApplyCounts, Stage};
 use crate::ports::Ports;
 use crate::room::{DiskRoom, Insisted};
+use crate::slow_round::SlowRound;
 use crate::snap::SnapTask;
 use crate::traffic::Counts;
 use batch_system::{Batch, Handler, Inbox, RoundInfo};
@@ -45,6 +46,7 @@ pub struct ApplyHandler<K: KvEngine> {
     /// To be begun once the round is written.
     installs: Vec<InstallSnapshot>,
     counts: ApplyCounts,
+    slow: SlowRound,
     ports: Ports,
 }
 
@@ -67,6 +69,7 @@ impl<K: KvEngine> ApplyHandler<K> {
             taken_bytes: 0,
             installs: Vec::new(),
             counts: ApplyCounts::default(),
+            slow: SlowRound::default(),
             ports,
         }
     }
@@ -114,6 +117,41 @@ impl<K: KvEngine> ApplyHandler<K> {
         !self.destroyed.is_empty() || self.out.changes.iter().any(is_reshaped)
     }
 
+    /// The points before a round is written, by what is in it.
+    fn reach_before(&self) {
+        failpoint::at!("node::apply::before_write");
+        for change in &self.out.changes {
+            match change.change {
+                Change::Split(_) => failpoint::at!("node::apply::before_split"),
+                Change::Peers { .. } => failpoint::at!("node::apply::before_peers"),
+                Change::Merging { .. } => failpoint::at!("node::apply::before_merging"),
+                Change::Merged { .. } => failpoint::at!("node::apply::before_merged"),
+                Change::CompactLog { .. } | Change::Hashing | Change::Verified(_) => {}
+            }
+        }
+        if !self.destroyed.is_empty() {
+            failpoint::at!("node::apply::before_destroyed");
+        }
+    }
+
+    /// Those after it, before anybody hears of it.
+    fn reach_after(&self) {
+        failpoint::at!("node::apply::written");
+        for change in &self.out.changes {
+            match change.change {
+                Change::Split(_) => failpoint::at!("node::apply::split"),
+                Change::Peers { .. } => failpoint::at!("node::apply::peers"),
+                Change::Merging { .. } => failpoint::at!("node::apply::merging"),
+                Change::Merged { .. } => failpoint::at!("node::apply::merged"),
+                Change::CompactLog { .. } => failpoint::at!("node::apply::log_gc"),
+                Change::Hashing | Change::Verified(_) => {}
+            }
+        }
+        if !self.destroyed.is_empty() {
+            failpoint::at!("node::apply::destroyed");
+        }
+    }
+
     /// The store stops and the round is not written: the next start applies it from the log.
     fn give_up(&mut self) {
         self.round.batch.clear();
@@ -140,7 +178,9 @@ fn must_apply(applier: &Applier, result: Result<(), ApplyError>) {
 }
 
 impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
-    fn begin(&mut self, _round: RoundInfo) {}
+    fn begin(&mut self, _round: RoundInfo) {
+        self.slow = SlowRound::begin(&*self.ports.clock);
+    }
 
     fn handle_control(&mut self, _control: &mut NoControl, _inbox: &mut Inbox<'_, NoMessage>) {}
 
@@ -180,7 +220,9 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
         self.applied.push((region.get(), index, mark));
     }
 
-    fn end(&mut self, _batch: &mut Batch<'_, ApplyFsm>) {
+    fn end(&mut self, batch: &mut Batch<'_, ApplyFsm>) {
+        self.slow.stepped(&*self.ports.clock);
+        self.reach_before();
         let durability = match self.must_sync() {
             true => Durability::Synced,
             false => Durability::Buffered,
@@ -189,11 +231,13 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
             tracing::error!(%error, "the key-value engine can't be written: the store stops");
             panic!("the key-value engine can't be written: {error:?}");
         });
+        self.slow.end(&*self.ports.clock, "appliers", batch.len());
         self.round.unwritten = None;
         if written == Insisted::GaveUp {
             self.give_up();
             return;
         }
+        self.reach_after();
         let taken_bytes = std::mem::take(&mut self.taken_bytes);
         self.ports.memory.unapplied.release(taken_bytes);
         for change in self.out.changes.drain(..) {
@@ -207,6 +251,7 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
             meters.waterfall.pass(request, Stage::Apply, || clock.now());
             self.ports.replies.complete(request, result);
         }
+        failpoint::at!("node::apply::answered");
         for wish in self.out.wishes.drain(..) {
             let message = PeerMessage(Input::AwaitsSource(wish));
             let _ = self.ports.peers.force_send(wish.target_id.get(), message);

@@ -15,6 +15,7 @@ use crate::meters::{Lost, MessageKind, PeerCounts, Role, Stage};
 use crate::ports::Ports;
 use crate::recover::create_replica;
 use crate::room::Insisted;
+use crate::slow_round::SlowRound;
 use crate::snap::SnapTask;
 use batch_system::{Batch, Handler, Inbox, RegisterError, RoundInfo};
 use engine::{Durability, RaftLog, RaftLogBatch};
@@ -28,7 +29,7 @@ use raftstore::{
     SnapshotKey, SplitDone,
 };
 use std::sync::Arc;
-use types::{RegionId, RequestId};
+use types::{RegionId, RequestId, StoreId};
 
 /// One poller's handler.
 pub struct PeerHandler<L: RaftLog> {
@@ -43,6 +44,7 @@ pub struct PeerHandler<L: RaftLog> {
     /// Replicas whose log the batch removes.
     removed: Vec<Tombstone>,
     counts: PeerCounts,
+    slow: SlowRound,
     ports: Ports,
 }
 
@@ -58,6 +60,7 @@ impl<L: RaftLog> PeerHandler<L> {
             effects: Vec::new(),
             removed: Vec::new(),
             counts: PeerCounts::default(),
+            slow: SlowRound::default(),
             ports,
         }
     }
@@ -80,20 +83,14 @@ impl<L: RaftLog> PeerHandler<L> {
             match effect {
                 Effect::Send(message) => self.send(*message),
                 Effect::Persist(write) => self.persist(position, &write),
-                Effect::CompactLog { region_id, up_to } => self.batch.compact(region_id, up_to),
+                Effect::CompactLog { region_id, up_to } => self.cut_log(region_id, up_to),
                 Effect::SyncKv {
                     region_id,
                     applied_index,
                 } => self.ports.syncs.ask(region_id, applied_index),
                 Effect::Apply(task) => self.apply(task),
-                Effect::Destroy(tombstone) => {
-                    self.ports.delegates.data_goes();
-                    self.tell_applier(tombstone.region_id, ApplyMessage::Destroy(tombstone));
-                }
-                Effect::RemoveLog(tombstone) => {
-                    self.batch.remove(tombstone.region_id);
-                    self.removed.push(tombstone);
-                }
+                Effect::Destroy(tombstone) => self.destroy(tombstone),
+                Effect::RemoveLog(tombstone) => self.remove_log(tombstone),
                 Effect::Split(split) => self.split(split),
                 Effect::Reshaped(region) => self.tell_store(store::Input::Reshaped(region)),
                 Effect::Slept(sleep) => self.tell_store(store::Input::Slept(sleep)),
@@ -102,6 +99,7 @@ impl<L: RaftLog> PeerHandler<L> {
                 Effect::AskMerge(ask) => self.tell_store(store::Input::MergeAsked(ask)),
                 Effect::Merged(merge) => self.merged(merge),
                 Effect::AwaitSource(wish) => {
+                    failpoint::at!("node::peer::await_source");
                     self.tell_peer(wish.source_id, Input::SourceAwaited(wish));
                 }
                 Effect::Freeze(wish) => {
@@ -141,7 +139,25 @@ impl<L: RaftLog> PeerHandler<L> {
         self.effects = effects;
     }
 
+    fn cut_log(&mut self, region: RegionId, up_to: u64) {
+        failpoint::at!("node::peer::cut_log");
+        self.batch.compact(region, up_to);
+    }
+
+    fn destroy(&self, tombstone: Tombstone) {
+        failpoint::at!("node::peer::destroy");
+        self.ports.delegates.data_goes();
+        self.tell_applier(tombstone.region_id, ApplyMessage::Destroy(tombstone));
+    }
+
+    fn remove_log(&mut self, tombstone: Tombstone) {
+        failpoint::at!("node::peer::remove_log");
+        self.batch.remove(tombstone.region_id);
+        self.removed.push(tombstone);
+    }
+
     fn send(&mut self, message: RaftMessage) {
+        failpoint::at!("node::peer::send", |_| ());
         *self.counts.sent.of_mut(MessageKind::of(&message)) += 1;
         self.ports.transport.send(message);
     }
@@ -161,12 +177,16 @@ impl<L: RaftLog> PeerHandler<L> {
     fn count_input(&mut self, input: &Input) {
         match input {
             Input::Propose { request, .. } => {
+                failpoint::at!("node::peer::propose");
                 self.counts.proposals += 1;
                 self.passed(*request, Stage::Queue);
             }
             Input::Message(message) => {
+                failpoint::at!("node::peer::receive");
                 *self.counts.received.of_mut(MessageKind::of(message)) += 1;
             }
+            Input::ChangePeers { .. } => failpoint::at!("node::peer::change_peers"),
+            Input::TransferLeader { .. } => failpoint::at!("node::peer::transfer_leader"),
             _ => {}
         }
     }
@@ -177,6 +197,7 @@ impl<L: RaftLog> PeerHandler<L> {
     }
 
     fn apply(&mut self, task: ApplyTask) {
+        failpoint::at!("node::peer::apply");
         self.counts.commits(&task);
         for request in task.entries.iter().flat_map(|entry| &entry.requests) {
             self.passed(*request, Stage::Replicate);
@@ -199,6 +220,7 @@ impl<L: RaftLog> PeerHandler<L> {
     }
 
     fn split(&self, split: SplitDone) {
+        failpoint::at!("node::peer::split");
         if split.was_led_here {
             self.ports.link.split_done(split.parts.clone());
         }
@@ -207,6 +229,7 @@ impl<L: RaftLog> PeerHandler<L> {
 
     /// The store first: it must not hear that the neighbour is gone before it knows whose its range is.
     fn merged(&self, merge: MergeDone) {
+        failpoint::at!("node::peer::merged");
         let (target, source) = (merge.target.id, merge.source);
         tracing::info!(region = %target, source = %source.region_id, "took a neighbour in");
         self.ports.growth.doubt(target);
@@ -283,6 +306,7 @@ impl<L: RaftLog> PeerHandler<L> {
     }
 
     fn announce(&self, leadership: Leadership) {
+        failpoint::at!("node::peer::leadership");
         tracing::info!(
             region = %leadership.region_id,
             term = leadership.term,
@@ -331,6 +355,7 @@ impl<L: RaftLog> PeerHandler<L> {
     /// Makes a replica of what is on disk for it. The store is the only one who asks for that, so
     /// nobody else registers it at the same time; but the replica before it may be on its way out.
     fn create(&self, create: store::Create) {
+        failpoint::at!("node::store::create");
         let Ports {
             peers, appliers, ..
         } = &self.ports;
@@ -359,6 +384,7 @@ impl<L: RaftLog> PeerHandler<L> {
             Err(RegisterError::Stopped(_)) => return,
         }
         tracing::info!(region = address, peer = %create.me.id, "made a replica");
+        failpoint::at!("node::store::created");
         // Who told all Peers of other options meanwhile may not have found this one.
         let latest = self.ports.peer_options.get();
         if !Arc::ptr_eq(&options, &latest) {
@@ -391,6 +417,7 @@ impl<L: RaftLog> PeerHandler<L> {
     }
 
     fn report(&self, heartbeat: raftstore::RegionHeartbeat) {
+        failpoint::at!("node::peer::heartbeat", |_| ());
         let id = heartbeat.region.id;
         let size = self.ports.growth.size_of(id);
         // Zero stands for "unknown".
@@ -409,7 +436,21 @@ impl<L: RaftLog> PeerHandler<L> {
         });
     }
 
+    fn report_store(&self, store_id: StoreId, summary: &store::StoreSummary) {
+        failpoint::at!("node::store::heartbeat", |_| ());
+        self.ports.meters.asleep.set(summary.asleep);
+        let stats = StoreStats {
+            store_id,
+            region_count: summary.regions,
+            traffic: self.ports.traffic.take_store(self.ports.clock.now()),
+            ..StoreStats::default()
+        };
+        let stats = self.ports.slowness.complete(stats);
+        self.ports.link.store_heartbeat(stats);
+    }
+
     fn write_log(&mut self) -> Insisted {
+        failpoint::at!("node::log::before_write");
         let (clock, slowness) = (&*self.ports.clock, &self.ports.slowness);
         let write = || {
             slowness.timed(clock, || {
@@ -428,6 +469,7 @@ impl<L: RaftLog> PeerHandler<L> {
 
 impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
     fn begin(&mut self, _round: RoundInfo) {
+        self.slow = SlowRound::begin(&*self.ports.clock);
         self.handled = 0;
     }
 
@@ -448,17 +490,7 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
                     self.tell_peers(regions, || Input::Check { down: down.clone() });
                 }
                 store::Effect::Send(message) => self.send(*message),
-                store::Effect::Heartbeat(summary) => {
-                    self.ports.meters.asleep.set(summary.asleep);
-                    let stats = StoreStats {
-                        store_id: store.0.id(),
-                        region_count: summary.regions,
-                        traffic: self.ports.traffic.take_store(self.ports.clock.now()),
-                        ..StoreStats::default()
-                    };
-                    let stats = self.ports.slowness.complete(stats);
-                    self.ports.link.store_heartbeat(stats);
-                }
+                store::Effect::Heartbeat(summary) => self.report_store(store.0.id(), &summary),
                 store::Effect::Create(create) => self.create(create),
                 store::Effect::Deliver(message) => {
                     self.tell_peer(message.region_id, Input::Message(message));
@@ -500,6 +532,7 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
     }
 
     fn end(&mut self, batch: &mut Batch<'_, PeerFsm>) {
+        self.slow.stepped(&*self.ports.clock);
         self.ports.transport.flush();
         // What becomes durable may bring more to write: a lone voter that wins its election.
         while !self.batch.is_empty() {
@@ -509,6 +542,7 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
                 self.removed.clear();
                 return;
             }
+            failpoint::at!("node::log::written");
             self.bury_removed();
             let mut writes = std::mem::replace(&mut self.writes, std::mem::take(&mut self.written));
             for (position, number) in writes.drain(..) {
@@ -521,8 +555,10 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
                 self.finish_round(position, fsm);
             }
             self.written = writes;
+            failpoint::at!("node::log::before_flush");
             self.ports.transport.flush();
         }
         self.counts.flush(&self.ports.meters);
+        self.slow.end(&*self.ports.clock, "Peers", batch.len());
     }
 }

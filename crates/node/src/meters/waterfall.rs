@@ -14,12 +14,16 @@
 //! leaves it alone. With thousands of writes in flight a time may now and then be lost, or, where two
 //! requests take a slot at the same moment, be another's.
 //!
+//! **The slow log.** A write of these that takes too long is logged with its times.
+//!
 //! **Not here.** What the log's own write and sync take: the engines say so.
 
+use logs::slow;
 use metrics::{ByLabel, Histogram, is_on};
 use raftstore::MonotonicTime;
 use std::sync::atomic::{AtomicU64, Ordering};
-use types::RequestId;
+use std::time::Duration;
+use types::{RegionId, RequestId};
 
 /// One request in so many is timed.
 const SAMPLE: u64 = 16;
@@ -42,8 +46,31 @@ metrics::label! {"stage":
 #[derive(Debug, Default)]
 struct Slot {
     id: AtomicU64,
+    region: AtomicU64,
     begun_ns: AtomicU64,
     passed_ns: AtomicU64,
+    /// What the stages before the last one took.
+    queue_ns: AtomicU64,
+    replicate_ns: AtomicU64,
+}
+
+impl Slot {
+    /// Its write is over, and so long its last stage took.
+    fn end(&self, request: RequestId, all_ns: u64, apply_ns: u64) {
+        let all = Duration::from_nanos(all_ns);
+        if slow::is_slow(all) {
+            let ms = |ns: u64| slow::ms(Duration::from_nanos(ns));
+            logs::slow!(
+                region = self.region.load(Ordering::Relaxed),
+                request = request.get(),
+                took_ms = slow::ms(all),
+                queue_ms = ms(self.queue_ns.load(Ordering::Relaxed)),
+                replicate_ms = ms(self.replicate_ns.load(Ordering::Relaxed)),
+                apply_ms = ms(apply_ns),
+                "a write"
+            );
+        }
+    }
 }
 
 /// The writes that are timed.
@@ -70,9 +97,15 @@ impl Waterfall {
     }
 
     /// A request is handed in. The clock is read only if it is timed.
-    pub(crate) fn begin(&self, request: RequestId, now: impl FnOnce() -> MonotonicTime) {
+    pub(crate) fn begin(
+        &self,
+        request: RequestId,
+        region: RegionId,
+        now: impl FnOnce() -> MonotonicTime,
+    ) {
         if let Some(slot) = self.slot(request) {
             let now_ns = now().0;
+            slot.region.store(region.get(), Ordering::Relaxed);
             slot.begun_ns.store(now_ns, Ordering::Relaxed);
             slot.passed_ns.store(now_ns, Ordering::Relaxed);
             slot.id.store(request.get(), Ordering::Release);
@@ -100,9 +133,17 @@ impl Waterfall {
                 .observe(now_ns.saturating_sub(since_ns));
         };
         observe(stage, passed_ns);
-        if stage == Stage::Apply {
-            slot.id.store(0, Ordering::Relaxed);
-            observe(Stage::All, slot.begun_ns.load(Ordering::Relaxed));
+        let took_ns = now_ns.saturating_sub(passed_ns);
+        match stage {
+            Stage::Queue => slot.queue_ns.store(took_ns, Ordering::Relaxed),
+            Stage::Replicate => slot.replicate_ns.store(took_ns, Ordering::Relaxed),
+            Stage::Apply => {
+                slot.id.store(0, Ordering::Relaxed);
+                let begun_ns = slot.begun_ns.load(Ordering::Relaxed);
+                observe(Stage::All, begun_ns);
+                slot.end(request, now_ns.saturating_sub(begun_ns), took_ns);
+            }
+            Stage::All => {}
         }
     }
 
@@ -116,13 +157,15 @@ impl Waterfall {
 mod tests {
     use super::*;
 
+    const REGION: RegionId = RegionId(2);
+
     #[test]
     fn one_write_in_sixteen_leaves_its_times() {
         let waterfall = Waterfall::default();
         let at = |ns| move || MonotonicTime(ns);
         for id in 1..=32 {
             let request = RequestId(id);
-            waterfall.begin(request, at(100));
+            waterfall.begin(request, REGION, at(100));
             waterfall.pass(request, Stage::Queue, at(110));
             waterfall.pass(request, Stage::Replicate, at(130));
             waterfall.pass(request, Stage::Apply, at(170));
@@ -143,8 +186,8 @@ mod tests {
     fn a_slot_that_another_has_taken_is_left_alone() {
         let waterfall = Waterfall::default();
         let later = RequestId(SAMPLE * SLOTS + SAMPLE);
-        waterfall.begin(RequestId(SAMPLE), || MonotonicTime(1));
-        waterfall.begin(later, || MonotonicTime(2));
+        waterfall.begin(RequestId(SAMPLE), REGION, || MonotonicTime(1));
+        waterfall.begin(later, REGION, || MonotonicTime(2));
         waterfall.pass(RequestId(SAMPLE), Stage::Queue, || unreachable!());
         waterfall.pass(later, Stage::Queue, || MonotonicTime(5));
         assert_eq!(waterfall.times().of(Stage::Queue).read().sum(), 3);

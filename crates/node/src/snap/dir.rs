@@ -135,9 +135,11 @@ impl SnapshotFile for Written {
     fn complete(mut self: Box<Self>) -> io::Result<()> {
         self.file.flush()?;
         self.file.get_ref().sync_all()?;
+        failpoint::at!("node::snap::before_rename");
         let temporary = self.temporary.0.as_ref().expect("it is completed once");
         fs::rename(temporary, &self.name)?;
         self.temporary.0 = None;
+        failpoint::at!("node::snap::renamed");
         let directory = self.name.parent().expect("it is in a directory");
         File::open(directory)?.sync_all()
     }

@@ -56,9 +56,11 @@ pub(super) fn install<K: KvEngine>(
     let key = keys::snapshot_mark_key(install.key.region_id);
     batch.put(Cf::Raft, &key, &encode_mark(install));
     let mut writer = Writer { kv, room, batch };
+    failpoint::at!("node::install::before_mark");
     if writer.write(Durability::Synced)? == Insisted::GaveUp {
         return Ok(Insisted::GaveUp);
     }
+    failpoint::at!("node::install::marked");
     writer.replace(file, install)
 }
 
@@ -237,6 +239,7 @@ impl<K: KvEngine> Writer<'_, K> {
         if self.write(Durability::Buffered)? == Insisted::GaveUp {
             return Ok(Insisted::GaveUp);
         }
+        failpoint::at!("node::install::cleared");
         let mut checker = Checker::new(meta.clone());
         let space = Space::of(meta.region.id);
         let mut engine_key = Vec::new();
@@ -249,6 +252,7 @@ impl<K: KvEngine> Writer<'_, K> {
             if !self.batch.is_empty() && self.write(Durability::Buffered)? == Insisted::GaveUp {
                 return Ok(Insisted::GaveUp);
             }
+            failpoint::at!("node::install::chunk_written");
         }
         checker.finish()?;
         self.finish(install)
@@ -266,7 +270,10 @@ impl<K: KvEngine> Writer<'_, K> {
         let last_merge = state::encode_place(meta.last_merge);
         batch.put(Cf::Raft, &keys::last_merge_key(id), &last_merge);
         batch.delete(Cf::Raft, &keys::snapshot_mark_key(id));
-        Ok(self.write(Durability::Synced)?)
+        failpoint::at!("node::install::before_finish");
+        let written = self.write(Durability::Synced)?;
+        failpoint::at!("node::install::finished");
+        Ok(written)
     }
 
     fn throw_away(&mut self, install: &InstallSnapshot) -> engine::Result<()> {

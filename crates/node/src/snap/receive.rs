@@ -74,6 +74,7 @@ impl<K: KvEngine> IncomingSnapshot<K> {
         message: RaftMessage,
         peers: PeerRouter,
     ) -> Result<Self, SnapshotRefused> {
+        failpoint::at!("node::snap::receive");
         let meta = SnapshotMeta::of_message(&message).map_err(SnapshotRefused::Message)?;
         let key = meta.key(message.to.id);
         {
@@ -103,6 +104,7 @@ impl<K: KvEngine> IncomingSnapshot<K> {
     pub fn write(&mut self, frame: &[u8]) -> Result<(), SnapshotRefused> {
         let checked = self.checker.check(frame, |_, _, _| {});
         checked.map_err(SnapshotRefused::Wrong)?;
+        failpoint::at!("node::snap::received_frame");
         let cells = &self.place.shared.meters.snapshots;
         cells.received_bytes.add(frame.len() as u64);
         Ok(self.file.write(frame)?)
@@ -114,12 +116,14 @@ impl<K: KvEngine> IncomingSnapshot<K> {
     /// It is not whole, or it can't be kept.
     pub fn finish(self) -> Result<(), SnapshotRefused> {
         self.checker.finish().map_err(SnapshotRefused::Wrong)?;
+        failpoint::at!("node::snap::verified");
         let Place { shared, key } = &self.place;
         shared.keep(*key);
         if let Err(error) = self.file.complete() {
             shared.release(key);
             return Err(error.into());
         }
+        failpoint::at!("node::snap::kept");
         shared.meters.snapshots.received.add(1);
         // The store knows whether its keys are free.
         let message = StoreMessage(store::Input::Snapshot(Box::new(self.message)));

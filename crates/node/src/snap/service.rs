@@ -253,6 +253,7 @@ impl<K: KvEngine> Snapshots<K> {
     }
 
     fn pin(&self, wish: &GenerateSnapshot) -> Option<SnapshotMeta> {
+        failpoint::at!("node::snap::pin");
         let shared = &self.shared;
         let mut pinned = shared.pinned.lock();
         let at = (wish.region_id, wish.to.id);
@@ -287,6 +288,7 @@ impl<K: KvEngine> Snapshots<K> {
         let index = message.message.get_snapshot().get_metadata().index;
         if let Some(pinned) = pinned.filter(|pinned| pinned.meta.index == index) {
             tracing::info!(%region, %to, index, "sending a snapshot");
+            failpoint::at!("node::snap::send");
             let frames = Paced {
                 frames: Frames::new(pinned.snapshot, pinned.meta),
                 shared: Arc::clone(shared),
@@ -314,6 +316,7 @@ impl<K: KvEngine> Snapshots<K> {
         tracing::info!(%region, index, ?took, "installed a snapshot");
         shared.received.lock().remove(&install.key);
         shared.remove_file(&install.key.to_string());
+        failpoint::at!("node::install::file_removed");
         let restored = ApplyMessage::Restored {
             region: Box::new(install.meta.region.clone()),
             state: install::installed_state(&install.meta),
@@ -392,6 +395,7 @@ impl<K: KvEngine> Iterator for Paced<K> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let frame = self.frames.next()?;
+        failpoint::at!("node::snap::frame");
         if let Ok(frame) = &frame {
             let (limiter, bytes) = (&self.shared.limiter, frame.len() as u64);
             self.shared.meters.snapshots.sent_bytes.add(bytes);

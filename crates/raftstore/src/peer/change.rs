@@ -180,26 +180,11 @@ impl Peer {
             return;
         }
         if !is_voter_after(self.me.role) {
-            self.give_way(out);
+            // A voter on its way out can win an election as long as the configuration is joint.
+            self.hand_over(out);
         } else if is_joint(&self.region) {
             // If it is refused, the next tick tries again.
             let _ = self.propose_peers(Vec::new(), Vec::new(), out);
-        }
-    }
-
-    /// A voter on its way out can win an election as long as the configuration is joint. It leads until a
-    /// voter that stays takes over: the one that is furthest.
-    fn give_way(&mut self, out: &mut Vec<Effect>) {
-        if self.raw.raft.lead_transferee.is_some() {
-            return;
-        }
-        let progress = self.raw.raft.prs();
-        let matched = |peer: &types::Peer| progress.get(peer.id.get()).map(|known| known.matched);
-        let stays = self.region.peers.iter().filter(|peer| {
-            is_voter_after(peer.role) && !self.is_quarantined(peer.id) && matched(peer) > Some(0)
-        });
-        if let Some(to) = stays.max_by_key(|peer| matched(peer)) {
-            self.transfer_leader(to.id, out);
         }
     }
 

@@ -388,7 +388,7 @@ impl Peer {
     }
 
     /// To the voter that has most of the log.
-    fn hand_over(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn hand_over(&mut self, out: &mut Vec<Effect>) {
         if !self.is_leader() || self.raw.raft.lead_transferee.is_some() {
             return;
         }

@@ -12,6 +12,8 @@ use crate::backend::Backend;
 use crate::book::AddressBook;
 use crate::limits::Limits;
 use crate::meters::{ErrorKind, Method, ServiceMeters};
+use crate::service::debug::DebugService;
+use crate::service::diagnostics::DiagnosticsService;
 use crate::service::forward::{Forwarder, forward};
 use crate::service::health::HealthService;
 use crate::service::keyspace::KeyspaceService;
@@ -24,6 +26,8 @@ use axum::Router;
 use http::{Request, Response, header};
 use hyper::service::Service;
 use metrics::Stopwatch;
+use proto::debugpb::debug_server::DebugServer;
+use proto::diagnosticspb::diagnostics_server::DiagnosticsServer;
 use proto::healthpb::health_server::HealthServer;
 use proto::keyspacepb::keyspace_server::KeyspaceServer;
 use proto::pdpb::pd_server::PdServer;
@@ -43,6 +47,8 @@ pub(crate) struct Services<B: Backend> {
     pd: PdServer<PdService<B>>,
     keyspace: KeyspaceServer<KeyspaceService<B>>,
     health: HealthServer<HealthService>,
+    debug: DebugServer<DebugService>,
+    diagnostics: DiagnosticsServer<DiagnosticsService>,
     http: Router,
     message_timeout: Duration,
     meters: ServiceMeters,
@@ -57,6 +63,8 @@ impl<B: Backend> Clone for Services<B> {
             pd: self.pd.clone(),
             keyspace: self.keyspace.clone(),
             health: self.health.clone(),
+            debug: self.debug.clone(),
+            diagnostics: self.diagnostics.clone(),
             http: self.http.clone(),
             message_timeout: self.message_timeout,
             meters: self.meters.clone(),
@@ -90,6 +98,9 @@ impl<B: Backend> Services<B> {
                 .max_decoding_message_size(bytes_max),
             keyspace: KeyspaceServer::new(keyspace).accept_compressed(Gzip),
             health: HealthServer::new(HealthService::new(stop.clone())).accept_compressed(Gzip),
+            debug: DebugServer::new(DebugService::new()),
+            diagnostics: DiagnosticsServer::new(DiagnosticsService::default())
+                .accept_compressed(Gzip),
             http: crate::http::router(backend, book),
             message_timeout,
             meters,
@@ -172,6 +183,12 @@ impl<B: Backend> Service<Request<hyper::body::Incoming>> for Routes<B> {
         }
         if path.starts_with("/grpc.health.v1.Health/") {
             return Answering::new(services.health.clone().call(services.grpc(request)));
+        }
+        if path.starts_with("/debugpb.Debug/") {
+            return Answering::new(services.debug.clone().call(services.grpc(request)));
+        }
+        if path.starts_with("/diagnosticspb.Diagnostics/") {
+            return Answering::new(services.diagnostics.clone().call(services.grpc(request)));
         }
         let content_type = request.headers().get(header::CONTENT_TYPE);
         if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {

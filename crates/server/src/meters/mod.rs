@@ -82,6 +82,7 @@ pub const CATALOGUE: &[(&str, &[&Desc])] = &[
     ("Raft, reads, memory, snapshots, placement", node::FAMILIES),
     ("Engines", engine::meter::ENGINES),
     ("RocksDB", engine::meter::ROCKSDB),
+    ("Logs", logs::FAMILIES),
     ("The process", metrics::PROCESS),
 ];
 

@@ -91,10 +91,15 @@ impl<B: Backend> RaftReceiver<B> {
                 let message = self.open(envelope, check_body).inspect_err(|status| {
                     tracing::warn!(reason = status.message(), "refused a Raft message");
                 })?;
-                self.backend.deliver(message);
+                self.deliver(message);
             }
         }
         Ok(Response::new(Done {}))
+    }
+
+    fn deliver(&self, message: RaftMessage) {
+        failpoint::at!("server::raft::receive", |_| ());
+        self.backend.deliver(message);
     }
 
     /// The node that messages are handed to.

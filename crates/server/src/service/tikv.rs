@@ -8,9 +8,9 @@ use crate::meters::{Method, StreamKind};
 use crate::service::batch_commands;
 use crate::service::raft::RaftReceiver;
 use crate::service::raw::Raw;
+use crate::service::slow::Asked;
 use crate::stop::Stop;
 use futures::stream::{BoxStream, StreamExt};
-use metrics::Stopwatch;
 use proto::kvrpcpb::*;
 use proto::raft_serverpb::{Done, RaftMessage, SnapshotChunk};
 use proto::tikvpb::tikv_server::Tikv;
@@ -37,10 +37,11 @@ macro_rules! raw_rpcs {
         #[tonic::async_trait]
         impl<B: Backend> Tikv for TikvService<B> {
             $(async fn $rpc(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
-                let counted = (Method::$counted, Stopwatch::start());
-                let answer = self.raw.$method(request.into_inner()).await;
+                let request = request.into_inner();
+                let asked = Asked::begin(Method::$counted, &request);
+                let answer = self.raw.$method(request).await;
                 let mut held = None;
-                let mut response = Response::new(self.raw.count(counted, answer, &mut held));
+                let mut response = Response::new(self.raw.count(&asked, answer, &mut held));
                 if let Some(held) = held {
                     response.extensions_mut().insert(Arc::new(held));
                 }

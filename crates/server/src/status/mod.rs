@@ -14,6 +14,8 @@
 //! | `GET /metrics` | what is counted, for Prometheus |
 //! | `GET /debug/actors?limit=` | the actors that stand out: slowest, longest queues, busiest, rescheduled |
 //! | `GET /region/{id}` | a Region as this store knows it |
+//! | `/fail` | failpoints, in builds that have them (`fail`) |
+//! | `GET /diagnosis/...` | logs, machine, clock: see `diagnosis` |
 //!
 //! **Invariants.** Connections are bounded, each answer has to be taken within a while, and no answer waits
 //! for a Peer. What looks at the node, or changes it, runs on a thread that may wait. A browser can't be made to
@@ -22,6 +24,8 @@
 //! **Not here.** Accepting connections (`serve`), TLS, and who may ask.
 
 mod configuration;
+mod diagnosis;
+mod fail;
 mod inspect;
 mod page;
 mod routes;
@@ -190,6 +194,7 @@ impl NodeStatus {
             page.gauge(&STAGE, &[one.name()], u64::from(one == stage));
         }
         self.shared.process.collect(&mut page);
+        logs::Lost.collect(&mut page);
         for collector in &self.shared.attached.lock().collectors {
             collector.collect(&mut page);
         }

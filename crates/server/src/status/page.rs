@@ -34,6 +34,14 @@ const LINKS: &[(&str, &str)] = &[
         "/debug/actors",
         "the slowest, longest, busiest and most restless actors",
     ),
+    (
+        "/diagnosis/log?level=warn,error",
+        "the newest warnings and errors of the log, if it has a file",
+    ),
+    (
+        "/diagnosis/server-info",
+        "the machine: hardware, load, how its system is set",
+    ),
     ("/region/1", "a Region as this store knows it, by its id"),
 ];
 

@@ -2,7 +2,7 @@
 //!
 //! **Not here.** What they show (`NodeStatus`).
 
-use super::{Configuration, Inspect, NodeStatus, page};
+use super::{Configuration, Inspect, NodeStatus, diagnosis, fail, page};
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -37,6 +37,8 @@ pub(super) fn router(status: NodeStatus) -> Router {
         .route("/metrics", get(metrics))
         .route("/debug/actors", get(actors))
         .route("/region/{id}", get(region))
+        .merge(fail::router())
+        .merge(diagnosis::router())
         .with_state(status)
 }
 

@@ -61,8 +61,10 @@ fn messages() -> Vec<RaftMessage> {
     entry.data = vec![0x0b; 20].into();
     append.mut_entries().push(entry);
     let mut read = raft(MessageType::MsgReadIndexResp);
-    let mut context = Entry::default();
-    context.data = vec![1; 8].into();
+    let context = Entry {
+        data: vec![1; 8].into(),
+        ..Entry::default()
+    };
     read.mut_entries().push(context);
     let meta = SnapshotMeta {
         region: Region {

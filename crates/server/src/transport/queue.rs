@@ -171,6 +171,7 @@ impl Queue {
         }
         state.bytes -= bytes;
         drop(state);
+        failpoint::at!("server::transport::batch");
         // Encoded here and not by the poller that sent it: its round is what everything waits for.
         let msgs = batch.iter().map(seal).collect();
         Poll::Ready(Some(BatchRaftMessage { msgs }))

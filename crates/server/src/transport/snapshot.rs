@@ -82,6 +82,7 @@ impl Shared {
                     ..SnapshotChunk::default()
                 },
             };
+            failpoint::at!("server::snapshot::chunk");
             Some((chunk, (None, frames)))
         });
         let sent = TikvClient::new(channel).snapshot(self.signed(chunks)).await;

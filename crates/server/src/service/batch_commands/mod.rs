@@ -20,8 +20,8 @@ use crate::backend::Backend;
 use crate::meters::Method;
 use crate::service::answers::Held;
 use crate::service::raw::Raw;
+use crate::service::slow::Asked;
 use futures::stream::{self, FuturesUnordered, Stream, StreamExt};
-use metrics::Stopwatch;
 use outbox::Outbox;
 use prost::Message;
 use proto::tikvpb::{
@@ -201,22 +201,22 @@ async fn run<B: Backend>(
     held: &mut Option<Held>,
 ) -> Option<Answer> {
     macro_rules! answer {
-        ($answer:ident, $response:expr) => {{
-            let counted = (Method::$answer, Stopwatch::start());
-            let response = $response.await;
-            Answer::$answer(raw.count(counted, response, held))
+        ($answer:ident, $method:ident, $request:expr) => {{
+            let asked = Asked::begin(Method::$answer, &$request);
+            let response = raw.$method($request).await;
+            Answer::$answer(raw.count(&asked, response, held))
         }};
     }
     Some(match command? {
-        Command::RawGet(request) => answer!(RawGet, raw.get(request)),
-        Command::RawBatchGet(request) => answer!(RawBatchGet, raw.batch_get(request)),
-        Command::RawPut(request) => answer!(RawPut, raw.put(request)),
-        Command::RawBatchPut(request) => answer!(RawBatchPut, raw.batch_put(request)),
-        Command::RawDelete(request) => answer!(RawDelete, raw.delete(request)),
-        Command::RawBatchDelete(request) => answer!(RawBatchDelete, raw.batch_delete(request)),
-        Command::RawScan(request) => answer!(RawScan, raw.scan(request)),
-        Command::RawDeleteRange(request) => answer!(RawDeleteRange, raw.delete_range(request)),
-        Command::RawBatchScan(request) => answer!(RawBatchScan, raw.batch_scan(request)),
+        Command::RawGet(request) => answer!(RawGet, get, request),
+        Command::RawBatchGet(request) => answer!(RawBatchGet, batch_get, request),
+        Command::RawPut(request) => answer!(RawPut, put, request),
+        Command::RawBatchPut(request) => answer!(RawBatchPut, batch_put, request),
+        Command::RawDelete(request) => answer!(RawDelete, delete, request),
+        Command::RawBatchDelete(request) => answer!(RawBatchDelete, batch_delete, request),
+        Command::RawScan(request) => answer!(RawScan, scan, request),
+        Command::RawDeleteRange(request) => answer!(RawDeleteRange, delete_range, request),
+        Command::RawBatchScan(request) => answer!(RawBatchScan, batch_scan, request),
         Command::Empty(probe) => {
             let delay_ms = probe.delay_time.min(PROBE_DELAY_MS_MAX);
             if delay_ms > 0 {

@@ -26,10 +26,10 @@ use crate::backend::Backend;
 use crate::context::{self, Checked};
 use crate::error::{FailableResponse, Failure};
 use crate::limits::{Limits, Refusal};
-use crate::meters::{Method, ServiceMeters, StreamKind};
+use crate::meters::{ServiceMeters, StreamKind};
 use crate::service::answers::{Answers, Held};
+use crate::service::slow::Asked;
 use bytes::Bytes;
-use metrics::Stopwatch;
 use node::Identity;
 use proto::kvrpcpb;
 use raftstore::RequestError;
@@ -63,16 +63,17 @@ impl<B: Backend> Raw<B> {
         }
     }
 
-    /// Counts an answer, to a request that came with the stopwatch: by its method, and among those that
-    /// wait to be sent.
+    /// Counts the answer to a request: by its method, and among those that wait to be sent; and logs it if it was slow.
     pub(crate) fn count<R: FailableResponse>(
         &self,
-        (method, since): (Method, Stopwatch),
+        asked: &Asked,
         answer: R,
         held: &mut Option<Held>,
     ) -> R {
         let answer = self.answers.count(answer, held);
-        self.meters.answered(method, &since, answer.error_kind());
+        let error = answer.error_kind();
+        self.meters.answered(asked.method, &asked.since, error);
+        asked.end(error);
         answer
     }
 

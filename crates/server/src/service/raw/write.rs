@@ -182,7 +182,10 @@ impl<B: Backend> Raw<B> {
             return Ok(());
         }
         let command = Command::Write(mutations);
-        match self.backend.write(checked.request, command).await? {
+        failpoint::at!("server::raw::write");
+        let outcome = self.backend.write(checked.request, command).await?;
+        failpoint::at!("server::raw::written");
+        match outcome {
             Outcome::Written => Ok(()),
             other => Err(mismatched_outcome(&other)),
         }

@@ -14,8 +14,8 @@
 //!
 //! **Not here.** Several keys: linearizability is local, so each key is checked alone.
 
-use crate::history::{Action, Operation};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use crate::{Action, Operation};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the search found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,34 @@ pub fn check(operations: &[Operation]) -> Verdict {
         .collect();
     let expiries = Expiries::of(operations);
     Search::new(&relevant).run(&relevant, &expiries)
+}
+
+/// The stamp of the answer with which these operations, which are not linearizable, ceased to be: what was
+/// answered before it still has an order. `None` if they are linearizable, or it can't be decided.
+pub fn violated_at(operations: &[Operation]) -> Option<u64> {
+    let is_violated = |until: u64| check(&known_at(operations, until)) == Verdict::Violated;
+    let mut answers: Vec<u64> = operations.iter().filter_map(|o| o.completed).collect();
+    answers.sort_unstable();
+    // What is wrong once stays wrong, whatever is answered later.
+    let at = answers.partition_point(|stamp| !is_violated(*stamp));
+    answers.get(at).copied()
+}
+
+/// What was known of the operations at a moment: later answers were still open.
+fn known_at(operations: &[Operation], until: u64) -> Vec<Operation> {
+    let begun = operations.iter().filter(|o| o.invoked < until);
+    begun
+        .map(|operation| {
+            let mut known = operation.clone();
+            if known.completed.is_some_and(|stamp| stamp > until) {
+                known.completed = None;
+                if let Action::Swap { answer, .. } = &mut known.action {
+                    *answer = None;
+                }
+            }
+            known
+        })
+        .collect()
 }
 
 /// When values expire, in seconds since the Unix epoch. Those that are not there never do.
@@ -127,7 +155,7 @@ struct Search {
     /// For each operation the positions of its call and its return.
     places: Vec<(usize, usize)>,
     placed: Vec<u64>,
-    tried: HashSet<(Vec<u64>, State)>,
+    tried: BTreeSet<(Vec<u64>, State)>,
 }
 
 impl Search {
@@ -153,7 +181,7 @@ impl Search {
             previous: (0..count + 2).map(|at| at.saturating_sub(1)).collect(),
             places,
             placed: vec![0; operations.len().div_ceil(64)],
-            tried: HashSet::new(),
+            tried: BTreeSet::new(),
         }
     }
 
@@ -368,6 +396,20 @@ mod tests {
         assert_eq!(check(&history), Linearizable);
         history.push(done(Get(Some(4)), 202, 203));
         assert_eq!(check(&history), Violated);
+    }
+
+    #[test]
+    fn the_answer_is_named_with_which_it_went_wrong_and_not_what_came_after_it() {
+        let mut history = vec![
+            done(Put(1), 1, 2),
+            done(Put(2), 3, 30),
+            done(Get(Some(2)), 4, 5),
+            done(Get(Some(1)), 6, 7),
+            done(swap(Some(2), 3, Some((true, Some(2)))), 8, 40),
+        ];
+        assert_eq!(violated_at(&history), Some(7));
+        history.remove(3);
+        assert_eq!(violated_at(&history), None);
     }
 
     fn at(now_s: u64, operation: Operation) -> Operation {

@@ -8,7 +8,7 @@ use types::Timestamp;
 
 /// What was given out so far, by whomever.
 #[derive(Debug, Default)]
-pub(crate) struct OracleChecker {
+pub struct OracleChecker {
     /// Batches of timestamps, by the first of each: the last.
     batches: BTreeMap<u64, u64>,
     highest: u64,
@@ -17,17 +17,12 @@ pub(crate) struct OracleChecker {
 
 impl OracleChecker {
     /// The highest timestamp that was answered so far: whoever asks now gets none below it.
-    pub(crate) fn floor(&self) -> u64 {
+    pub fn floor(&self) -> u64 {
         self.highest
     }
 
     /// A batch of `count` timestamps was answered to somebody who asked when `floor` was the highest.
-    pub(crate) fn timestamps(
-        &mut self,
-        last: Timestamp,
-        count: u32,
-        floor: u64,
-    ) -> Result<(), String> {
+    pub fn timestamps(&mut self, last: Timestamp, count: u32, floor: u64) -> Result<(), String> {
         let (last, count) = (last.into_u64(), u64::from(count));
         let first = last + 1 - count;
         if first <= floor {
@@ -45,7 +40,7 @@ impl OracleChecker {
     }
 
     /// An id was answered.
-    pub(crate) fn id(&mut self, id: u64) -> Result<(), String> {
+    pub fn id(&mut self, id: u64) -> Result<(), String> {
         match self.ids.insert(id) {
             true => Ok(()),
             false => Err(format!("the id {id} is given out twice")),
@@ -53,7 +48,7 @@ impl OracleChecker {
     }
 
     /// How many timestamps and ids were checked.
-    pub(crate) fn counts(&self) -> (u64, u64) {
+    pub fn counts(&self) -> (u64, u64) {
         let timestamps = self.batches.iter().map(|(first, last)| last + 1 - first);
         (timestamps.sum(), self.ids.len() as u64)
     }
