@@ -48,7 +48,7 @@ mod threads;
 mod traffic;
 mod tuned;
 
-pub use batch_system::FsmStats;
+pub use batch_system::{ByteBudget, FsmStats};
 pub use clock::{Clock, SystemClock};
 pub use consistency::{ConsistencyOptions, HashTask, HashWork, Hashed, Quarantines};
 pub use error::StartError;

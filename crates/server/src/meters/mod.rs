@@ -18,6 +18,7 @@ pub(crate) use methods::Method;
 pub use reference::reference;
 
 use metrics::{ByLabel, Collect, Counter, Desc, Histogram, Label, Page, Stopwatch, Striped, is_on};
+use node::ByteBudget;
 use std::sync::Arc;
 
 static TIMES: Desc = Desc::histogram(
@@ -37,7 +38,7 @@ static STREAMS: Desc = Desc::counter(
 .by(&["method"]);
 static ANSWER_BYTES: Desc = Desc::gauge(
     "kontiki_grpc_waiting_answer_bytes",
-    "Bytes of answers that wait until their clients read them; small ones are not counted.",
+    "Bytes of answers that are gathered, or wait until their clients read them; small ones are not counted.",
 );
 pub(crate) static TRANSPORT_STORES: Desc = Desc::gauge(
     "kontiki_transport_stores",
@@ -109,7 +110,7 @@ struct MethodCells {
 struct Cells {
     methods: ByLabel<Method, MethodCells>,
     streams: ByLabel<StreamKind, Counter>,
-    answer_bytes: Arc<std::sync::atomic::AtomicUsize>,
+    answer_bytes: ByteBudget,
 }
 
 /// What the services of a node count. Clones are the same.
@@ -124,7 +125,7 @@ impl Default for ServiceMeters {
                 errors: ByLabel::default(),
             }),
             streams: ByLabel::default(),
-            answer_bytes: Arc::default(),
+            answer_bytes: ByteBudget::new(usize::MAX),
         }))
     }
 }
@@ -146,9 +147,10 @@ impl ServiceMeters {
         self.0.streams.of(kind).add(1);
     }
 
-    /// Where the bytes of answers that wait are counted.
-    pub(crate) fn answer_bytes(&self) -> Arc<std::sync::atomic::AtomicUsize> {
-        Arc::clone(&self.0.answer_bytes)
+    /// Where the bytes of answers that are gathered or wait are counted, so many at the most.
+    pub(crate) fn answer_bytes(&self, bytes_max: usize) -> ByteBudget {
+        self.0.answer_bytes.set_limit_bytes(bytes_max);
+        self.0.answer_bytes.clone()
     }
 }
 
@@ -165,10 +167,7 @@ impl Collect for ServiceMeters {
         for (kind, streams) in self.0.streams.iter() {
             page.counter(&STREAMS, &[kind.value()], streams.get());
         }
-        let waiting = self
-            .0
-            .answer_bytes
-            .load(std::sync::atomic::Ordering::Relaxed);
+        let waiting = self.0.answer_bytes.used_bytes();
         page.gauge(&ANSWER_BYTES, &[], waiting as u64);
     }
 }

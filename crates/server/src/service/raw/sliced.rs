@@ -21,6 +21,7 @@ use crate::backend::{Backend, ReadView};
 use crate::context::Checked;
 use crate::error::Failure;
 use crate::limits::Limits;
+use crate::service::answers::Held;
 use pool::{
     Abandoned, Full, Options, PanicPolicy, PanicVerdict, Progress, Slice, SpawnError, Task,
     TaskKey, ThreadPool,
@@ -111,7 +112,7 @@ impl<B: Backend> Raw<B> {
         &self,
         checked: Checked,
         read: R,
-    ) -> Result<R::Answer, Failure> {
+    ) -> Result<(R::Answer, Held), Failure> {
         let budget = self.budget(&checked);
         let place = match Arc::clone(&self.reads.places).try_acquire_owned() {
             Ok(place) => place,
@@ -144,7 +145,8 @@ impl<B: Backend> Raw<B> {
             .max_ms
             .unwrap_or(u64::MAX)
             .min(self.limits.read_ms_max);
-        Budget::new(self.limits.read_bytes_max, Duration::from_millis(ms))
+        let time_max = Duration::from_millis(ms);
+        Budget::new(self.limits.read_bytes_max, time_max, self.answers.gather())
     }
 }
 
@@ -153,7 +155,7 @@ struct ReadTask<V, R: SlicedRead<V>> {
     /// None when it is over.
     state: Option<State<V, R>>,
     /// None when it was used.
-    reply: Option<oneshot::Sender<Result<R::Answer, Failure>>>,
+    reply: Option<oneshot::Sender<Result<(R::Answer, Held), Failure>>>,
 }
 
 struct State<V, R> {
@@ -164,7 +166,7 @@ struct State<V, R> {
 }
 
 impl<V: ReadView, R: SlicedRead<V>> ReadTask<V, R> {
-    fn reply(&mut self, result: Result<R::Answer, Failure>) {
+    fn reply(&mut self, result: Result<(R::Answer, Held), Failure>) {
         if let Some(reply) = self.reply.take() {
             // Who has left does not need it.
             let _ = reply.send(result);
@@ -182,7 +184,9 @@ impl<V: ReadView, R: SlicedRead<V>> Task for ReadTask<V, R> {
         if matches!(end, Ok(Progress::Yielded)) {
             return Progress::Yielded;
         }
-        if let Some(answer) = self.state.take().map(|state| state.read.answer()) {
+        // The view and the place go here.
+        let split = |State { read, budget, .. }: State<V, R>| (read.answer(), budget.end());
+        if let Some(answer) = self.state.take().map(split) {
             self.reply(end.map(|_| answer));
         }
         Progress::Done
@@ -253,7 +257,7 @@ mod tests {
 
     async fn act(raw: &Raw<FakeNode>, act: Act) -> Result<(), Failure> {
         let checked = raw.check(v1(), String::new()).expect("it is in order");
-        raw.sliced_read(checked, act).await
+        raw.sliced_read(checked, act).await.map(|_| ())
     }
 
     async fn rows(raw: &Raw<FakeNode>) -> usize {
