@@ -132,19 +132,27 @@ impl Cluster {
                 Ok::<_, client::Error>(client)
             };
             match attempt.await {
-                Ok(client) => return client,
+                // A node says where its status server is once it has found who leads placement.
+                Ok(client) if self.run(&["config", "node", "show"]).status.success() => {
+                    return client;
+                }
+                Ok(_) => assert!(Instant::now() < deadline, "a node does not register"),
                 Err(error) => assert!(Instant::now() < deadline, "{error}"),
             }
         }
     }
 
-    fn ctl(&self, args: &[&str]) -> String {
+    fn run(&self, args: &[&str]) -> std::process::Output {
         let mut command = Command::new(KONTIKI);
         command
             .args(["ctl", "--pd", &self.addresses.join(",")])
             .args(args);
         command.current_dir(self.folder.path());
-        let output = command.output().unwrap();
+        command.output().unwrap()
+    }
+
+    fn ctl(&self, args: &[&str]) -> String {
+        let output = self.run(args);
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     }

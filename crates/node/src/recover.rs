@@ -23,7 +23,7 @@ use raftstore::op::consistency::Quarantine;
 use raftstore::op::merge::History;
 use raftstore::peer::{LogInfo, PeerOptions, TermRun};
 use raftstore::state::{RegionRecord, Tombstone};
-use raftstore::{Peer, state, store};
+use raftstore::{LastMerge, Peer, state, store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use types::{ApplyState, Epoch, HardState, Region, RegionId, keys};
@@ -172,15 +172,15 @@ pub fn recover<K: KvEngine, L: RaftLog>(
     })
 }
 
-/// The index of the entry with which a Region last took a neighbour in; zero for none.
-fn last_merge<K: KvEngine>(kv: &K, region: RegionId) -> Result<u64, StartError> {
+/// The index and the term of the entry with which a Region last took a neighbour in; zeros for none.
+fn last_merge<K: KvEngine>(kv: &K, region: RegionId) -> Result<(u64, u64), StartError> {
     let record = kv.get(Cf::Raft, &keys::last_merge_key(region));
-    let record = record.map_err(StartError::engine("reading the place of a merge"))?;
-    let place = record.map_or(Ok((0, 0)), state::decode_place);
-    let place = place.map_err(|error| StartError::Damaged {
-        what: format!("place of the last merge of Region {region}: {error}"),
+    let record = record.map_err(StartError::engine("reading a last merge"))?;
+    let merge = record.map(LastMerge::decode).transpose();
+    let merge = merge.map_err(|error| StartError::Damaged {
+        what: format!("the last merge of Region {region}: {error}"),
     })?;
-    Ok(place.0)
+    Ok(merge.map_or((0, 0), |merge| merge.place))
 }
 
 /// Through which epochs a Region came to its last one here.

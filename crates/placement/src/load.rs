@@ -33,6 +33,13 @@ pub(crate) struct Weight {
     pub(crate) write_rate: u64,
 }
 
+/// What a Region is asked for much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heat {
+    pub(crate) is_read: bool,
+    pub(crate) is_written: bool,
+}
+
 /// A store's share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StoreLoad {
@@ -76,15 +83,15 @@ impl StoreLoad {
     }
 
     /// Takes a Region's weight on.
-    pub(crate) fn add(&mut self, id: RegionId, part: Part, weight: Weight, is_hot: bool) {
+    pub(crate) fn add(&mut self, id: RegionId, part: Part, weight: Weight, heat: Heat) {
         self.peers_bytes += weight.size_bytes;
         self.write_rate += weight.write_rate;
-        if is_hot && weight.write_rate > 0 {
+        if heat.is_written {
             self.hot_write.insert((weight.write_rate, id));
         }
         if part == Part::Leader {
             self.read_rate += weight.read_rate;
-            if is_hot && weight.read_rate > 0 {
+            if heat.is_read {
                 self.hot_read.insert((weight.read_rate, id));
             }
         }

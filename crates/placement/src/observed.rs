@@ -16,7 +16,7 @@
 use crate::config::Config;
 use crate::error::Result;
 use crate::heartbeat::{RegionHeartbeat, StoreStats, Traffic};
-use crate::load::{Part, StoreLoad, Weight};
+use crate::load::{Heat, Part, StoreLoad, Weight};
 use crate::message::{Now, RegionRoute};
 use crate::settings::Settings;
 use crate::state::Durable;
@@ -210,28 +210,28 @@ impl Observed {
 
     /// The Region has the same places as before, but perhaps another weight.
     fn reweigh(&mut self, before: &RegionSeen, seen: &RegionSeen, settings: &Settings) {
-        let is_hot = is_hot(seen, settings);
+        let heat = heat(seen, settings);
         let is_same = before.weight == seen.weight && before.ailing == seen.ailing;
-        if is_same && is_hot == self::is_hot(before, settings) {
+        if is_same && heat == self::heat(before, settings) {
             return;
         }
         for peer in &seen.region.peers {
             let part = seen.part(peer);
             let load = self.loads.entry(peer.store_id).or_default();
             load.subtract(seen.region.id, part, before.weight);
-            load.add(seen.region.id, part, seen.weight, is_hot);
+            load.add(seen.region.id, part, seen.weight, heat);
             load.pending -= u64::from(before.pending().contains(&peer.id));
             load.pending += u64::from(seen.pending().contains(&peer.id));
         }
     }
 
     fn seat(&mut self, seen: &mut RegionSeen, settings: &Settings) {
-        let is_hot = is_hot(seen, settings);
+        let heat = heat(seen, settings);
         let mut places = Vec::with_capacity(seen.region.peers.len());
         for peer in &seen.region.peers {
             let part = seen.part(peer);
             let load = self.loads.entry(peer.store_id).or_default();
-            load.add(seen.region.id, part, seen.weight, is_hot);
+            load.add(seen.region.id, part, seen.weight, heat);
             load.pending += u64::from(seen.pending().contains(&peer.id));
             let bag = load.bag_mut(part);
             places.push(u32::try_from(bag.len()).expect("a store has fewer than 2^32 Regions"));
@@ -289,6 +289,10 @@ impl Observed {
         } else {
             before.map_or(0, |before| before.slow_at_ms)
         };
+        let mut stats = stats;
+        if let Some(before) = before.filter(|_| stats.traffic.interval_s == 0) {
+            stats.traffic = before.stats.traffic;
+        }
         let seen = StoreSeen {
             at: now,
             stats,
@@ -412,8 +416,13 @@ impl Observed {
     }
 }
 
-fn is_hot(seen: &RegionSeen, settings: &Settings) -> bool {
-    u64::from(seen.hot_reports) >= settings.hot_region_reports
+fn heat(seen: &RegionSeen, settings: &Settings) -> Heat {
+    let is_lasting = u64::from(seen.hot_reports) >= settings.hot_region_reports;
+    let is_much = |rate: u64| is_lasting && rate >= settings.hot_region_rate_bytes;
+    Heat {
+        is_read: is_much(seen.weight.read_rate),
+        is_written: is_much(seen.weight.write_rate),
+    }
 }
 
 fn seen_now(
@@ -447,7 +456,11 @@ fn seen_now(
         keys: heartbeat.approximate_keys,
         weight,
         hot_reports: match before {
-            Some(before) if is_busy => before.hot_reports.saturating_add(1),
+            // One that measured nothing says as little of how long that has lasted.
+            Some(before) if is_busy => {
+                let more = u32::from(traffic.interval_s > 0);
+                before.hot_reports.saturating_add(more)
+            }
             _ => u32::from(is_busy),
         },
         range_since_ms: same_range.map_or(now.monotonic_ms, |before| before.range_since_ms),

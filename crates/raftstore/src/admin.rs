@@ -4,7 +4,7 @@
 //! ```text
 //! split   := 3  count:varint  cut*          cut  := key:bytes  region_id  count:varint  peer_id*
 //! compact := 4  index  term
-//! prepare := 5  target:bytes            commit   := 7  source:bytes  index  term
+//! prepare := 5  target:bytes            commit   := 7  source:bytes  index  term  before:(index term)
 //! seal    := 6  index                   refuse   := 8  source_id
 //! rollback := 9  index  unless_sealed:u8
 //! hash    := 10
@@ -85,6 +85,26 @@ pub struct MergeSource {
     pub index: u64,
     /// The term of that entry.
     pub term: u64,
+    /// The index and the term of the entry with which the Region has last taken one in; zeros for none.
+    pub before: (u64, u64),
+}
+
+impl MergeSource {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(out, &encode_shape(&self.region));
+        for number in [self.index, self.term, self.before.0, self.before.1] {
+            put_varint(out, number);
+        }
+    }
+
+    pub(crate) fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            region: decode_shape(reader.bytes()?)?,
+            index: reader.varint()?,
+            term: reader.varint()?,
+            before: (reader.varint()?, reader.varint()?),
+        })
+    }
 }
 
 /// One cut of a split.
@@ -141,7 +161,7 @@ impl Admin {
                 .sum(),
             Admin::CompactLog { .. } => 2 * NUMBER_BYTES,
             Admin::PrepareMerge(region) => encode_shape(region).len() + NUMBER_BYTES,
-            Admin::CommitMerge(source) => encode_shape(&source.region).len() + 3 * NUMBER_BYTES,
+            Admin::CommitMerge(source) => encode_shape(&source.region).len() + 5 * NUMBER_BYTES,
             Admin::SealMerge { .. } | Admin::RefuseMerge { .. } | Admin::RollbackMerge { .. } => {
                 NUMBER_BYTES
             }
@@ -179,9 +199,7 @@ impl Admin {
             Admin::SealMerge { index } => put_number(out, TAG_SEAL_MERGE, *index),
             Admin::CommitMerge(source) => {
                 out.push(TAG_COMMIT_MERGE);
-                put_bytes(out, &encode_shape(&source.region));
-                put_varint(out, source.index);
-                put_varint(out, source.term);
+                source.put(out);
             }
             Admin::RefuseMerge { source_id } => {
                 put_number(out, TAG_REFUSE_MERGE, source_id.get());
@@ -228,11 +246,10 @@ impl Admin {
             TAG_SEAL_MERGE => Ok(Some(Admin::SealMerge {
                 index: reader.varint()?,
             })),
-            TAG_COMMIT_MERGE => Ok(Some(Admin::CommitMerge(Box::new(MergeSource {
-                region: decode_shape(reader.bytes()?)?,
-                index: reader.varint()?,
-                term: reader.varint()?,
-            })))),
+            TAG_COMMIT_MERGE => {
+                let source = MergeSource::read(reader)?;
+                Ok(Some(Admin::CommitMerge(Box::new(source))))
+            }
             TAG_REFUSE_MERGE => Ok(Some(Admin::RefuseMerge {
                 source_id: RegionId(reader.varint()?),
             })),
@@ -352,12 +369,13 @@ mod tests {
         let compact = numbers.prop_map(|(index, term)| Admin::CompactLog { index, term });
         let prepare = region().prop_map(|target| Admin::PrepareMerge(Box::new(target)));
         let seal = any::<u64>().prop_map(|index| Admin::SealMerge { index });
-        let source = (region(), any::<u64>(), any::<u64>());
-        let commit = source.prop_map(|(region, index, term)| {
+        let source = (region(), any::<[u64; 4]>());
+        let commit = source.prop_map(|(region, [index, term, before, before_term])| {
             Admin::CommitMerge(Box::new(MergeSource {
                 region,
                 index,
                 term,
+                before: (before, before_term),
             }))
         });
         let refuse = any::<u64>().prop_map(|id| Admin::RefuseMerge {

@@ -7,10 +7,10 @@ use crate::admin::PeerChanges;
 use crate::command::{BatchEncoder, BatchReader, Logged};
 use crate::op::consistency::{Hash, Quarantine, Word};
 use crate::state::{
-    MergedInto, Merging, RegionRecord, Tombstone, decode_apply_state, decode_epoch, decode_place,
-    decode_shape, encode_apply_state, encode_epoch, encode_place, encode_shape,
+    MergedInto, Merging, RegionRecord, Tombstone, decode_apply_state, decode_epoch, decode_shape,
+    encode_apply_state, encode_epoch, encode_shape,
 };
-use crate::{Admin, Command, Cut, DecodeError, Mutation, SnapshotMeta};
+use crate::{Admin, Command, Cut, DecodeError, LastMerge, MergeSource, Mutation, SnapshotMeta};
 use bytes::Bytes;
 use engine::Cf;
 use fuzz::{Counting, Target};
@@ -169,7 +169,7 @@ fn check_record(kind: u8, record: &Bytes) -> Result<(), DecodeError> {
     match kind {
         0 => there_and_back(record, RegionRecord::decode, RegionRecord::encode),
         1 => there_and_back(record, decode_epoch, |epoch| encode_epoch(*epoch)),
-        2 => there_and_back(record, decode_place, |place| encode_place(*place)),
+        2 => there_and_back(record, LastMerge::decode, LastMerge::encode),
         3 => there_and_back(record, decode_apply_state, encode_apply_state),
         4 => there_and_back(record, decode_shape, encode_shape),
         5 => there_and_back(record, SnapshotMeta::decode, SnapshotMeta::encode),
@@ -197,11 +197,21 @@ fn fuzz_state_records() {
             version: 301,
         }),
     };
+    let last_merge = LastMerge {
+        place: (8, 5),
+        version: 3,
+        source: MergeSource {
+            region: region(),
+            index: u64::MAX,
+            term: 7,
+            before: (6, 4),
+        },
+    };
     let meta = SnapshotMeta {
         region: region(),
         index: 9,
         term: 6,
-        last_merge: (3, 2),
+        last_merge: Some(Box::new(last_merge.clone())),
     };
     let quarantine = Quarantine {
         peer_id: PeerId(3),
@@ -214,7 +224,7 @@ fn fuzz_state_records() {
         (0, RegionRecord::Merging(region(), merging).encode()),
         (0, RegionRecord::Tombstone(tombstone).encode()),
         (1, encode_epoch(region().epoch)),
-        (2, encode_place((u64::MAX, 7))),
+        (2, last_merge.encode()),
         (3, encode_apply_state(&ApplyState::default())),
         (4, encode_shape(&region())),
         (5, meta.encode()),

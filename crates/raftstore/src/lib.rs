@@ -40,6 +40,7 @@ pub use effect::{
 pub use error::RequestError;
 pub use message::{MessageError, RaftMessage};
 pub use op::hibernate::Extra;
+pub use op::last_merge::{LastMerge, TakeIn};
 pub use op::lease::MonotonicTime;
 pub use op::log_gc::LogGcOptions;
 pub use op::snapshot::{GenerateSnapshot, InstallSnapshot, SnapshotKey, SnapshotMeta};

@@ -191,22 +191,6 @@ pub fn decode_epoch(record: Bytes) -> Result<Epoch, DecodeError> {
     Ok(epoch)
 }
 
-/// Encodes the index and the term of an entry.
-pub fn encode_place((index, term): (u64, u64)) -> Vec<u8> {
-    let mut out = vec![VERSION];
-    put_varint(&mut out, index);
-    put_varint(&mut out, term);
-    out
-}
-
-/// Decodes what [`encode_place`] wrote.
-pub fn decode_place(record: Bytes) -> Result<(u64, u64), DecodeError> {
-    let mut reader = open(record, "version of an entry's place")?;
-    let place = (reader.varint()?, reader.varint()?);
-    reader.finish()?;
-    Ok(place)
-}
-
 /// A Region's shape, by itself.
 pub(crate) fn decode_shape(record: Bytes) -> Result<Region, DecodeError> {
     let mut reader = open(record, "kind of a shape")?;
@@ -371,11 +355,9 @@ mod tests {
         }
 
         #[test]
-        fn an_epoch_and_a_place_read_back(conf_ver: u64, version: u64) {
+        fn an_epoch_reads_back(conf_ver: u64, version: u64) {
             let epoch = Epoch { conf_ver, version };
             prop_assert_eq!(decode_epoch(encode_epoch(epoch).into()), Ok(epoch));
-            let place = (conf_ver, version);
-            prop_assert_eq!(decode_place(encode_place(place).into()), Ok(place));
         }
 
         #[test]

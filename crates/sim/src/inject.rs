@@ -185,6 +185,7 @@ impl World {
         self.note(format_args!("the faults are over"));
         self.is_healed = true;
         self.network.heal_all();
+        self.operator.left_out = None;
         for store in 0..self.stores.len() {
             let now_us = self.now_us;
             let stores = &mut self.stores[store];

@@ -31,6 +31,7 @@ mod history;
 mod hosts;
 mod inject;
 mod keys;
+mod left_out;
 mod merges;
 mod names;
 mod network;

@@ -51,6 +51,7 @@ impl World {
                     "operator merges r{} into r{}: {request}",
                     source.id, target.id
                 ));
+                self.leave_one_out(&target);
                 let input = Input::Propose {
                     request,
                     context: context(&source),

@@ -7,6 +7,7 @@
 //!
 //! **Not here.** Whether a change comes through: its leader may be another one by now.
 
+use crate::left_out::LeftOut;
 use crate::options::ActionKind;
 use crate::planted::PlantedBug;
 use crate::rng::Rng;
@@ -51,6 +52,8 @@ pub(crate) struct Operator {
     reports: BTreeMap<RegionId, RegionHeartbeat>,
     requests: u64,
     ids: u64,
+    /// A replica that is to miss a merge.
+    pub(crate) left_out: Option<LeftOut>,
     /// Ids that the placement driver has given, where it rules.
     pub(crate) given: Vec<u64>,
 }
@@ -66,6 +69,7 @@ impl Operator {
             reports: BTreeMap::new(),
             requests: 0,
             ids: 0,
+            left_out: None,
             given: Vec::new(),
         }
     }
@@ -191,6 +195,9 @@ impl World {
         }
         self.note(format_args!("operator's turn {turn}: {action:?}"));
         self.damage_data();
+        if self.go_on_without_it() {
+            return;
+        }
         match action {
             ActionKind::Split => self.cut_a_region(),
             ActionKind::HandOver => self.hand_a_leadership_over(),

@@ -34,6 +34,8 @@ pub(crate) struct Outbox {
     pub(crate) snapshots: Vec<OutgoingSnapshot>,
     /// Snapshots that were installed.
     pub(crate) installed: u64,
+    /// Sources that one of them has taken in.
+    pub(crate) taken_in: u64,
     pub(crate) answers: Vec<Answer>,
     pub(crate) leaderships: Vec<Leadership>,
     /// What leaders would tell the placement driver.
@@ -70,6 +72,7 @@ impl Outbox {
             sent: std::mem::take(&mut self.sent),
             snapshots: std::mem::take(&mut self.snapshots),
             installed: std::mem::take(&mut self.installed),
+            taken_in: std::mem::take(&mut self.taken_in),
             answers: std::mem::take(&mut self.answers),
             leaderships: std::mem::take(&mut self.leaderships),
             heartbeats: std::mem::take(&mut self.heartbeats),

@@ -23,6 +23,8 @@ use types::{RegionId, keys};
 /// How often a round that installs a snapshot is cut short, where writes are.
 const CUT_INSTALLATION_PPM: u64 = 300_000;
 
+/// A source that a snapshot has taken in.
+const TAKEN_IN: &str = "taken in by a snapshot";
 /// How often a tick comes with a look for snapshots that nobody has asked for in time.
 const GARBAGE_PPM: u64 = 30_000;
 
@@ -204,6 +206,9 @@ impl World {
             self.send_snapshot(store, snapshot);
         }
         self.snapshots += outbox.installed;
+        for _ in 0..outbox.taken_in {
+            self.operator.count(TAKEN_IN);
+        }
         for answer in outbox.answers {
             self.answered(store, answer);
         }

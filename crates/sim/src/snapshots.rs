@@ -44,7 +44,7 @@ impl World {
         };
         let index = snapshot.message.message.get_snapshot().get_metadata().index;
         let region = snapshot.message.region_id;
-        let arrivals = match self.is_swallowed(region) {
+        let arrivals = match self.is_swallowed(region, (store, target)) {
             true => Vec::new(),
             false => self.network.arrivals(self.now_us, (store, target)),
         };

@@ -443,7 +443,10 @@ impl Life {
         let Some(task) = self.work.next() else {
             return false;
         };
-        let installs = matches!(task, SnapTask::Install(_));
+        let (installs, takes_in) = match &task {
+            SnapTask::Install(install) => (true, install.takes_in.is_some()),
+            _ => (false, false),
+        };
         self.control.set_installing(installs);
         if let Some(cut) = cut.filter(|_| installs) {
             self.control.arm(cut);
@@ -451,7 +454,9 @@ impl Life {
         let perform = || self.snapshots.perform(task, &self.ports);
         self.caught(perform);
         self.control.set_installing(false);
-        self.outbox.lock().installed += u64::from(installs);
+        let mut outbox = self.outbox.lock();
+        outbox.installed += u64::from(installs);
+        outbox.taken_in += u64::from(takes_in);
         true
     }
 

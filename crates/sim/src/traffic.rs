@@ -6,6 +6,7 @@
 use crate::client::{Ask, Heard};
 use crate::describe::Spoken;
 use crate::hosts::is_job;
+use crate::network::Link;
 use crate::planted::PlantedBug;
 use crate::ports::Answer;
 use crate::store::Life;
@@ -57,7 +58,7 @@ impl World {
         }
         let is_untold =
             message.is_tombstone && self.options.planted_bug == Some(PlantedBug::NoFarewell);
-        let arrivals = match is_untold || self.is_swallowed(message.region_id) {
+        let arrivals = match is_untold || self.is_swallowed(message.region_id, (store, target)) {
             true => Vec::new(),
             false => self.network.arrivals(self.now_us, (store, target)),
         };
@@ -92,9 +93,10 @@ impl World {
         }
     }
 
-    pub(crate) fn is_swallowed(&self, region: RegionId) -> bool {
+    pub(crate) fn is_swallowed(&self, region: RegionId, link: Link) -> bool {
         let is_deaf = self.options.planted_bug == Some(PlantedBug::DeafRegion);
-        is_deaf && self.is_healed && region == RegionId::FIRST_DATA
+        let is_deaf = is_deaf && self.is_healed && region == RegionId::FIRST_DATA;
+        is_deaf || self.is_left_out(region, link)
     }
 
     pub(crate) fn deliver(&mut self, envelope: Envelope) {

@@ -120,6 +120,8 @@ const CHANGES: &[&str] = &[
     "merge begun",
     "merge",
     "told of a merge",
+    "join behind a merge",
+    "taken in by a snapshot",
     "comparison",
     "comparison of all replicas",
     "other bounds",

@@ -45,7 +45,8 @@ const SNAPSHOT_MARK: u8 = 0x04;
 const RESTORED_EPOCH: u8 = 0x05;
 const LAST_MERGE: u8 = 0x06;
 const QUARANTINE: u8 = 0x07;
-const LOCAL_REGION_KEY_BYTES: usize = 10;
+/// The length of a key of one of a Region's own records.
+pub const LOCAL_REGION_KEY_BYTES: usize = 10;
 
 /// The length in bytes of the encoding of a key of `key_len_bytes`.
 pub const fn encoded_len_bytes(key_len_bytes: usize) -> usize {

@@ -132,9 +132,13 @@ fn select(stores: &[Value], wanted: Option<u64>) -> std::result::Result<Vec<Node
             .as_str()
             .unwrap_or_default();
         if status_address.is_empty() {
-            return Err(format!(
-                "store {store_id} has no status server (server.status-addr)"
-            ));
+            let has_registered = at(store, "/store/start_timestamp").as_u64() > Some(0);
+            return Err(match has_registered {
+                true => format!("store {store_id} has no status server (server.status-addr)"),
+                false => format!(
+                    "store {store_id} has not registered yet: its node is starting, or was never there"
+                ),
+            });
         }
         nodes.push(Node {
             store_id,
@@ -238,12 +242,11 @@ mod tests {
         assert_eq!(ids(select(&stores, None).unwrap()), [1, 3]);
         assert_eq!(ids(select(&stores, Some(3)).unwrap()), [3]);
         assert!(select(&stores, Some(4)).unwrap_err().contains("no store 4"));
-        let silent = [store(5, "Up", "")];
-        assert!(
-            select(&silent, None)
-                .unwrap_err()
-                .contains("no status server")
-        );
+        let mut silent = store(5, "Up", "");
+        let refusal = |store: &Value| select(std::slice::from_ref(store), None).unwrap_err();
+        assert!(refusal(&silent).contains("not registered yet"));
+        silent["store"]["start_timestamp"] = json!(1_700_000_000);
+        assert!(refusal(&silent).contains("no status server"));
     }
 
     #[test]

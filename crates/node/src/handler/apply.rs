@@ -27,7 +27,7 @@ use raftstore::op::measure::Size;
 use raftstore::op::merge::ReadySource;
 use raftstore::peer::Input;
 use raftstore::state::Tombstone;
-use raftstore::{ApplyTask, InstallSnapshot, RequestError};
+use raftstore::{ApplyTask, RequestError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -43,8 +43,6 @@ pub struct ApplyHandler<K: KvEngine> {
     applied: Vec<(u64, u64, Arc<AppliedMark>)>,
     /// What the round applies, as it was counted.
     taken_bytes: usize,
-    /// To be begun once the round is written.
-    installs: Vec<InstallSnapshot>,
     counts: ApplyCounts,
     slow: SlowRound,
     ports: Ports,
@@ -67,7 +65,6 @@ impl<K: KvEngine> ApplyHandler<K> {
             fulfilled: Vec::new(),
             applied: Vec::new(),
             taken_bytes: 0,
-            installs: Vec::new(),
             counts: ApplyCounts::default(),
             slow: SlowRound::default(),
             ports,
@@ -160,7 +157,7 @@ impl<K: KvEngine> ApplyHandler<K> {
         self.destroyed.clear();
         self.fulfilled.clear();
         self.out.wishes.clear();
-        self.installs.clear();
+        self.out.installs.clear();
         self.out.changes.clear();
         for (request, _) in self.out.answers.drain(..) {
             let undetermined = Err(RequestError::Undetermined);
@@ -195,7 +192,7 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
                     fsm.is_stopped = true;
                     self.destroyed.push(tombstone);
                 }
-                ApplyMessage::Install(install) => self.installs.push(install),
+                ApplyMessage::Install(install) => fsm.applier.install(install, &mut self.out),
                 ApplyMessage::Restored { region, state } => fsm.applier.restore(*region, state),
                 ApplyMessage::Freeze(wish) => fsm.applier.freeze(wish),
                 ApplyMessage::SourceReady(source) => self.go_on(&mut fsm.applier, source),
@@ -266,7 +263,7 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
                 hash_is_missing(&task, &self.ports.peers);
             }
         }
-        for install in self.installs.drain(..) {
+        for install in self.out.installs.drain(..) {
             self.ports.snaps.submit(SnapTask::Install(install));
         }
         for (region, index, mark) in self.applied.drain(..) {

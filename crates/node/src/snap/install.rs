@@ -10,11 +10,14 @@
 //! acknowledged anything. One that did acknowledge stops the start: its log is whole, but its data is
 //! lost, and it can't be told apart from one whose disk fails.
 //!
+//! **A source.** A snapshot that carries the replica over a merge takes the source's replica here in, as the
+//! entry would have done: that one's data goes with the old data, and the last batch buries it.
+//!
 //! ```text
-//! mark := version:u8=1  to:u64be  meta            at types::keys::snapshot_mark_key
+//! mark := version:u8=1  to:u64be  takes_in:u8  meta            at types::keys::snapshot_mark_key
 //! ```
 //!
-//! **Invariants.** Nothing outside of the two ranges and the Region's records changes. That nobody
+//! **Invariants.** Nothing outside of the two ranges and the Region's records changes, the source's left aside. That nobody
 //! else on this store owns a part of them was checked when the snapshot was let in.
 //!
 //! **Not here.** The Raft log (`recover`, and the Peer's effects).
@@ -156,21 +159,29 @@ fn open(
 
 fn encode_mark(install: &InstallSnapshot) -> Vec<u8> {
     let to = install.key.to.get().to_be_bytes();
-    [&[VERSION], to.as_slice(), &install.meta.encode()].concat()
+    let takes_in = [u8::from(install.takes_in.is_some())];
+    [&[VERSION], to.as_slice(), &takes_in, &install.meta.encode()].concat()
 }
 
 fn decode_mark(mark: &Bytes) -> Result<InstallSnapshot, InstallError> {
-    const HEAD: usize = 9;
+    const HEAD: usize = 10;
     let broken = |why: &str| InstallError::Record(format!("the mark of a snapshot: {why}"));
     let head = mark.first_chunk::<HEAD>().ok_or_else(|| broken("cut"))?;
-    let [VERSION, to @ ..] = *head else {
+    let [VERSION, to @ .., takes_in] = *head else {
         return Err(broken("of another version"));
     };
     let meta = SnapshotMeta::decode(mark.slice(HEAD..));
     let meta = meta.map_err(|error| broken(&error.to_string()))?;
+    let to = PeerId(u64::from_be_bytes(to));
+    let takes_in = match takes_in {
+        0 => None,
+        1 => Some(meta.take_in(to).ok_or_else(|| broken("without a source"))?),
+        _ => return Err(broken("of a kind that is none")),
+    };
     Ok(InstallSnapshot {
-        key: meta.key(PeerId(u64::from_be_bytes(to))),
+        key: meta.key(to),
         meta,
+        takes_in,
     })
 }
 
@@ -231,9 +242,11 @@ impl<K: KvEngine> Writer<'_, K> {
         install: &InstallSnapshot,
     ) -> Result<Insisted, InstallError> {
         let meta = &install.meta;
-        let old = region(self.kv, install.key.region_id)?;
-        if let Some(region) = &old {
-            self.clear(region);
+        let source = install.takes_in.map(|taken| taken.tombstone.region_id);
+        for id in [Some(install.key.region_id), source].into_iter().flatten() {
+            if let Some(old) = region(self.kv, id)? {
+                self.clear(&old);
+            }
         }
         self.clear(&meta.region);
         if self.write(Durability::Buffered)? == Insisted::GaveUp {
@@ -267,8 +280,17 @@ impl<K: KvEngine> Writer<'_, K> {
         batch.put(Cf::Raft, &keys::apply_state_key(id), &applied);
         let epoch = state::encode_epoch(meta.region.epoch);
         batch.put(Cf::Raft, &keys::restored_epoch_key(id), &epoch);
-        let last_merge = state::encode_place(meta.last_merge);
-        batch.put(Cf::Raft, &keys::last_merge_key(id), &last_merge);
+        match &meta.last_merge {
+            Some(merge) => batch.put(Cf::Raft, &keys::last_merge_key(id), &merge.encode()),
+            None => batch.delete(Cf::Raft, &keys::last_merge_key(id)),
+        }
+        if let Some(taken) = &install.takes_in {
+            let (key, record) = taken.tombstone_record();
+            batch.put(Cf::Raft, &key, &record);
+            for key in taken.dead_records() {
+                batch.delete(Cf::Raft, &key);
+            }
+        }
         batch.delete(Cf::Raft, &keys::snapshot_mark_key(id));
         failpoint::at!("node::install::before_finish");
         let written = self.write(Durability::Synced)?;

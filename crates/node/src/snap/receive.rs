@@ -210,7 +210,7 @@ mod tests {
 
     fn meta(index: u64) -> SnapshotMeta {
         SnapshotMeta {
-            last_merge: (0, 0),
+            last_merge: None,
             region: Region {
                 id: RegionId(2),
                 peers: vec![peer(1), peer(2)],

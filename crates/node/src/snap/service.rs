@@ -23,7 +23,9 @@ use engine::{Cf, KvEngine, KvSnapshot};
 use parking_lot::Mutex;
 use raftstore::peer::Input;
 use raftstore::state::RegionRecord;
-use raftstore::{GenerateSnapshot, InstallSnapshot, RaftMessage, SnapshotKey, SnapshotMeta, state};
+use raftstore::{
+    GenerateSnapshot, InstallSnapshot, LastMerge, RaftMessage, SnapshotKey, SnapshotMeta, state,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -367,10 +369,11 @@ fn describe<S: KvSnapshot>(snapshot: &S, id: RegionId) -> Option<SnapshotMeta> {
     let RegionRecord::Normal(region) = record else {
         return None;
     };
-    let last_merge = read(&keys::last_merge_key(id)).map_or(Ok((0, 0)), state::decode_place);
-    let last_merge = last_merge.unwrap_or_else(|error| fail("decoding a merge's place", &error));
+    let last_merge = read(&keys::last_merge_key(id)).map(LastMerge::decode);
+    let last_merge = last_merge.transpose();
+    let last_merge = last_merge.unwrap_or_else(|error| fail("decoding a last merge", &error));
     Some(SnapshotMeta {
-        last_merge,
+        last_merge: last_merge.map(Box::new),
         region,
         index: applied.applied_index,
         term: applied.applied_term,

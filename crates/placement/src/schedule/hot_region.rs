@@ -4,8 +4,8 @@
 //! What is written is the work of all replicas: one of them moves. Moved is the busiest Region of the
 //! busiest store that makes another store less busy than this one was.
 //!
-//! **Invariant.** After a move the taker is less busy than the giver was, by a fifth of what moved at
-//! least.
+//! **Invariant.** After a move the taker is less busy than the giver was, by more than a fifth of what moved:
+//! it never goes back at the same rates.
 
 use super::{Means, Move, relocate, replacements, transfer};
 use crate::cluster::{Cluster, signed};
@@ -65,7 +65,7 @@ fn cool_down(cluster: &Cluster<'_>, means: &mut Means<'_>, kind: Load) -> Option
         let moves = kind.of_region(seen);
         let is_worth_it = |to: &StoreId| {
             let after = kind.of_store(cluster, *to) + moves;
-            after <= from_load - moves / 5
+            after < from_load - moves / 5
         };
         let coolest = |stores: Vec<StoreId>| {
             let stores = stores.into_iter().filter(is_worth_it);

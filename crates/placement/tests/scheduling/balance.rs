@@ -149,6 +149,25 @@ fn busy_regions_move_apart_and_then_stay() {
 }
 
 #[test]
+fn a_region_that_is_written_much_and_hardly_read_keeps_its_leader() {
+    let plan = Plan {
+        stores: 3,
+        regions: 3,
+        places: |at| (0..3).map(|nth| (at + nth) % 3 + 1).collect(),
+        ..Plan::default()
+    };
+    let mut fleet = Fleet::new(&plan);
+    for read_rate in [1, 4, 100, 8 * MIB] {
+        let busy = fleet.regions.values_mut().next().unwrap();
+        (busy.read_rate, busy.write_rate) = (read_rate, MIB);
+        fleet.run(600_000);
+        let before = fleet.done.transfers;
+        fleet.run(600_000);
+        assert_eq!(fleet.done.transfers, before, "{read_rate} B/s are read");
+    }
+}
+
+#[test]
 fn a_slow_store_leads_nothing_until_it_has_been_fast_for_a_while() {
     let plan = Plan {
         regions: 30,

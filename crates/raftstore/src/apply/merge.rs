@@ -2,7 +2,7 @@
 //!
 //! **Waiting.** A target that comes to a *commit* before its source is ready keeps that entry and all
 //! behind it, and goes on when it hears that the source is. It is an entry of its own, so nothing of it was
-//! applied before.
+//! applied before. A snapshot that takes a source in waits in the same way.
 //!
 //! **Invariants.** A source that is taken in applies nothing behind the entry that began its merge, and
 //! writes none of its records any more. Whether a commit counts is decided by the target's epoch alone,
@@ -15,9 +15,11 @@ use crate::admin::{MergeSource, TAG_COMMIT_MERGE};
 use crate::command::{BatchReader, Logged, Outcome};
 use crate::effect::{ApplyEntry, Reply};
 use crate::error::RequestError;
+use crate::op::last_merge::LastMerge;
 use crate::op::merge::{self, ReadySource, SourceWish};
+use crate::op::snapshot::InstallSnapshot;
 use crate::op::split::put_shape;
-use crate::state::{MergedInto, Merging, RegionRecord, Tombstone, encode_place};
+use crate::state::{Merging, RegionRecord};
 use engine::Cf;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,6 +31,8 @@ pub(super) struct Parked {
     wish: SourceWish,
     /// The commit, and what came behind it.
     pub(super) entries: VecDeque<ApplyEntry>,
+    /// Or the snapshot that takes the place of the commit.
+    install: Option<InstallSnapshot>,
 }
 
 impl Applier {
@@ -63,6 +67,19 @@ impl Applier {
         );
         let quarantine = self.quarantine.as_deref().copied();
         Some(ReadySource { wish, quarantine })
+    }
+
+    /// A snapshot is to take the place of what the Region holds.
+    pub fn install(&mut self, install: InstallSnapshot, out: &mut Applied) {
+        let Some(taken) = install.takes_in else {
+            return out.installs.push(install);
+        };
+        out.wishes.push(taken.wish);
+        self.parked = Some(Parked {
+            wish: taken.wish,
+            entries: VecDeque::new(),
+            install: Some(install),
+        });
     }
 
     /// A target that was removed waits no more: its answers are others' to give.
@@ -104,6 +121,10 @@ impl Applier {
         let Some(parked) = self.parked.take_if(|parked| parked.wish == source.wish) else {
             return Ok(());
         };
+        if let Some(install) = parked.install {
+            out.installs.push(install);
+            return Ok(());
+        }
         self.ready_source = Some(Box::new(source));
         self.apply(parked.entries.into(), store, out)
     }
@@ -141,8 +162,11 @@ impl Applier {
             return Ok(false);
         }
         out.wishes.push(wish);
-        let entries = VecDeque::new();
-        self.parked = Some(Parked { wish, entries });
+        self.parked = Some(Parked {
+            wish,
+            entries: VecDeque::new(),
+            install: None,
+        });
         Ok(true)
     }
 
@@ -234,30 +258,28 @@ impl Applier {
         self.region = Arc::new(merge::merged(&self.region, &source.region)?);
         let ready = self.ready_source.take().expect("the source is ready");
         let inherits = self.inherit_quarantine(ready.quarantine, store);
-        let id = source.region.id;
-        let replica = source.region.peer_on(self.store_id);
-        let tombstone = Tombstone {
-            region_id: id,
-            epoch: source.region.epoch,
-            peer_id: replica.expect("both live on the same stores").id,
-            merged_into: Some(MergedInto {
-                region_id: self.region.id,
-                version: self.region.epoch.version,
-            }),
+        let last_merge = LastMerge {
+            place,
+            version: self.region.epoch.version,
+            source: source.clone(),
         };
-        let record = RegionRecord::Tombstone(tombstone).encode();
-        store.put(Cf::Raft, &keys::region_state_key(id), &record);
-        store.delete(Cf::Raft, &keys::apply_state_key(id));
-        store.delete(Cf::Raft, &keys::quarantine_key(id));
-        let last_merge = encode_place(place);
-        store.put(Cf::Raft, &keys::last_merge_key(self.region.id), &last_merge);
+        let taken = last_merge.take_in(self.region.id, self.store_id);
+        let taken = taken.expect("both live on the same stores");
+        let (key, record) = taken.tombstone_record();
+        store.put(Cf::Raft, &key, &record);
+        for key in taken.dead_records() {
+            store.delete(Cf::Raft, &key);
+        }
+        let key = keys::last_merge_key(self.region.id);
+        store.put(Cf::Raft, &key, &last_merge.encode());
         put_shape(&self.region, store);
         out.changes.push(RegionChange {
             region_id: self.region.id,
             index: place.0,
             change: Change::Merged {
+                term: place.1,
                 region: Region::clone(&self.region),
-                source: tombstone,
+                source: taken.tombstone,
                 inherits,
             },
         });

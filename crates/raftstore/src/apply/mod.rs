@@ -26,6 +26,7 @@ use crate::error::RequestError;
 use crate::op::consistency::{HashWish, Quarantine, Verdict};
 use crate::op::measure::Size;
 use crate::op::merge::{ReadySource, SourceWish};
+use crate::op::snapshot::InstallSnapshot;
 use crate::op::{conf_change, split};
 use crate::peer::conf_change_context;
 use crate::state::{Merging, RegionRecord, Tombstone, encode_apply_state, encode_epoch};
@@ -77,6 +78,8 @@ pub struct Applied {
     pub changes: Vec<RegionChange>,
     /// Sources that targets wait for.
     pub wishes: Vec<SourceWish>,
+    /// Snapshots that nothing keeps any more from taking the place of what their Regions hold.
+    pub installs: Vec<InstallSnapshot>,
 }
 
 /// The Region is another since an entry. Its Peer has to hear of it before it hears that the entry is
@@ -119,6 +122,8 @@ pub enum Change {
     },
     /// It has taken a neighbour in.
     Merged {
+        /// The term of the entry.
+        term: u64,
         /// Its shape.
         region: Region,
         /// The neighbour's replica.

@@ -410,6 +410,7 @@ fn left_neighbour() -> crate::MergeSource {
         },
         index: 40,
         term: 6,
+        before: (0, 0),
     }
 }
 

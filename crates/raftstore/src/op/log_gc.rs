@@ -165,7 +165,7 @@ impl Peer {
         };
         let mut index = decide(extent, options)?;
         // A snapshot over a merge can't be installed by who does not have it in the log (`op::merge`).
-        if extent.slowest < self.merges.committed_index {
+        if extent.slowest < self.merges.committed.0 {
             index = index.min(extent.slowest);
         }
         if index <= extent.truncated {

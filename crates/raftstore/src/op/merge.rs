@@ -35,10 +35,11 @@
 //! rolled back only if no replica of the target ever takes it in.
 //!
 //! **Snapshots and the target.** A replica of the target that has yet to apply the commit must not be carried
-//! over it: the source's replica beside it would stay behind, holding its range. So *commit* is proposed
-//! only while no replica needs a snapshot, and the log is not cut before all have the entry. A snapshot
-//! names the place of the last merge that it holds the effect of: a replica that has that entry in its log
-//! learns so that it is committed, and applies it before.
+//! over it without the source's replica beside it, which would stay behind, holding its range. *Commit* is
+//! proposed only while no replica needs a snapshot, and the log is not cut before all have the entry. So a
+//! snapshot is needed only where a replica leads that joined later. It names the last merge that it holds the
+//! effect of: a replica that has the entry in its log learns so that it is committed, and applies it before;
+//! any other takes the source in by the snapshot (`op::last_merge`).
 //!
 //! **Orphans.** A replica of the target may be removed before it has come to the commit; nothing on its store
 //! takes the source's in then. That one hears of no leader any more and asks its members. A store that

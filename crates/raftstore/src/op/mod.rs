@@ -4,6 +4,7 @@
 pub mod conf_change;
 pub mod consistency;
 pub mod hibernate;
+pub mod last_merge;
 pub mod lease;
 pub mod load_split;
 pub mod log_gc;

@@ -35,11 +35,12 @@ impl Peer {
             }
             Change::Merging { region, merging } => self.merging_changed(region, merging, out),
             Change::Merged {
+                term,
                 region,
                 source,
                 inherits,
             } => {
-                self.merged(change.index, region, source, out);
+                self.merged((change.index, term), region, source, out);
                 self.inherit_quarantine(inherits, out);
             }
             Change::Peers { changes, region } => self.changed_peers(changes, region, out),

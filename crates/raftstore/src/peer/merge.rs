@@ -10,6 +10,7 @@ use crate::admin::{Admin, MergeSource};
 use crate::effect::{Effect, MergeDone};
 use crate::error::RequestError;
 use crate::op::conf_change::{is_joint, is_voter_after};
+use crate::op::last_merge::TakeIn;
 use crate::op::merge::{self, LOG_GAP_MAX, MergeAsk, SourceWish};
 use crate::op::snapshot::SnapshotMeta;
 use crate::state::{Merging, Tombstone};
@@ -26,15 +27,15 @@ pub(crate) struct Merges {
     proposed: (u64, u64),
     /// As a replica of the target: what its applier waits for.
     awaits: Option<Box<SourceWish>>,
-    /// As one that has taken a source in: the entry that did. Who needs a snapshot over it can't get it.
-    pub(crate) committed_index: u64,
+    /// As one that has taken a source in: the index and the term of the entry that did, last.
+    pub(crate) committed: (u64, u64),
 }
 
 impl Merges {
-    /// Of a Region that last took a neighbour in with the entry at `index`.
-    pub(crate) fn after(index: u64) -> Self {
+    /// Of a Region that last took a neighbour in with the entry at this index and term.
+    pub(crate) fn after(place: (u64, u64)) -> Self {
         Self {
-            committed_index: index,
+            committed: place,
             ..Self::default()
         }
     }
@@ -48,10 +49,10 @@ impl Peer {
         self
     }
 
-    /// With the entry at this index, which is applied, it last took a neighbour in.
+    /// With the entry at this index and term, which is applied, it last took a neighbour in.
     #[must_use]
-    pub fn with_last_merge(mut self, index: u64) -> Self {
-        self.merges.committed_index = index;
+    pub fn with_last_merge(mut self, place: (u64, u64)) -> Self {
+        self.merges.committed = place;
         self
     }
 
@@ -127,13 +128,13 @@ impl Peer {
     /// The applier has taken a source in.
     pub(super) fn merged(
         &mut self,
-        at: u64,
+        place: (u64, u64),
         region: Region,
         source: Tombstone,
         out: &mut Vec<Effect>,
     ) {
         self.merges.awaits = None;
-        self.merges.committed_index = at;
+        self.merges.committed = place;
         self.reshape(region);
         out.push(Effect::Merged(MergeDone {
             target: Region::clone(&self.region),
@@ -243,9 +244,10 @@ impl Peer {
             return;
         }
         let truncated = self.raw.store().truncated_index();
+        let needed = truncated.max(self.merges.committed.0).max(1);
         let all_have_log = || {
             let mut peers = self.region.peers.iter();
-            peers.all(|peer| self.matched(peer.id) >= truncated.max(1))
+            peers.all(|peer| self.matched(peer.id) >= needed)
         };
         let fits = merge::merged(&self.region, &ask.source).is_ok();
         let fits = fits && self.knows_its_log() && !self.may_be_cutting();
@@ -254,6 +256,7 @@ impl Peer {
                 region: ask.source,
                 index: ask.merging.index,
                 term: ask.merging.term,
+                before: self.merges.committed,
             })),
             false if ask.gives_up => Admin::RefuseMerge {
                 source_id: ask.source.id,
@@ -279,13 +282,18 @@ impl Peer {
     }
 
     /// Whether a snapshot holds the effect of a merge that this replica has in its log and has yet to
-    /// apply. A snapshot must not carry it over that: the source's replica here would stay behind. If it has
-    /// that entry, its log up to there is the leader's, and committed.
+    /// apply: its log up to there is the leader's then, and committed.
     pub(crate) fn must_merge_before(&mut self, meta: &SnapshotMeta) -> bool {
-        self.last_merge_is(meta.last_merge);
+        let Some(merge) = &meta.last_merge else {
+            return false;
+        };
+        let places = [merge.source.before, merge.place];
+        for place in places {
+            self.last_merge_is(place);
+        }
         let log = &self.raw.raft.raft_log;
-        let (index, term) = meta.last_merge;
-        index > self.applied_index && log.match_term(index, term)
+        let has_to_come = |(index, term)| index > self.applied_index && log.match_term(index, term);
+        places.into_iter().any(has_to_come)
     }
 
     /// The Region has taken a neighbour in with this entry.
@@ -294,6 +302,13 @@ impl Peer {
         if self.installing.is_none() && index > log.committed && log.match_term(index, term) {
             log.commit_to(index);
         }
+    }
+
+    /// The source's replica beside this one, if a snapshot carries this one over the last merge.
+    pub(crate) fn source_to_take_in(&self, meta: &SnapshotMeta) -> Option<TakeIn> {
+        let merge = meta.last_merge.as_ref()?;
+        let is_carried_over = self.is_initialized() && merge.place.0 > self.applied_index;
+        is_carried_over.then(|| meta.take_in(self.me.id))?
     }
 
     fn propose_own_once(&mut self, admin: Admin, out: &mut Vec<Effect>) {

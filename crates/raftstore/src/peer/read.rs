@@ -13,7 +13,8 @@
 //!
 //! **Invariants.** Confirmed reads are ordered by index. A read is answered once. No two confirmations
 //! are known by the same context, not even in two lives of a replica: an answer to the earlier one would
-//! pass for one to the later.
+//! pass for one to the later. Nor does raft-rs know a replica's question that comes twice by the same context
+//! twice: what answers the first would confirm all that was asked between the two.
 //!
 //! **Not here.** The read itself: the asker takes a snapshot when it hears `ReadReady`. Reads under a
 //! lease: they don't ask a Peer (`node::local_read`).
@@ -30,6 +31,9 @@ use types::{PeerId, Region, RequestId};
 
 /// Ticks after which a replica asks its leader again: TiKV's `raft-read-index-retry-interval-ticks`.
 const RETRY_TICKS: u32 = 4;
+
+/// What a leader adds to the context of another replica's question.
+const STAMP_BYTES: usize = 2 * size_of::<u64>();
 
 /// Reads in their three stages.
 #[derive(Default)]
@@ -82,6 +86,15 @@ impl Reads {
     pub(super) fn give_back_buffers(&mut self) {
         give_back(&mut self.arrived);
         self.waiting.take_if(|waiting| waiting.is_empty());
+    }
+
+    /// Makes the context of another replica's question one that there has not been.
+    fn stamp(&mut self, question: &mut Message, now: MonotonicTime) {
+        self.confirmations += 1;
+        let stamp = [now.0, self.confirmations].map(u64::to_be_bytes).concat();
+        if let Some(context) = question.entries.first_mut().map(|entry| &mut entry.data) {
+            *context = [context, stamp.as_slice()].concat().into();
+        }
     }
 
     /// A confirmation should begin although nobody waits for it.
@@ -228,6 +241,12 @@ impl Peer {
         }
     }
 
+    /// A leader has another replica's question.
+    pub(super) fn asked_for_index(&mut self, mut question: Message) {
+        self.reads.stamp(&mut question, self.now);
+        let _ = self.raw.step(question);
+    }
+
     /// Answers the reads, and the replicas, whose index is applied.
     pub(super) fn answer_reads(&mut self, out: &mut Vec<Effect>) {
         self.reads.applied(self.applied_index, &self.region, out);
@@ -268,6 +287,13 @@ impl Peer {
         }
         let context = context.to_vec();
         self.raw.read_index(context);
+    }
+}
+
+/// The answer to another replica, with the context that it asked with.
+pub(super) fn take_stamp_off(answer: &mut Message) {
+    if let Some(context) = answer.entries.first_mut().map(|entry| &mut entry.data) {
+        context.truncate(context.len().saturating_sub(STAMP_BYTES));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::Peer;
 use super::raft::{from_raft_entry, from_raft_hard_state};
+use super::read::take_stamp_off;
 use crate::effect::{ApplyTask, Effect, LogWrite};
 use crate::message::{RaftMessage, creates};
 use ::raft::Ready;
@@ -150,7 +151,7 @@ impl Peer {
         }));
     }
 
-    pub(crate) fn send(&mut self, message: Message, out: &mut Vec<Effect>) {
+    pub(crate) fn send(&mut self, mut message: Message, out: &mut Vec<Effect>) {
         // A replica that raft-rs knows and nobody here does has just been removed.
         let Some(to) = self.member(PeerId(message.to)) else {
             return;
@@ -161,6 +162,7 @@ impl Peer {
             MessageType::MsgReadIndexResp if message.index > self.applied_index => {
                 return self.reads.hold(message);
             }
+            MessageType::MsgReadIndexResp => take_stamp_off(&mut message),
             _ => {}
         }
         let range = creates(&message).then(|| self.region.range.clone());

@@ -53,6 +53,7 @@ impl Peer {
             );
         match kind {
             MessageType::MsgSnapshot => self.receive_snapshot(message, out),
+            MessageType::MsgReadIndex => self.asked_for_index(message.message),
             _ => {
                 // The errors are those of messages that came too late: from a replica that was
                 // removed, or a proposal that nobody made.

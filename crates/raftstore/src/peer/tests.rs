@@ -283,6 +283,9 @@ impl Net {
             self.step(at, Input::AwaitsSource(wish));
         }
         self.step(at, Input::Applied { index });
+        for install in applied.installs {
+            self.install(at, &install);
+        }
         self.hash(at);
     }
 

@@ -22,6 +22,7 @@ mod tests;
 use crate::effect::{Leadership, MergeDone, SplitDone};
 use crate::message::RaftMessage;
 use crate::op::hibernate::{Extra, Sleep};
+use crate::op::last_merge::LastMerge;
 use crate::op::merge::{History, MergeAsk};
 use crate::op::snapshot::{SnapshotKey, SnapshotMeta};
 use crate::state::Tombstone;
@@ -326,7 +327,7 @@ impl Store {
         let Some(range) = message.range.clone().filter(|_| message.may_create()) else {
             return;
         };
-        if !self.is_free(region_id, &range) {
+        if !self.is_free(region_id, None, &range) {
             return self.keep_for_split(message);
         }
         let me = message.to;
@@ -353,13 +354,14 @@ impl Store {
         }
     }
 
-    /// Whether no other replica holds a part of the range, or will.
-    fn is_free(&self, region_id: RegionId, range: &KeyRange) -> bool {
+    /// Whether no other replica, `source` left aside, holds a part of the range, or will.
+    fn is_free(&self, region_id: RegionId, source: Option<RegionId>, range: &KeyRange) -> bool {
         let is_promised = self.snapshots.iter().any(|(other, (_, promised))| {
             let (a, b) = (*other, region_id);
             a != b && ![a, b].contains(&RegionId::PLACEMENT) && overlap(promised, range)
         });
-        !is_promised && self.ranges.is_free(region_id, range)
+        let mine: Vec<RegionId> = [region_id].into_iter().chain(source).collect();
+        !is_promised && self.ranges.is_free(&mine, range)
     }
 
     /// One snapshot for each replica at a time: what it promises must stand until it is settled.
@@ -368,12 +370,15 @@ impl Store {
             return;
         };
         let region_id = message.region_id;
-        let meta = SnapshotMeta::of_message(&message);
-        let last_merge = meta.as_ref().map_or((0, 0), |meta| meta.last_merge);
-        let range = meta.map(|meta| meta.region.range).ok().filter(|range| {
+        let meta = SnapshotMeta::of_message(&message).ok();
+        let last_merge = meta.as_ref().and_then(|meta| meta.last_merge.clone());
+        let range = meta.map(|meta| meta.region.range).filter(|range| {
+            let source = last_merge
+                .as_ref()
+                .and_then(|it| self.source_of(region_id, it));
             self.replicas.contains_key(&region_id)
                 && !self.snapshots.contains_key(&region_id)
-                && self.is_free(region_id, range)
+                && self.is_free(region_id, source, range)
         });
         match range {
             Some(range) => {
@@ -382,12 +387,27 @@ impl Store {
             }
             None => {
                 out.push(Effect::DropSnapshot(key));
-                // What is in the way may be a neighbour that the replica has yet to take in.
-                if last_merge.0 > 0 {
-                    out.push(Effect::LastMerge(region_id, last_merge));
+                // What is in the way may be neighbours that the replica takes in by its log.
+                let places = last_merge.map(|merge| [merge.source.before, merge.place]);
+                for place in places.into_iter().flatten().filter(|(index, _)| *index > 0) {
+                    out.push(Effect::LastMerge(region_id, place));
                 }
             }
         }
+    }
+
+    /// Whom the target's replica here has yet to take in, by its log or by a snapshot.
+    fn source_of(&self, target: RegionId, merge: &LastMerge) -> Option<RegionId> {
+        let waits = self.has_yet_to_come_to(target, merge.version);
+        waits.then_some(merge.source.region.id)
+    }
+
+    /// Whether the Region has a replica here that is in a version from before this one.
+    fn has_yet_to_come_to(&self, region_id: RegionId, version: u64) -> bool {
+        let replica = self.replicas.get(&region_id);
+        let history = self.histories.get(&region_id);
+        replica.is_some_and(|replica| replica.is_initialized)
+            && history.is_some_and(|history| history.now.version < version)
     }
 
     fn settled(&mut self, key: SnapshotKey) {
@@ -463,11 +483,8 @@ impl Store {
         let Some(target) = farewell.merged_into else {
             return;
         };
-        let history = self.histories.get(&target.region_id);
-        let replica = self.replicas.get(&target.region_id);
-        let is_here = replica.is_some_and(|replica| replica.is_initialized);
-        let is_behind = history.is_some_and(|history| history.now.version < target.version);
-        if self.is_alive(farewell.region_id) && !(is_here && is_behind) {
+        let is_needed = self.has_yet_to_come_to(target.region_id, target.version);
+        if self.is_alive(farewell.region_id) && !is_needed {
             out.push(Effect::End(Tombstone {
                 region_id: farewell.region_id,
                 epoch: farewell.epoch,

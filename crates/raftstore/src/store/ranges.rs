@@ -34,13 +34,13 @@ impl Ranges {
         }
     }
 
-    /// Whether no other replica holds a part of the range.
-    pub(super) fn is_free(&self, id: RegionId, range: &KeyRange) -> bool {
-        if id == RegionId::PLACEMENT {
+    /// Whether no replica but these holds a part of the range.
+    pub(super) fn is_free(&self, ids: &[RegionId], range: &KeyRange) -> bool {
+        if ids.contains(&RegionId::PLACEMENT) {
             return true;
         }
         let from = (range.start.clone(), RegionId(0));
-        let is_other = |((_, other), _): &(&(Vec<u8>, RegionId), &Vec<u8>)| *other != id;
+        let is_other = |((_, other), _): &(&(Vec<u8>, RegionId), &Vec<u8>)| !ids.contains(other);
         let before = self.by_start.range(..from.clone()).rev().find(is_other);
         let reaches_in = |end: &Vec<u8>| end.is_empty() || *end > range.start;
         let behind = self.by_start.range(from..).find(is_other);
@@ -72,7 +72,9 @@ mod tests {
         let mut ranges = Ranges::default();
         ranges.set(RegionId(2), &range("b", "d"));
         ranges.set(RegionId(3), &range("m", ""));
-        let is_free = |start, end| ranges.is_free(RegionId(9), &range(start, end));
+        let is_free = |start, end| ranges.is_free(&[RegionId(9)], &range(start, end));
+        assert!(ranges.is_free(&[RegionId(9), RegionId(2)], &range("", "m")));
+        assert!(!ranges.is_free(&[RegionId(9), RegionId(2)], &range("", "")));
         for (start, end) in [("", "b"), ("d", "m"), ("e", "f")] {
             assert!(is_free(start, end), "{start}..{end}");
         }
@@ -94,9 +96,9 @@ mod tests {
         ranges.set(RegionId(2), &range("", ""));
         ranges.set(RegionId::PLACEMENT, &range("", ""));
         ranges.set(RegionId(2), &range("m", ""));
-        assert!(ranges.is_free(RegionId(9), &range("", "m")));
+        assert!(ranges.is_free(&[RegionId(9)], &range("", "m")));
         ranges.remove(RegionId(2));
-        assert!(ranges.is_free(RegionId(9), &range("", "")));
-        assert!(ranges.is_free(RegionId::PLACEMENT, &range("", "")));
+        assert!(ranges.is_free(&[RegionId(9)], &range("", "")));
+        assert!(ranges.is_free(&[RegionId::PLACEMENT], &range("", "")));
     }
 }

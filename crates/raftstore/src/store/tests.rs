@@ -196,9 +196,18 @@ fn a_removed_replica_never_comes_back_and_a_later_one_does() {
 
 /// A received snapshot of a Region for the replica on store 1.
 fn snapshot(region: &Region, index: u64) -> (SnapshotKey, Input) {
+    snapshot_after(region, index, None)
+}
+
+/// The same with what it says of the last merge.
+fn snapshot_after(
+    region: &Region,
+    index: u64,
+    last_merge: Option<LastMerge>,
+) -> (SnapshotKey, Input) {
     let me = peer(region.id.get(), 1);
     let meta = SnapshotMeta {
-        last_merge: (0, 0),
+        last_merge: last_merge.map(Box::new),
         region: region.clone(),
         index,
         term: 6,

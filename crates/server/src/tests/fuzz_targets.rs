@@ -74,7 +74,7 @@ fn messages() -> Vec<RaftMessage> {
         },
         index: 9,
         term: 6,
-        last_merge: (0, 0),
+        last_merge: None,
     };
     let mut snapshot = raft(MessageType::MsgSnapshot);
     let described = snapshot.mut_snapshot();

@@ -25,7 +25,7 @@ fn peer(id: u64) -> Peer {
 
 fn message() -> RaftMessage {
     let meta = SnapshotMeta {
-        last_merge: (0, 0),
+        last_merge: None,
         region: Region {
             id: RegionId(2),
             epoch: Epoch {

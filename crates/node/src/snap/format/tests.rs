@@ -7,7 +7,7 @@ use types::{KeyRange, Peer, PeerId, Region, RegionId, StoreId};
 
 fn meta() -> SnapshotMeta {
     SnapshotMeta {
-        last_merge: (0, 0),
+        last_merge: None,
         region: Region {
             id: RegionId(2),
             range: KeyRange {

@@ -5,12 +5,14 @@ use super::super::MemDir;
 use super::super::format::Frames;
 use super::*;
 use engine::mem::{Disk, MemBatch, MemKv, MemSnapshot};
+use raftstore::{LastMerge, MergeSource};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use types::{KeyRange, Peer, StoreId};
 
 const REGION: RegionId = RegionId(2);
+const SOURCE: RegionId = RegionId(3);
 
 fn region(end: &[u8], version: u64) -> Region {
     Region {
@@ -33,7 +35,7 @@ fn region(end: &[u8], version: u64) -> Region {
 
 fn snapshot() -> InstallSnapshot {
     let meta = SnapshotMeta {
-        last_merge: (0, 0),
+        last_merge: None,
         region: region(b"m", 2),
         index: 90,
         term: 7,
@@ -41,11 +43,16 @@ fn snapshot() -> InstallSnapshot {
     InstallSnapshot {
         key: meta.key(PeerId(21)),
         meta,
+        takes_in: None,
     }
 }
 
 /// A directory with the snapshot: three pairs of two families.
 fn dir() -> MemDir {
+    dir_of(&snapshot())
+}
+
+fn dir_of(install: &InstallSnapshot) -> MemDir {
     let kv = Disk::new().open_kv("source").unwrap();
     let mut batch = kv.batch();
     for (cf, key) in [
@@ -57,9 +64,8 @@ fn dir() -> MemDir {
     }
     kv.write(&mut batch, Durability::Buffered).unwrap();
     let dir = MemDir::default();
-    let install = snapshot();
     let mut file = dir.create(&install.key.to_string()).unwrap();
-    for frame in Frames::new(kv.snapshot(), install.meta) {
+    for frame in Frames::new(kv.snapshot(), install.meta.clone()) {
         file.write(&frame.unwrap()).unwrap();
     }
     file.complete().unwrap();
@@ -166,11 +172,20 @@ fn assert_installed(kv: &MemKv) {
 
 /// Installs until the write at which the power goes. True if it came to the end.
 fn install_until(disk: &Disk, dir: &MemDir, writes: u64) -> bool {
+    install_snapshot_until(disk, dir, &snapshot(), writes)
+}
+
+fn install_snapshot_until(
+    disk: &Disk,
+    dir: &MemDir,
+    snapshot: &InstallSnapshot,
+    writes: u64,
+) -> bool {
     let kv = CutKv {
         inner: disk.open_kv("kv").unwrap(),
         writes_left: Arc::new(AtomicU64::new(writes)),
     };
-    install(&kv, dir, &snapshot(), &room()).is_ok()
+    install(&kv, dir, snapshot, &room()).is_ok()
 }
 
 #[test]
@@ -198,6 +213,76 @@ fn a_crash_at_any_write_leaves_all_of_the_old_or_comes_to_all_of_the_new() {
             }
             assert_eq!(cuts, 5, "mark, clearing, two frames, the end");
         }
+    }
+}
+
+/// The snapshot carries its replica over a merge, behind which the Region was cut.
+fn snapshot_with_a_source() -> InstallSnapshot {
+    let mut install = snapshot();
+    let mut source = region(b"t", 1);
+    source.id = SOURCE;
+    source.range.start = b"f".to_vec();
+    install.meta.last_merge = Some(Box::new(LastMerge {
+        place: (80, 7),
+        version: 2,
+        source: MergeSource {
+            region: source,
+            index: 40,
+            term: 6,
+            before: (0, 0),
+        },
+    }));
+    install.takes_in = install.meta.take_in(install.key.to);
+    assert!(install.takes_in.is_some());
+    install
+}
+
+#[test]
+fn a_source_is_taken_in_with_the_last_write_and_its_data_goes() {
+    let mut cuts = 0;
+    loop {
+        let install = snapshot_with_a_source();
+        let (disk, dir) = (disk(false), dir_of(&install));
+        let kv = disk.open_kv("kv").unwrap();
+        let mut batch = kv.batch();
+        let merge = install.meta.last_merge.clone().unwrap();
+        for (region, key) in [(region(b"f", 1), b"zc"), (merge.source.region, b"zp")] {
+            let record = RegionRecord::Normal(region.clone()).encode();
+            batch.put(Cf::Raft, &keys::region_state_key(region.id), &record);
+            batch.put(Cf::Raft, &keys::apply_state_key(region.id), b"state");
+            batch.put(Cf::Write, key, b"old");
+        }
+        kv.write(&mut batch, Durability::Synced).unwrap();
+        let before = contents(&kv);
+        drop(kv);
+        let is_done = install_snapshot_until(&disk, &dir, &install, cuts);
+        disk.crash(&mut |_| 0);
+        let kv = disk.open_kv("kv").unwrap();
+        let is_marked = !marks(&kv).unwrap().is_empty();
+        let source = super::region(&kv, SOURCE).unwrap();
+        assert_eq!(source.is_none(), is_done, "it stays until the end");
+        resume(&kv, &dir, &room()).unwrap();
+        if !is_done && !is_marked {
+            assert_eq!(contents(&kv), before);
+            cuts += 1;
+            continue;
+        }
+        assert_installed(&kv);
+        let record = kv.get(Cf::Raft, &keys::region_state_key(SOURCE)).unwrap();
+        let record = RegionRecord::decode(record.unwrap()).unwrap();
+        let tombstone = install.takes_in.unwrap().tombstone;
+        assert_eq!(record, RegionRecord::Tombstone(tombstone));
+        assert_eq!(
+            kv.get(Cf::Raft, &keys::apply_state_key(SOURCE)).unwrap(),
+            None
+        );
+        let last = kv.get(Cf::Raft, &keys::last_merge_key(REGION)).unwrap();
+        let last = LastMerge::decode(last.unwrap()).unwrap();
+        assert_eq!(Some(last), install.meta.last_merge.map(|merge| *merge));
+        if is_done {
+            break;
+        }
+        cuts += 1;
     }
 }
 
@@ -283,6 +368,7 @@ fn a_full_disk_is_waited_for_until_the_store_stops_and_the_next_start_goes_on() 
 fn fuzz_marks_of_snapshots() {
     fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "marks-of-snapshots")
         .seed(encode_mark(&snapshot()))
+        .seed(encode_mark(&snapshot_with_a_source()))
         .run(|input| {
             let decode = |mark: &[u8]| decode_mark(&Bytes::copy_from_slice(mark));
             let mark = decode(input).map_err(|error| error.to_string());

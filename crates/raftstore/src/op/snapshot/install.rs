@@ -7,7 +7,7 @@
 //! (`store`), and lets it in before.
 
 use super::{InstallSnapshot, SnapshotKey, SnapshotMeta};
-use crate::effect::{Effect, LogWrite};
+use crate::effect::{Effect, LogWrite, MergeDone};
 use crate::message::RaftMessage;
 use crate::peer::{Merges, Peer, from_raft_hard_state};
 use raft::Ready;
@@ -94,7 +94,12 @@ impl Peer {
             return self.drop_snapshot(&message, out);
         }
         let key = meta.key(message.to.id);
-        let install = InstallSnapshot { key, meta };
+        let takes_in = self.source_to_take_in(&meta);
+        let install = InstallSnapshot {
+            key,
+            meta,
+            takes_in,
+        };
         let arrived = Box::new(Arrived { install });
         if let Some(before) = self.arrived.replace(arrived) {
             out.push(Effect::DropSnapshot(before.install.key));
@@ -185,6 +190,7 @@ impl Peer {
         );
         installing.stage = Stage::Finishing;
         let (region, key) = (install.meta.region.clone(), install.key);
+        let source = install.takes_in.map(|taken| taken.tombstone);
         out.push(Effect::CompactLog {
             region_id: region.id,
             up_to: installing.log_end,
@@ -195,10 +201,14 @@ impl Peer {
             hard_state: Some(from_raft_hard_state(&installing.hard_state)),
             number: installing.number,
         }));
+        if let Some(source) = source {
+            let target = region.clone();
+            out.push(Effect::Merged(MergeDone { target, source }));
+        }
         out.push(Effect::Restored(region.clone()));
         out.push(Effect::SnapshotSettled(key));
-        let last_merge = installing.install.meta.last_merge;
-        self.merges = Merges::after(last_merge.0);
+        let last_merge = installing.install.meta.last_merge.as_ref();
+        self.merges = Merges::after(last_merge.map_or((0, 0), |merge| merge.place));
         self.reshape(region);
     }
 

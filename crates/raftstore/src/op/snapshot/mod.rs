@@ -39,6 +39,7 @@ pub(crate) use send::Sending;
 
 use crate::codec::{DecodeError, Reader, put_bytes, put_varint};
 use crate::message::RaftMessage;
+use crate::op::last_merge::{LastMerge, TakeIn};
 use crate::peer::conf_state;
 use crate::state::RegionRecord;
 use bytes::Bytes;
@@ -91,7 +92,7 @@ impl fmt::Display for SnapshotKey {
 /// What a snapshot holds the effect of.
 ///
 /// ```text
-/// meta := version:u8=1  index:varint  term:varint  region:bytes  last_merge:(varint varint)
+/// meta := version:u8=1  index:varint  term:varint  region:bytes  last_merge:bytes          empty for none
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotMeta {
@@ -101,8 +102,8 @@ pub struct SnapshotMeta {
     pub index: u64,
     /// Its term.
     pub term: u64,
-    /// The index and the term of the entry with which the Region last took a neighbour in; zeros for none.
-    pub last_merge: (u64, u64),
+    /// How the Region last took a neighbour in.
+    pub last_merge: Option<Box<LastMerge>>,
 }
 
 impl SnapshotMeta {
@@ -116,6 +117,12 @@ impl SnapshotMeta {
         }
     }
 
+    /// The replica beside that of Peer `to` of the neighbour that the Region last took in.
+    pub fn take_in(&self, to: PeerId) -> Option<TakeIn> {
+        let store = self.region.peer(to)?.store_id;
+        self.last_merge.as_ref()?.take_in(self.region.id, store)
+    }
+
     /// As it stands in a snapshot's message and in a file's header.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
@@ -123,8 +130,8 @@ impl SnapshotMeta {
         put_varint(&mut out, self.term);
         let region = RegionRecord::Normal(self.region.clone());
         put_bytes(&mut out, &region.encode());
-        put_varint(&mut out, self.last_merge.0);
-        put_varint(&mut out, self.last_merge.1);
+        let last_merge = self.last_merge.as_ref().map(|merge| merge.encode());
+        put_bytes(&mut out, &last_merge.unwrap_or_default());
         out
     }
 
@@ -150,10 +157,11 @@ impl SnapshotMeta {
                 value: 0,
             });
         };
-        let last_merge = (reader.varint()?, reader.varint()?);
+        let last_merge = Some(reader.bytes()?).filter(|record| !record.is_empty());
+        let last_merge = last_merge.map(LastMerge::decode).transpose()?;
         reader.finish()?;
         Ok(Self {
-            last_merge,
+            last_merge: last_merge.map(Box::new),
             region,
             index,
             term,
@@ -171,9 +179,7 @@ impl SnapshotMeta {
         if (meta.index, meta.term) != (raft.index, raft.term) || meta.index == 0 || meta.term == 0 {
             return Err("its description is that of another snapshot");
         }
-        if meta.last_merge.0 > meta.index || meta.last_merge.1 > meta.term {
-            return Err("it has the effect of a merge to come");
-        }
+        meta.check_last_merge()?;
         if meta.term > message.message.term {
             return Err("it is of a term to come");
         }
@@ -182,6 +188,22 @@ impl SnapshotMeta {
             return Err("its membership is not that of its Region");
         }
         Ok(meta)
+    }
+
+    fn check_last_merge(&self) -> Result<(), &'static str> {
+        let Some(merge) = &self.last_merge else {
+            return Ok(());
+        };
+        let (place, before) = (merge.place, merge.source.before);
+        if place.0 > self.index || place.1 > self.term || merge.version > self.region.epoch.version
+        {
+            return Err("it has the effect of a merge to come");
+        }
+        match merge.source.region.id != self.region.id && before.0 < place.0 && before.1 <= place.1
+        {
+            true => Ok(()),
+            false => Err("its last merge is none"),
+        }
     }
 
     fn check_region(&self, message: &RaftMessage) -> Result<(), &'static str> {
@@ -242,4 +264,7 @@ pub struct InstallSnapshot {
     pub key: SnapshotKey,
     /// What it holds.
     pub meta: SnapshotMeta,
+    /// The neighbour's replica here that goes with what the Region holds, if the snapshot carries this one
+    /// over a merge. Nothing begins before that has come to its last entry.
+    pub takes_in: Option<TakeIn>,
 }

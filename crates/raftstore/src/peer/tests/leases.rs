@@ -525,3 +525,32 @@ fn a_deposed_leader_answers_no_replica() {
     assert_eq!(net.answer(2), None);
     assert_eq!(lease_end(&net, 0), None);
 }
+
+/// The simulation found it with slow links.
+#[test]
+fn a_question_that_comes_twice_does_not_have_old_answers_confirm_what_came_between() {
+    let mut net = led();
+    replica_read(&mut net, 1, 1);
+    let question = net.wire.pop_front().expect("it asks its leader");
+    net.step(0, Input::Message(question.clone()));
+    let asked = std::mem::take(&mut net.wire);
+    for message in asked {
+        let to = message.to.store_id.get() as usize - 1;
+        net.step(to, Input::Message(message));
+    }
+    let answers: Vec<_> = net.wire.iter().cloned().collect();
+    net.settle();
+    assert!(is_ready(net.answer(1)));
+    let before = lease_end(&net, 0);
+    // Now the leader is cut off, and others may elect another one.
+    net.cut = vec![1, 2];
+    wait(&mut net, 0, 60);
+    net.read(0, 2);
+    net.step(0, Input::Message(question));
+    for answer in answers {
+        net.step(0, Input::Message(answer));
+    }
+    net.settle();
+    assert_eq!(net.answer(2), None, "nobody has been asked since it came");
+    assert_eq!(lease_end(&net, 0), before);
+}

@@ -1,9 +1,10 @@
 //! Two neighbours on the same three stores, one of which takes the other in.
 
 use super::*;
+use crate::admin::Cut;
 use crate::apply::Change;
-use crate::op::merge::{ReadySource, SourceWish};
-use crate::state::MergedInto;
+use crate::op::merge::{MergeAsk, ReadySource, SourceWish};
+use crate::state::{MergedInto, Merging};
 use crate::store::{self, Store, StoreOptions};
 use types::{KeyRange, RegionId};
 
@@ -160,6 +161,10 @@ impl Pair {
         self.settle();
         assert_eq!(self.source.answer(9), Some(WRITTEN));
         assert_eq!(self.target.replicas[0].peer.region().range.start, b"m");
+    }
+
+    fn range(&self, at: usize) -> KeyRange {
+        self.target.replicas[at].peer.region().range.clone()
     }
 
     fn epochs(&self) -> (Epoch, Epoch) {
@@ -367,6 +372,119 @@ fn a_source_whose_target_here_went_before_it_took_it_in_is_told_and_ends() {
     assert!(pair.source.replicas[2].peer.is_stopped());
 }
 
+/// The target's replica 2 has missed the commit, and its leader's log begins behind that.
+fn carried_over() -> Pair {
+    let mut pair = Pair::new();
+    pair.target.cut = vec![2];
+    pair.merge();
+    for _ in 0..3 {
+        pair.tick();
+    }
+    assert_eq!(pair.range(1), KeyRange::default());
+    // As that of a replica is that has joined since.
+    let last = pair.target.applied(0);
+    pair.target.compact(0, last);
+    pair.target.cut = vec![];
+    pair
+}
+
+#[test]
+fn a_snapshot_that_carries_the_target_over_a_merge_takes_the_source_in() {
+    let mut pair = carried_over();
+    for _ in 0..6 {
+        pair.tick();
+    }
+    assert_eq!(pair.range(2), KeyRange::default());
+    assert_eq!(pair.target.applied(2), pair.target.applied(0));
+    assert!(pair.source.replicas[2].peer.is_stopped());
+    let tombstones = pair.source.removed.iter().map(|(_, it)| it.merged_into);
+    let into = MergedInto {
+        region_id: RegionId(6),
+        version: pair.target.replicas[0].peer.region().epoch.version,
+    };
+    assert_eq!(tombstones.collect::<Vec<_>>(), [Some(into); 3]);
+}
+
+#[test]
+fn a_snapshot_waits_for_an_applier_of_the_source_that_is_behind() {
+    let mut pair = Pair::new();
+    pair.source.replicas[2].holds_apply = true;
+    pair.target.cut = vec![2];
+    pair.merge();
+    for _ in 0..3 {
+        pair.tick();
+    }
+    let last = pair.target.applied(0);
+    pair.target.compact(0, last);
+    pair.target.cut = vec![];
+    for _ in 0..6 {
+        pair.tick();
+    }
+    assert_ne!(pair.range(2), KeyRange::default(), "it waits");
+    assert!(!pair.source.replicas[2].peer.is_stopped());
+    pair.release_source(2);
+    assert_eq!(pair.range(2), KeyRange::default());
+    assert!(pair.source.replicas[2].peer.is_stopped());
+}
+
+#[test]
+fn a_target_takes_the_next_source_in_only_once_all_have_the_entry_of_the_last() {
+    let mut pair = Pair::new();
+    pair.target.cut = vec![2];
+    pair.merge();
+    for _ in 0..3 {
+        pair.tick();
+    }
+    let cut = Cut {
+        key: Bytes::from_static(b"x"),
+        region_id: RegionId(9),
+        peer_ids: [91, 92, 93].map(PeerId).into(),
+    };
+    let split = Input::Propose {
+        request: RequestId(2),
+        context: pair.target.context(0),
+        command: Command::Admin(Admin::Split(vec![cut])),
+    };
+    pair.target.step(0, split);
+    pair.settle();
+    let target = pair.target.replicas[0].peer.region().clone();
+    let source = Region {
+        id: RegionId(9),
+        range: KeyRange {
+            start: Vec::new(),
+            end: b"x".to_vec(),
+        },
+        ..target.clone()
+    };
+    assert_eq!(target.range.start, b"x");
+    let ask = || {
+        Input::MergeAsked(Box::new(MergeAsk {
+            source: source.clone(),
+            merging: Merging {
+                target: target.clone(),
+                index: 9,
+                term: 6,
+                is_sealed: true,
+            },
+            gives_up: false,
+        }))
+    };
+    let logged = |pair: &Pair| pair.target.replicas[0].log.len();
+    let before = logged(&pair);
+    pair.target.step(0, ask());
+    assert_eq!(
+        logged(&pair),
+        before,
+        "one has yet to hear of the last merge"
+    );
+    pair.target.cut = vec![];
+    for _ in 0..4 {
+        pair.tick();
+    }
+    pair.target.step(0, ask());
+    assert_eq!(logged(&pair), before + 1);
+}
+
 #[test]
 fn a_target_waits_for_an_applier_of_the_source_that_is_behind() {
     let mut pair = Pair::new();
@@ -375,12 +493,11 @@ fn a_target_waits_for_an_applier_of_the_source_that_is_behind() {
     for _ in 0..3 {
         pair.tick();
     }
-    let range = |pair: &Pair, at: usize| pair.target.replicas[at].peer.region().range.clone();
-    assert_eq!(range(&pair, 1), KeyRange::default());
-    assert_ne!(range(&pair, 2), KeyRange::default(), "it waits");
+    assert_eq!(pair.range(1), KeyRange::default());
+    assert_ne!(pair.range(2), KeyRange::default(), "it waits");
     assert!(!pair.source.replicas[2].peer.is_stopped());
     pair.release_source(2);
-    assert_eq!(range(&pair, 2), KeyRange::default());
+    assert_eq!(pair.range(2), KeyRange::default());
     assert!(pair.source.replicas[2].peer.is_stopped());
 }
 
@@ -492,6 +609,7 @@ fn a_target_that_leaves_still_tells_whom_it_has_taken_in() {
     let region = target.region().clone();
     let inherits = None;
     let change = Change::Merged {
+        term: 6,
         region,
         source,
         inherits,

@@ -1,6 +1,8 @@
 //! Logs that are cut, and followers that need a snapshot.
 
 use super::*;
+use crate::apply::ApplyStore;
+use crate::op::last_merge::LastMerge;
 use crate::op::snapshot::SnapshotMeta;
 use ::raft::eraftpb::{Message, MessageType};
 
@@ -17,8 +19,11 @@ impl Net {
             }
             Effect::GenerateSnapshot(wish) => {
                 let state = replica.applier.state();
+                let key = types::keys::last_merge_key(wish.region_id);
+                let last_merge = replica.map.get(Cf::Raft, &key).unwrap();
+                let last_merge = last_merge.map(|record| LastMerge::decode(record).unwrap());
                 let meta = SnapshotMeta {
-                    last_merge: (0, 0),
+                    last_merge: last_merge.map(Box::new),
                     region: replica.applier.region().clone(),
                     index: state.applied_index,
                     term: state.applied_term,
@@ -39,14 +44,18 @@ impl Net {
             Effect::InstallSnapshot(install) if replica.holds_install => {
                 replica.installs.push(install);
             }
-            Effect::InstallSnapshot(install) => self.install(at, &install),
+            Effect::InstallSnapshot(install) => {
+                let mut out = Applied::default();
+                replica.applier.install(install, &mut out);
+                self.hear(at, out);
+            }
             Effect::DropSnapshot(key) => self.dropped.push(key),
             Effect::SnapshotSettled(key) => assert!(self.files.contains_key(&key)),
             other => self.perform_of_consistency(at, other),
         }
     }
 
-    fn install(&mut self, at: usize, install: &InstallSnapshot) {
+    pub(super) fn install(&mut self, at: usize, install: &InstallSnapshot) {
         let replica = &mut self.replicas[at];
         (replica.applied, replica.map) = self.files[&install.key].clone();
         let (index, term) = (install.meta.index, install.meta.term);
@@ -60,12 +69,12 @@ impl Net {
         self.step(at, Input::SnapshotInstalled { index });
     }
 
-    fn applied(&self, at: usize) -> u64 {
+    pub(super) fn applied(&self, at: usize) -> u64 {
         self.replicas[at].peer.applied_index()
     }
 
     /// Has a replica act as if the command to do so had been applied last.
-    fn compact(&mut self, at: usize, index: u64) {
+    pub(super) fn compact(&mut self, at: usize, index: u64) {
         let peer = &mut self.replicas[at].peer;
         let (last, mut out) = (peer.applied_index(), Vec::new());
         let term = peer.raw.store().term_at(index).unwrap();
@@ -120,7 +129,7 @@ impl Net {
     pub(super) fn forge_snapshot(&mut self, from: usize, to: usize, message: &mut Message) {
         let source = &self.replicas[from];
         let meta = SnapshotMeta {
-            last_merge: (0, 0),
+            last_merge: None,
             region: source.peer.region().clone(),
             index: message.index,
             term: message.log_term,
@@ -272,7 +281,7 @@ fn a_snapshot_that_is_lost_or_comes_twice_or_late_does_no_harm() {
     assert_eq!(net.applied(2), net.applied(0), "from {lost:?} again");
     let install = net.files.keys().next_back().copied().unwrap();
     let meta = SnapshotMeta {
-        last_merge: (0, 0),
+        last_merge: None,
         region: net.replicas[0].peer.region().clone(),
         index: install.index,
         term: install.term,
@@ -309,7 +318,7 @@ fn a_snapshot_that_no_leader_sends_is_refused_at_the_door() {
     let net = Net::with_a_follower_behind();
     let region = net.replicas[0].peer.region().clone();
     let good = SnapshotMeta {
-        last_merge: (0, 0),
+        last_merge: None,
         region,
         index: net.applied(0),
         term: net.replicas[0].peer.term(),
@@ -361,7 +370,7 @@ fn a_snapshot_that_no_leader_sends_is_refused_at_the_door() {
 fn a_snapshot_that_contradicts_what_is_committed_here_is_refused() {
     let mut net = Net::with_a_follower_behind();
     let good = SnapshotMeta {
-        last_merge: (0, 0),
+        last_merge: None,
         region: net.replicas[0].peer.region().clone(),
         index: net.applied(2),
         term: net.replicas[0].peer.term(),
@@ -462,7 +471,7 @@ fn a_replica_that_goes_lets_go_of_the_snapshot_that_waits() {
     net.step(2, Input::Message(Box::new(farewell)));
     assert!(net.dropped.contains(&waiting));
     let meta = SnapshotMeta {
-        last_merge: (0, 0),
+        last_merge: None,
         region,
         index: net.applied(0),
         term: net.replicas[0].peer.term(),

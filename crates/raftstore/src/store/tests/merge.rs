@@ -1,6 +1,8 @@
 //! What a store knows of merges, and whom it tells.
 
 use super::*;
+use crate::admin::MergeSource;
+use crate::op::last_merge::LastMerge;
 use crate::state::{MergedInto, Merging};
 
 fn ask(source: &Region, target: &Region) -> Input {
@@ -157,4 +159,43 @@ fn a_merged_region_ends_here_unless_the_target_here_has_yet_to_take_it_in() {
     assert_eq!(said(&mut joined, farewell()), [Effect::End(tombstone)]);
     let mut never = store(vec![]);
     assert_eq!(said(&mut never, farewell()), []);
+}
+
+#[test]
+fn a_snapshot_that_takes_a_source_in_is_not_kept_away_by_it() {
+    let source = region(5, "", "m");
+    let merged = |version| {
+        let mut merged = region(6, "", "");
+        merged.epoch.version = version;
+        merged
+    };
+    let last_merge = LastMerge {
+        place: (18, 6),
+        version: 7,
+        source: MergeSource {
+            region: source.clone(),
+            index: 8,
+            term: 6,
+            before: (16, 5),
+        },
+    };
+    let at = |version| {
+        let mut target = region(6, "m", "");
+        target.epoch.version = version;
+        target
+    };
+    let snapshot = || snapshot_after(&merged(8), 20, Some(last_merge.clone())).1;
+    let mut behind = store(vec![source.clone(), at(6)]);
+    let [Effect::LetIn(_)] = said(&mut behind, snapshot())[..] else {
+        panic!("the replica takes its neighbour in");
+    };
+    let told = |place| Effect::LastMerge(RegionId(6), place);
+    for mut other in [
+        store(vec![source.clone(), at(7)]),
+        store(vec![source.clone(), at(6), region(9, "a", "b")]),
+    ] {
+        let refused = said(&mut other, snapshot());
+        assert!(matches!(refused[0], Effect::DropSnapshot(_)));
+        assert_eq!(refused[1..], [told((16, 5)), told((18, 6))]);
+    }
 }
