@@ -440,7 +440,7 @@ mod tests {
                 outcomes.push(change.map(|change| std::mem::discriminant(&change)));
             }
             let loaded = Durable::load(&pairs).map(|state| state.routes.len());
-            assert!(loaded.is_err() || outcomes.iter().all(Result::is_ok));
+            assert!(loaded.is_err() || outcomes.iter().all(|outcome| outcome.is_ok()));
             (outcomes, loaded.ok())
         });
     }

@@ -12,6 +12,7 @@
 
 use super::data_dir::DataDir;
 use super::engines;
+use super::memory::MemoryWatch;
 use super::online::Online;
 use super::ports::Ports;
 use super::settings;
@@ -84,6 +85,7 @@ struct RunningNode {
     link: JoinSet<()>,
     service: JoinSet<()>,
     stop_service: oneshot::Sender<()>,
+    memory: MemoryWatch,
     data_dir: Arc<DataDir>,
 }
 
@@ -173,8 +175,7 @@ async fn start_on<L: RaftLog>(
         members,
     } = opened;
     let identity = identified.identity.clone();
-    let seed = identity.store_id.get();
-    let runtime = Handle::current();
+    let (seed, runtime, tuner) = (identity.store_id.get(), Handle::current(), kv.tuner());
     let book = AddressBook::new(&identity, identified.members.clone(), config.join_nodes());
     if let Some(members) = members {
         book.set_members(members);
@@ -199,8 +200,7 @@ async fn start_on<L: RaftLog>(
         link: Arc::new(link.clone()),
         runtime,
     };
-    let folder = data_dir.path().to_owned();
-    let capacity = config.raftstore.capacity.0;
+    let (folder, capacity) = (data_dir.path().to_owned(), config.raftstore.capacity.0);
     let start = move || {
         let usage = StoreUsage::measure(&folder, capacity);
         Ok((Node::start(parts).map_err(Error::Start)?, usage))
@@ -218,6 +218,7 @@ async fn start_on<L: RaftLog>(
     let mut options = ServeOptions::new(listener, book);
     options.limits = settings::limits(config);
     let counted = (Arc::clone(&transport), options.meters.clone());
+    let memory = MemoryWatch::start(handle.memory().clone(), tuner)?;
     show(stages, &node, counted, seed);
     service.spawn(server::serve(options, handle, shutdown));
     Ok(RunningNode {
@@ -226,6 +227,7 @@ async fn start_on<L: RaftLog>(
         link: tasks_of_link,
         service,
         stop_service,
+        memory,
         data_dir,
     })
 }
@@ -273,6 +275,7 @@ impl RunningNode {
         self.link.shutdown().await;
         self.transport.stop();
         failpoint::at!("kontiki::stop::drained");
+        drop(self.memory);
         // They hold the engines.
         stages.status.detach();
         stages.online.release_node();

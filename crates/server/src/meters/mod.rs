@@ -18,7 +18,6 @@ pub(crate) use methods::Method;
 pub use reference::reference;
 
 use metrics::{ByLabel, Collect, Counter, Desc, Histogram, Label, Page, Stopwatch, Striped, is_on};
-use node::ByteBudget;
 use std::sync::Arc;
 
 static TIMES: Desc = Desc::histogram(
@@ -36,10 +35,6 @@ static STREAMS: Desc = Desc::counter(
     "Streams that were begun, of clients and of other stores.",
 )
 .by(&["method"]);
-static ANSWER_BYTES: Desc = Desc::gauge(
-    "kontiki_grpc_waiting_answer_bytes",
-    "Bytes of answers that are gathered, or wait until their clients read them; small ones are not counted.",
-);
 pub(crate) static TRANSPORT_STORES: Desc = Desc::gauge(
     "kontiki_transport_stores",
     "Other stores that this one sends to, by whether they are reached.",
@@ -69,7 +64,6 @@ pub static FAMILIES: &[&Desc] = &[
     &TIMES,
     &ERRORS,
     &STREAMS,
-    &ANSWER_BYTES,
     &TRANSPORT_STORES,
     &TRANSPORT_MESSAGES,
     &TRANSPORT_BYTES,
@@ -110,7 +104,6 @@ struct MethodCells {
 struct Cells {
     methods: ByLabel<Method, MethodCells>,
     streams: ByLabel<StreamKind, Counter>,
-    answer_bytes: ByteBudget,
 }
 
 /// What the services of a node count. Clones are the same.
@@ -125,7 +118,6 @@ impl Default for ServiceMeters {
                 errors: ByLabel::default(),
             }),
             streams: ByLabel::default(),
-            answer_bytes: ByteBudget::new(usize::MAX),
         }))
     }
 }
@@ -146,12 +138,6 @@ impl ServiceMeters {
     pub(crate) fn streams(&self, kind: StreamKind) {
         self.0.streams.of(kind).add(1);
     }
-
-    /// Where the bytes of answers that are gathered or wait are counted, so many at the most.
-    pub(crate) fn answer_bytes(&self, bytes_max: usize) -> ByteBudget {
-        self.0.answer_bytes.set_limit_bytes(bytes_max);
-        self.0.answer_bytes.clone()
-    }
 }
 
 impl Collect for ServiceMeters {
@@ -167,8 +153,6 @@ impl Collect for ServiceMeters {
         for (kind, streams) in self.0.streams.iter() {
             page.counter(&STREAMS, &[kind.value()], streams.get());
         }
-        let waiting = self.0.answer_bytes.used_bytes();
-        page.gauge(&ANSWER_BYTES, &[], waiting as u64);
     }
 }
 

@@ -5,42 +5,59 @@
 //! could still take gigabytes. So could many that ask at the same time for all that one answer may hold: an
 //! answer counts from its first rows on, and not when it is whole.
 //!
-//! **The way of an answer.** Reads of many rows count what they gather ([`Gathering`]); any other answer is counted
-//! when it is there ([`Answers::count`]). The [`Held`] goes with it: as an extension of a unary response, whose
-//! frames then keep it alive (`listener::answer`), or in the outbox of its stream. One that does not fit any more is
-//! replaced by the error that the server is busy.
+//! **The way of an answer.** A read of many rows waits until an answer as large as others were lately has room,
+//! and then counts what it gathers ([`Gathering`]): to refuse one that has half of its rows wastes all of them. Any
+//! other answer is counted when it is there ([`Answers::count`]). The [`Held`] goes with it: as an extension of a
+//! unary response, whose frames then keep it alive (`listener::answer`), or in the outbox of its stream. One that
+//! does not fit any more is replaced by the error that the server is busy.
 //!
-//! **Invariants.** The budget has the sum over all that is held.
+//! **Invariants.** The budget has the sum over all that is held, and what was set aside for reads that have begun.
 //!
 //! **Not here.** A share for each connection: one that reads nothing can use the whole bound up, and
 //! others are refused large answers then. Small answers are not counted: the number of requests
 //! bounds them. While an answer is encoded it is there twice: in as many as the runtime has threads.
 
 use crate::error::{FailableResponse, Failure};
-use node::ByteBudget;
+use node::{ByteBudget, MemoryBudget};
 use raftstore::RequestError;
-use std::mem;
 use std::ops::Deref;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Below so many bytes an answer is not counted.
 const SMALL_BYTES: usize = 4 << 10;
 /// What is gathered is counted in steps of this.
 const STEP_BYTES: usize = 64 << 10;
+/// Whoever waits looks again after so long: room in memory does not always come from an answer that went.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// By this part a read of another size changes what the next one is taken for.
+const SMOOTHING: usize = 8;
 
 /// All answers of a server. Clones count together.
 #[derive(Clone)]
-pub(crate) struct Answers(ByteBudget);
+pub(crate) struct Answers(Arc<Shared>);
+
+struct Shared {
+    bytes: ByteBudget,
+    memory: MemoryBudget,
+    /// About what reads of many rows gather.
+    typical: AtomicUsize,
+    freed: Notify,
+}
 
 /// The bytes of some answers, until it is dropped.
 pub(crate) struct Held {
-    all: ByteBudget,
+    all: Answers,
     bytes: usize,
 }
 
 /// An answer in the making.
 pub(crate) struct Gathering {
     held: Held,
-    uncounted: usize,
+    gathered: usize,
 }
 
 /// An answer, and what it was counted as while it was gathered.
@@ -50,16 +67,43 @@ pub(crate) struct Gathered<R> {
 }
 
 impl Answers {
-    /// Counted in `bytes`, and bounded by it.
-    pub(crate) fn new(bytes: ByteBudget) -> Self {
-        Self(bytes)
+    /// So many bytes at the most, and what the process has memory for.
+    pub(crate) fn new(bytes_max: usize, memory: &MemoryBudget) -> Self {
+        memory.want(|wanted| wanted.answers = bytes_max);
+        Self(Arc::new(Shared {
+            bytes: memory.parts().answers.clone(),
+            memory: memory.clone(),
+            typical: AtomicUsize::new(0),
+            freed: Notify::new(),
+        }))
     }
 
     /// The beginning of an answer.
     pub(crate) fn gather(&self) -> Gathering {
         Gathering {
             held: self.nothing(),
-            uncounted: 0,
+            gathered: 0,
+        }
+    }
+
+    /// The same, for a read that may wait until there is room.
+    ///
+    /// # Errors
+    /// There is none in time.
+    pub(crate) async fn gather_by(&self, deadline: Instant) -> Result<Gathering, Failure> {
+        let mut gathering = self.gather();
+        loop {
+            let mut freed = pin!(self.0.freed.notified());
+            // From here on no answer goes unnoticed.
+            freed.as_mut().enable();
+            if self.0.memory.has_room() && gathering.held.resize(self.usual()).is_ok() {
+                return Ok(gathering);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(busy());
+            }
+            let _ = tokio::time::timeout(left.min(LOOK_AGAIN), freed).await;
         }
     }
 
@@ -87,24 +131,45 @@ impl Answers {
         }
     }
 
+    /// What to set aside for a read. Half of what there is at the most, so that nobody waits for what never comes.
+    fn usual(&self) -> usize {
+        let typical = self.0.typical.load(Ordering::Relaxed);
+        let most = self.0.memory.free_bytes().min(self.0.bytes.limit_bytes());
+        typical.min(most / 2)
+    }
+
     fn nothing(&self) -> Held {
         Held {
-            all: self.0.clone(),
+            all: self.clone(),
             bytes: 0,
         }
     }
+
+    fn release(&self, bytes: usize) {
+        if bytes > 0 {
+            self.0.bytes.release(bytes);
+            self.0.freed.notify_waiters();
+        }
+    }
+}
+
+fn busy() -> Failure {
+    Failure::Request(RequestError::ServerIsBusy {
+        reason: "too many bytes of answers wait to be sent",
+    })
 }
 
 impl Held {
     /// Holds so many bytes from now on; if they don't fit, as many as before.
     fn resize(&mut self, bytes: usize) -> Result<(), Failure> {
         match bytes.checked_sub(self.bytes) {
-            Some(more) if !self.all.try_acquire(more) => {
-                return Err(Failure::Request(RequestError::ServerIsBusy {
-                    reason: "too many bytes of answers wait to be sent",
-                }));
+            Some(more) => {
+                let all = &*self.all.0;
+                let fits = more == 0 || all.memory.free_bytes() >= more;
+                if !fits || !all.bytes.try_acquire(more) {
+                    return Err(busy());
+                }
             }
-            Some(_) => {}
             None => self.all.release(self.bytes - bytes),
         }
         self.bytes = bytes;
@@ -124,16 +189,20 @@ impl Gathering {
     /// # Errors
     /// All answers together have too many.
     pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Failure> {
-        self.uncounted += bytes;
-        if self.uncounted >= STEP_BYTES {
-            let more = mem::take(&mut self.uncounted);
-            self.held.resize(self.held.bytes + more)?;
+        self.gathered += bytes;
+        if self.gathered >= self.held.bytes + STEP_BYTES {
+            self.held.resize(self.gathered)?;
         }
         Ok(())
     }
 
     /// It is whole.
     pub(crate) fn end(self) -> Held {
+        // Two that end at the same time may forget one of them.
+        let typical = &self.held.all.0.typical;
+        let before = typical.load(Ordering::Relaxed);
+        let next = before - before / SMOOTHING + self.gathered / SMOOTHING;
+        typical.store(next, Ordering::Relaxed);
         self.held
     }
 }
@@ -162,6 +231,7 @@ impl<R> Deref for Gathered<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt;
     use proto::kvrpcpb::RawGetResponse;
 
     fn answer(bytes: usize) -> RawGetResponse {
@@ -172,8 +242,9 @@ mod tests {
     }
 
     fn answers(bytes_max: usize) -> (Answers, ByteBudget) {
-        let budget = ByteBudget::new(bytes_max);
-        (Answers::new(budget.clone()), budget)
+        let memory = MemoryBudget::unlimited();
+        let answers = Answers::new(bytes_max, &memory);
+        (answers, memory.parts().answers.clone())
     }
 
     #[test]
@@ -216,5 +287,45 @@ mod tests {
         assert!((200_000..201_000).contains(&budget.used_bytes()));
         drop(held);
         assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_read_waits_until_one_of_the_usual_size_has_room() {
+        let (answers, budget) = answers(1_000_000);
+        for _ in 0..50 {
+            let mut read = answers.gather();
+            read.take(300_000).unwrap();
+            drop(read.end());
+        }
+        let later = || Instant::now() + Duration::from_secs(3_600);
+        let first = answers.gather_by(later()).await.unwrap();
+        assert!(
+            (290_000..=300_000).contains(&budget.used_bytes()),
+            "it is set aside"
+        );
+        let (second, third) = (answers.gather_by(later()), answers.gather_by(later()));
+        let (second, _third) = (second.await.unwrap(), third.await.unwrap());
+        let mut fourth = Box::pin(answers.gather_by(later()));
+        assert!((&mut fourth).now_or_never().is_none());
+        assert!(answers.gather_by(Instant::now()).await.is_err());
+        drop(first);
+        drop(fourth.await.unwrap());
+        drop(second.end());
+        assert!(budget.used_bytes() <= 300_000);
+    }
+
+    #[tokio::test]
+    async fn without_room_in_memory_nothing_is_gathered() {
+        let memory = MemoryBudget::unlimited();
+        let answers = Answers::new(1_000_000, &memory);
+        memory.set_limit_bytes(1_600_000);
+        memory.observe(node::Seen {
+            resident: 1_500_000,
+            unfilled: 0,
+        });
+        assert!(answers.gather_by(Instant::now()).await.is_err());
+        let mut begun = answers.gather();
+        assert!(begun.take(90_000).is_ok(), "what has begun goes on");
+        assert!(begun.take(90_000).is_err());
     }
 }

@@ -48,6 +48,11 @@ impl Budget {
         self.gathering.take(bytes)
     }
 
+    /// Gathers into this from now on.
+    pub(super) fn gather(&mut self, gathering: Gathering) {
+        self.gathering = gathering;
+    }
+
     /// What was gathered, as it is counted.
     pub(super) fn end(self) -> Held {
         self.gathering.end()

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
     use crate::service::answers::Answers;
     use bytes::Bytes;
-    use node::ByteBudget;
+    use node::MemoryBudget;
     use std::time::Duration;
     use types::{RegionId, raw_value};
 
@@ -281,7 +281,7 @@ mod tests {
     }
 
     fn budget(time_max: Duration) -> Budget {
-        let answers = Answers::new(ByteBudget::new(usize::MAX));
+        let answers = Answers::new(usize::MAX, &MemoryBudget::unlimited());
         Budget::new(usize::MAX, time_max, answers.gather())
     }
 

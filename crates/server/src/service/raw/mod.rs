@@ -56,7 +56,7 @@ impl<B: Backend> Raw<B> {
         Self {
             identity: backend.identity().clone(),
             reads: ReadPool::start(&limits),
-            answers: Answers::new(meters.answer_bytes(limits.answer_bytes_max)),
+            answers: Answers::new(limits.answer_bytes_max, backend.memory()),
             meters,
             backend,
             limits,
