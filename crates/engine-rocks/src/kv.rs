@@ -10,6 +10,7 @@ use crate::error::{translate, translate_change};
 use crate::properties;
 use crate::size::SizeEstimator;
 use crate::tail::{ListTail, list_mark};
+use crate::tuner::Sizes;
 use crate::{RocksOptions, RocksSnapshot, RocksTuner, files};
 use bytes::Bytes;
 use engine::file::create_directory;
@@ -109,6 +110,7 @@ pub struct RocksKv {
     cache: Cache,
     list: Arc<ListTail>,
     sizes: Arc<SizeEstimator>,
+    memory: Arc<Sizes>,
 }
 
 impl RocksKv {
@@ -130,12 +132,13 @@ impl RocksKv {
             cache,
             list: Arc::new(ListTail::begin(path)?),
             sizes: Arc::default(),
+            memory: Arc::new(Sizes::of(options)),
         })
     }
 
     /// What changes the open database's tuning.
     pub fn tuner(&self) -> RocksTuner {
-        RocksTuner::new(&self.database, &self.cache)
+        RocksTuner::new(&self.database, &self.cache, &self.memory)
     }
 
     /// Writes all recent writes to tables, so that the write-ahead log can go.

@@ -203,6 +203,7 @@ fn items_of_every_kind_are_changed_at_once_and_remembered_by_the_next_start() {
         "raftstore.store-pool-size": 4,
         "raftstore.reschedule-duration": "50ms",
         "raftstore.mailbox-memory-limit": "64MiB",
+        "memory-usage-limit": "900MiB",
         "raftstore.raft-log-gc-threshold": 10,
         "raftstore.pd-heartbeat-tick-interval": "100ms",
         "raftstore.snap-io-max-bytes-per-sec": "1MiB",
@@ -219,8 +220,10 @@ fn items_of_every_kind_are_changed_at_once_and_remembered_by_the_next_start() {
         let mut stranger = TcpStream::connect(&node.status).ok()?;
         stranger.write_all(b"nonsense\r\n\r\n").ok()?;
         let limit = "kontiki_memory_limit_bytes{component=\"mailboxes\"}";
-        let is_in_effect =
-            gauge(&node, pollers) == 4.0 && gauge(&node, limit) == f64::from(64 << 20);
+        let all = "kontiki_memory_usage_limit_bytes";
+        let is_in_effect = gauge(&node, pollers) == 4.0
+            && gauge(&node, limit) == f64::from(64 << 20)
+            && gauge(&node, all) == f64::from(900 << 20);
         (is_in_effect && node.log().contains("DEBUG")).then_some(())
     });
     // Regions report each 100 ms, and no more once a minute.

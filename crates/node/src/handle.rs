@@ -1,9 +1,10 @@
 //! The handle: how requests and messages enter a node.
 //!
 //! **Invariants.** A request gets one answer, unless its future is dropped. Writes are bounded in
-//! bytes, reads in number: beyond the bound a write waits its turn for a while, since clients treat
-//! "busy" as fatal, and is refused only then. What another store leads is never refused as busy.
+//! bytes, reads in number: beyond the bound, or without room in memory, a write waits its turn for a while, since
+//! clients treat "busy" as fatal, and is refused only then. What another store leads is never refused as busy.
 
+use crate::budget::{MemoryBudget, NoRoom};
 use crate::clock::Clock;
 use crate::consistency::Quarantines;
 use crate::fsm::{PeerMessage, PeerRouter, StoreMessage};
@@ -98,6 +99,7 @@ pub(crate) struct Inner<K: KvEngine> {
     pub(crate) engine: K,
     pub(crate) peers: PeerRouter,
     pub(crate) replies: Arc<ReplyTable>,
+    pub(crate) memory: MemoryBudget,
     pub(crate) write_bytes: Semaphore,
     pub(crate) write_bytes_max: usize,
     pub(crate) busy_wait: Duration,
@@ -126,6 +128,11 @@ impl<K: KvEngine> NodeHandle<K> {
     /// Who this node is.
     pub fn identity(&self) -> &Identity {
         &self.inner.identity
+    }
+
+    /// The memory of the process, as far as this node answers for it.
+    pub fn memory(&self) -> &MemoryBudget {
+        &self.inner.memory
     }
 
     /// The placement driver, if it leads here; its leader otherwise.
@@ -392,12 +399,29 @@ impl<K: KvEngine> NodeHandle<K> {
         &self,
         region: RegionId,
         bytes: usize,
-    ) -> Result<SemaphorePermit<'_>, RequestError> {
+    ) -> Result<Admitted<'_>, RequestError> {
         let inner = &*self.inner;
         if inner.room.is_full() {
             inner.leaders.check_leads(region)?;
             return Err(RequestError::DiskFull);
         }
+        let permit = self.permit_write(region, bytes).await?;
+        // Waiting takes memory, too: the request is there.
+        let admitted = Admitted::new(permit, bytes, &inner.memory);
+        if !inner.memory.has_room() {
+            inner.leaders.check_leads(region)?;
+            let room = inner.memory.wait_for_room(inner.busy_wait).await;
+            room.map_err(|NoRoom| self.busy(region, "the memory limit is reached"))?;
+        }
+        Ok(admitted)
+    }
+
+    async fn permit_write(
+        &self,
+        region: RegionId,
+        bytes: usize,
+    ) -> Result<SemaphorePermit<'_>, RequestError> {
+        let inner = &*self.inner;
         let permits = bytes.min(inner.write_bytes_max) as u32;
         if let Ok(permit) = inner.write_bytes.try_acquire_many(permits) {
             return Ok(permit);
@@ -438,6 +462,30 @@ impl<K: KvEngine> NodeHandle<K> {
     }
 }
 
+/// A write that is admitted, until it is answered.
+struct Admitted<'a> {
+    _permit: SemaphorePermit<'a>,
+    bytes: usize,
+    memory: &'a MemoryBudget,
+}
+
+impl<'a> Admitted<'a> {
+    fn new(permit: SemaphorePermit<'a>, bytes: usize, memory: &'a MemoryBudget) -> Self {
+        memory.parts().writes.force_acquire(bytes);
+        Self {
+            _permit: permit,
+            bytes,
+            memory,
+        }
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.memory.parts().writes.release(self.bytes);
+    }
+}
+
 /// The path of a read that has no lease.
 fn path_of(context: &RequestContext) -> ReadPath {
     match context.replica_read {
@@ -449,10 +497,10 @@ fn path_of(context: &RequestContext) -> ReadPath {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Seen;
     use crate::clock::SystemClock;
     use crate::fsm::{NoControl, StoreFsm};
     use crate::growth::Growth;
-    use crate::memory::Memory;
     use crate::placement_host;
     use crate::snap::{MemDir, SnapOptions};
     use batch_system::{Builder, ByteBudget, Config};
@@ -506,6 +554,7 @@ mod tests {
         NodeHandle::new(Inner {
             identity: members.identify("a", ApiVersion::V1, "").unwrap(),
             engine: Disk::new().open_kv("kv").unwrap(),
+            memory: MemoryBudget::unlimited(),
             peers: peers.router(),
             replies: Arc::default(),
             write_bytes: Semaphore::new(0),
@@ -529,7 +578,6 @@ mod tests {
             meters: Meters::default(),
             watched: Watched {
                 appliers: appliers.router(),
-                memory: Memory::new(0, 0),
                 growth: Growth::default(),
                 log: Arc::new(NoLog),
             },
@@ -589,6 +637,34 @@ mod tests {
         delegates.change(change(now));
         let read = handle.read(context()).now_or_never().unwrap();
         assert!(matches!(read, Err(RequestError::ServerIsBusy { .. })));
+    }
+
+    #[tokio::test]
+    async fn without_room_in_memory_a_write_waits_and_is_sent_to_the_leader_if_that_is_another() {
+        let handle = overloaded();
+        handle.inner.write_bytes.add_permits(100);
+        let seen = |resident| Seen {
+            resident,
+            unfilled: 0,
+        };
+        handle.memory().set_limit_bytes(1_000);
+        handle.memory().observe(seen(1_000));
+        announce(&handle, false);
+        let write = || handle.write(context(), Command::Write(vec![]));
+        let answer = write().now_or_never().expect("it does not wait");
+        assert!(matches!(answer, Err(RequestError::NotLeader { .. })));
+        announce(&handle, true);
+        let mut waits = Box::pin(write());
+        assert!((&mut waits).now_or_never().is_none());
+        handle.memory().observe(seen(0));
+        // It has gone on, to where there is no room for anything.
+        let answer = waits.now_or_never().expect("it waits no more");
+        let busy = |reason: &str| reason.contains("mailbox");
+        assert!(
+            matches!(answer, Err(RequestError::ServerIsBusy { reason }) if busy(reason)),
+            "{answer:?}"
+        );
+        assert_eq!(handle.memory().counted_bytes(), 0);
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@
 //! **Not here.** gRPC (`server`), decisions about data (`raftstore`, `placement`).
 
 mod background;
+mod budget;
 mod clock;
 mod consistency;
 mod error;
@@ -49,7 +50,8 @@ mod threads;
 mod traffic;
 mod tuned;
 
-pub use batch_system::FsmStats;
+pub use batch_system::{ByteBudget, FsmStats};
+pub use budget::{MemoryBudget, NoRoom, PartLimits, Parts as MemoryParts, Seen};
 pub use clock::{Clock, SystemClock};
 pub use consistency::{ConsistencyOptions, HashTask, HashWork, Hashed, Quarantines};
 pub use error::StartError;

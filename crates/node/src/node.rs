@@ -8,6 +8,7 @@
 //! request that was accepted has its answer, and everything applied is durable.
 
 use crate::background::Background;
+use crate::budget::{self, MemoryBudget, PartLimits};
 use crate::clock::SystemClock;
 use crate::consistency::{ConsistencyOptions, HashQueue, Quarantines, check_in_rounds};
 use crate::error::StartError;
@@ -67,6 +68,10 @@ pub struct NodeOptions {
     pub busy_wait: Duration,
     /// Reads that are in flight; further ones are refused as busy.
     pub reads_max: usize,
+    /// The memory that the process may have, in bytes; below it each part has its own bound.
+    pub memory_bytes_max: usize,
+    /// Bytes of answers that are gathered, or wait to be sent.
+    pub answer_bytes_max: usize,
     /// Bytes of committed entries that are not applied yet; beyond it no entries are taken from
     /// other stores.
     pub unapplied_bytes_max: usize,
@@ -102,6 +107,8 @@ impl Default for NodeOptions {
             write_bytes_max: 100 << 20,
             busy_wait: Duration::from_secs(1),
             reads_max: 64 << 10,
+            memory_bytes_max: usize::MAX,
+            answer_bytes_max: 512 << 20,
             unapplied_bytes_max: 256 << 20,
             log_cache_bytes_max: 256 << 20,
             disk_full_pause: Duration::from_secs(1),
@@ -180,7 +187,6 @@ impl<K: KvEngine> Node<K> {
         let store = store_of(&identity, &recovered, &options);
         let replies = Arc::new(ReplyTable::default());
         let (peers, appliers) = systems(&options, store, &replies)?;
-
         let (placement, observer, inbox) = placement_host::channel(identity.store_id);
         let (channel, hashes) = (SnapSenders::channel(), HashQueue::default());
         let outside = (parts.transport, parts.link, observer);
@@ -213,6 +219,7 @@ impl<K: KvEngine> Node<K> {
             log_gc: background.log_gc(),
             slowness: shared.slowness,
             snapshots: tuning,
+            memory: handle.memory().clone(),
             options: Mutex::new(options),
         });
         // Last: a start that has failed leaves no task behind.
@@ -388,6 +395,7 @@ fn handle_of<K: KvEngine>(
     NodeHandle::new(Inner {
         identity,
         engine,
+        memory: memory_of(ports, options),
         peers: ports.peers.clone(),
         replies,
         write_bytes: Semaphore::new(options.write_bytes_max),
@@ -407,6 +415,23 @@ fn handle_of<K: KvEngine>(
         meters: ports.meters.clone(),
         watched,
     })
+}
+
+/// One budget over what these ports hold.
+fn memory_of(ports: &Ports, options: &NodeOptions) -> MemoryBudget {
+    let parts = budget::Parts {
+        mailboxes: ports.peers.budget().clone(),
+        unapplied: ports.memory.unapplied.clone(),
+        entry_cache: ports.memory.cached.clone(),
+        ..budget::Parts::unbounded()
+    };
+    let wanted = PartLimits {
+        mailboxes: options.mailbox_bytes_max,
+        unapplied: options.unapplied_bytes_max,
+        entry_cache: options.log_cache_bytes_max,
+        answers: options.answer_bytes_max,
+    };
+    MemoryBudget::new(options.memory_bytes_max, parts, wanted)
 }
 
 /// The two batch systems, without any replica yet.

@@ -8,6 +8,7 @@
 //!
 //! **Not here.** Which configuration items those are, and whether their values make sense.
 
+use crate::budget::MemoryBudget;
 use crate::fsm::{ApplyFsm, NoControl, PeerFsm, PeerMessage, StoreFsm, StoreMessage};
 use crate::growth::Growth;
 use crate::load_check::LoadTuning;
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) log_gc: LogGcTuning,
     pub(crate) slowness: Slowness,
     pub(crate) snapshots: SnapTuning,
+    pub(crate) memory: MemoryBudget,
     /// What is in force. Held through a change.
     pub(crate) options: Mutex<NodeOptions>,
 }
@@ -63,8 +65,9 @@ impl NodeControl {
             return Err(error);
         }
         let next = current.changed_to(wanted);
-        let budget = shared.peers.router();
-        budget.budget().set_limit_bytes(next.mailbox_bytes_max);
+        let mailboxes = next.mailbox_bytes_max;
+        shared.memory.want(|wanted| wanted.mailboxes = mailboxes);
+        shared.memory.set_limit_bytes(next.memory_bytes_max);
         shared.growth.set_options(next.split);
         shared.load.set(next.load);
         shared.log_gc.set(&next);
@@ -112,6 +115,7 @@ impl NodeOptions {
             peer_pool: wanted.peer_pool.clone(),
             apply_pool: wanted.apply_pool.clone(),
             mailbox_bytes_max: wanted.mailbox_bytes_max,
+            memory_bytes_max: wanted.memory_bytes_max,
             store_report_ticks: wanted.store_report_ticks,
             split: wanted.split,
             load: wanted.load,

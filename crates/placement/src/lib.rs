@@ -91,3 +91,7 @@ pub use settings::Settings;
 pub use split::SplitIds;
 pub use stats::{Counts, PlacementStats};
 pub use stores::{Liveness, Store, StoreState};
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: fuzz::Counting = fuzz::Counting;

@@ -399,6 +399,52 @@ mod tests {
         ]
     }
 
+    /// The pairs in `input`, each with the lengths of key and value before it; a key once.
+    fn pairs_in(mut input: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut pairs = std::collections::BTreeMap::new();
+        while let [key_bytes, value_bytes, rest @ ..] = input {
+            let (key, rest) = rest.split_at(rest.len().min((*key_bytes).into()));
+            let (value, rest) = rest.split_at(rest.len().min((*value_bytes).into()));
+            pairs.insert(key.to_vec(), value.to_vec());
+            input = rest;
+        }
+        pairs.into_iter().collect()
+    }
+
+    #[test]
+    fn fuzz_persisted_state() {
+        let encode = |pairs: &[(Vec<u8>, Vec<u8>)]| -> Vec<u8> {
+            let pair = |(key, value): &(Vec<u8>, Vec<u8>)| {
+                [&[key.len() as u8, value.len() as u8][..], key, value].concat()
+            };
+            pairs.iter().flat_map(pair).collect()
+        };
+        let mut target = fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "persisted-state")
+            .words(["max-replicas", "evict-leader-scheduler-4"])
+            .allocates(64 << 10, 256)
+            .seed(encode(&pairs()));
+        for pair in pairs() {
+            target = target.seed(encode(&[pair]));
+        }
+        target.run(|input| {
+            let pairs = pairs_in(input);
+            let mut outcomes = Vec::new();
+            for (key, value) in &pairs {
+                let change = Change::decode(key, value);
+                if let Ok(change) = &change {
+                    let (key, value) = change.encode();
+                    let value = value.expect("a loaded change has a value");
+                    let again = Change::decode(&key, &value).map(|again| again.encode());
+                    assert_eq!(again, Ok((key, Some(value))));
+                }
+                outcomes.push(change.map(|change| std::mem::discriminant(&change)));
+            }
+            let loaded = Durable::load(&pairs).map(|state| state.routes.len());
+            assert!(loaded.is_err() || outcomes.iter().all(|outcome| outcome.is_ok()));
+            (outcomes, loaded.ok())
+        });
+    }
+
     fn pairs() -> Vec<(Vec<u8>, Vec<u8>)> {
         let pair = |change: &Change| {
             let (key, value) = change.encode();

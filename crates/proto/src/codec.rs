@@ -1,9 +1,10 @@
 //! How messages are encoded and decoded on a stream: as protobuf, with a bound on what a request may
-//! grow to.
+//! grow to, and in a buffer of the message's own size.
 //!
 //! **Why.** An empty element of a list is two bytes on the wire (and fewer compressed) and hundreds
 //! in memory: a request of 16 MiB could take gigabytes before anybody has looked at it. So a request
-//! whose message repeats something is walked over first.
+//! whose message repeats something is walked over first. And a buffer that doubles while a message of
+//! 30 MiB is written into it leaves as much again behind for the allocator.
 //!
 //! **Invariants.** A decoded request's lists take about [`DECODED_BYTES_MAX`] at the most. What
 //! repeats comes from the `.proto` files, through a table that the build writes; a request that
@@ -16,7 +17,7 @@ use bytes::Buf;
 use prost::{Message, Name};
 use std::marker::PhantomData;
 use tonic::Status;
-use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic_prost::{ProstDecoder, ProstEncoder};
 
 /// What the lists of one request may take in memory, in bytes, by the estimate below.
@@ -98,11 +99,11 @@ where
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = ProstEncoder<T>;
+    type Encoder = SizedEncoder<T>;
     type Decoder = BoundedDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstEncoder::default()
+        SizedEncoder(ProstEncoder::default())
     }
 
     fn decoder(&mut self) -> Self::Decoder {
@@ -110,6 +111,23 @@ where
             shape: Shape::of::<U>(),
             decoder: ProstDecoder::default(),
         }
+    }
+}
+
+/// Encodes each message into a buffer that was made large enough before.
+pub struct SizedEncoder<T>(ProstEncoder<T>);
+
+impl<T: Message> Encoder for SizedEncoder<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, item: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.reserve(item.encoded_len());
+        self.0.encode(item, buffer)
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.0.buffer_settings()
     }
 }
 

@@ -16,7 +16,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use node::snap::{IncomingSnapshot, SnapshotRefused};
-use node::{Identity, Members, NodeHandle, RegionSnapshot};
+use node::{Identity, Members, MemoryBudget, NodeHandle, RegionSnapshot};
 use placement::RegionInstruction;
 use raftstore::op::consistency::Report;
 use raftstore::{Command, Outcome, RaftMessage, RequestContext, RequestError};
@@ -36,6 +36,9 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
 
     /// Who this node is.
     fn identity(&self) -> &Identity;
+
+    /// The memory of the process.
+    fn memory(&self) -> &MemoryBudget;
 
     /// Proposes a command; ready when it is applied here, or refused.
     fn write(
@@ -153,6 +156,10 @@ impl<K: KvEngine> Backend for NodeHandle<K> {
 
     fn identity(&self) -> &Identity {
         NodeHandle::identity(self)
+    }
+
+    fn memory(&self) -> &MemoryBudget {
+        NodeHandle::memory(self)
     }
 
     async fn write(

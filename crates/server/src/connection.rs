@@ -9,10 +9,12 @@
 //! the disk delays the others of its connection. Clients that need more open more connections.
 //!
 //! **Invariants.** A request is polled only by its connection's task, and goes when the connection
-//! does. The number of them is bounded by the streams of a connection.
+//! does. The number of them is bounded by the streams of a connection. After a turn others are polled,
+//! however much the client has sent ([`crate::turn`]).
 //!
 //! **Not here.** Work that takes long: it must go to another thread, or it delays its connection.
 
+use crate::turn::Turn;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
@@ -59,17 +61,69 @@ impl<C: Future> Future for Connection<C> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let this = &mut *self;
+        let turn = Turn::begin();
         loop {
             // Requests first, so that the protocol writes their answers in the same turn.
-            while let Poll::Ready(Some(())) = this.under_way.poll_next_unpin(cx) {}
+            while !turn.is_over()
+                && let Poll::Ready(Some(())) = this.under_way.poll_next_unpin(cx)
+            {}
             if let Poll::Ready(end) = this.protocol.as_mut().poll(cx) {
                 return Poll::Ready(end);
             }
+            let is_over = turn.is_over();
             let mut arrived = this.requests.arrived.lock();
-            if arrived.is_empty() {
+            if arrived.is_empty() && !is_over {
                 return Poll::Pending;
             }
             this.under_way.extend(arrived.drain(..));
+            if is_over {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::rt::Executor;
+    use std::future::{pending, poll_fn};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_connection_that_always_has_more_to_do_gives_way() {
+        let requests = Requests::default();
+        let arrived = requests.clone();
+        // Whenever it is polled there is one more request.
+        let protocol = poll_fn(move |_| {
+            arrived.execute(async {});
+            Poll::<()>::Pending
+        });
+        let mut connection = Connection::new(protocol, requests);
+        let woken = Arc::new(AtomicBool::new(false));
+        let waker = futures::task::waker(Arc::new(Flag(Arc::clone(&woken))));
+        let begun = Instant::now();
+        let polled = Pin::new(&mut connection).poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending() && begun.elapsed() < Duration::from_secs(5));
+        assert!(woken.load(Ordering::Relaxed), "it wants to go on");
+    }
+
+    #[test]
+    fn a_connection_with_nothing_to_do_waits() {
+        let mut connection = Connection::new(pending::<()>(), Requests::default());
+        let woken = Arc::new(AtomicBool::new(false));
+        let waker = futures::task::waker(Arc::new(Flag(Arc::clone(&woken))));
+        let polled = Pin::new(&mut connection).poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending() && !woken.load(Ordering::Relaxed));
+    }
+
+    struct Flag(Arc<AtomicBool>);
+
+    impl futures::task::ArcWake for Flag {
+        fn wake_by_ref(flag: &Arc<Self>) {
+            flag.0.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -173,11 +173,15 @@ fn refused_pair(text: String) -> kvrpcpb::KvPair {
     }
 }
 
+/// A client that is told that the server is busy should come back after so long.
+const BACKOFF_MS: u64 = 100;
+
 fn busy(reason: &str) -> errorpb::Error {
     errorpb::Error {
         message: format!("the server is busy: {reason}"),
         server_is_busy: Some(errorpb::ServerIsBusy {
             reason: reason.to_owned(),
+            backoff_ms: BACKOFF_MS,
             ..Default::default()
         }),
         ..Default::default()

@@ -13,7 +13,7 @@ use futures::future::{BoxFuture, ready};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use node::snap::{FormatError, SnapshotRefused};
-use node::{DEFAULT_TOKEN, Identity, Members};
+use node::{DEFAULT_TOKEN, Identity, Members, MemoryBudget};
 use parking_lot::Mutex;
 use placement::{Bootstrap, Config, Effect, Input, Now, Placement, RegionInstruction};
 use raftstore::op::consistency::{Hash, Report};
@@ -39,6 +39,7 @@ pub(crate) struct FakeNode {
 struct Inner {
     identity: Identity,
     members: Members,
+    memory: MemoryBudget,
     /// The term in which this node leads the placement driver; zero if it does not.
     leads_in: watch::Sender<u64>,
     state: Mutex<State>,
@@ -129,6 +130,7 @@ impl FakeNode {
             inner: Arc::new(Inner {
                 identity,
                 members,
+                memory: MemoryBudget::unlimited(),
                 leads_in: watch::Sender::new(0),
                 state: Mutex::new(state),
                 acknowledges: watch::Sender::new(true),
@@ -336,6 +338,10 @@ impl Backend for FakeNode {
 
     fn identity(&self) -> &Identity {
         &self.inner.identity
+    }
+
+    fn memory(&self) -> &MemoryBudget {
+        &self.inner.memory
     }
 
     async fn write(

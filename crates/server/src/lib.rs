@@ -38,6 +38,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod turn;
 mod wire;
 
 pub use address::{Addresses, Resolver};

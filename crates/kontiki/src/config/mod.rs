@@ -91,6 +91,44 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_configuration_files() {
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../etc/kontiki.toml");
+        let lines = [
+            "[raftstore]\nraft-base-tick-interval = \"1s\"\nstore-pool-size = 2\n",
+            "storage.block-cache.capacity = \"1GiB\"\nstorage.api-version = 2\n",
+            "[log]\nlevel = \"info\"\n[log.file]\nfilename = \"x\"\n",
+        ];
+        let mut target = fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "configuration-files")
+            .seed(std::fs::read(example).unwrap())
+            .words(reference::items().into_iter().map(|item| item.key))
+            .words([
+                "18446744073709551615",
+                "\"16777216TiB\"",
+                "\"213503982334d\"",
+                "-1",
+                "nan",
+            ]);
+        for line in lines {
+            target = target.seed(line);
+        }
+        target.run(|input| {
+            let text = String::from_utf8_lossy(input);
+            let mut problems = Vec::new();
+            let leaves = layers::parse("fuzz", &text, &mut problems);
+            let (config, sources) = layers::assemble(leaves, &mut problems);
+            validate::check(&config, &sources, &mut problems);
+            let kind = |problem: &Problem| {
+                let text = problem.to_string();
+                text.chars()
+                    .filter(|c| c.is_ascii_lowercase())
+                    .take(40)
+                    .collect::<String>()
+            };
+            problems.first().map(kind)
+        });
+    }
+
+    #[test]
     fn without_a_file_the_defaults_hold_and_are_valid() {
         assert_eq!(load(None, Vec::new()).unwrap(), Config::default());
     }

@@ -34,6 +34,7 @@ const ITEMS: &[(&str, Module)] = &[
     ("coprocessor.region-split-keys", Module::Node),
     ("coprocessor.region-split-size", Module::Node),
     ("log.level", Module::Log),
+    ("memory-usage-limit", Module::Node),
     ("metrics.enable", Module::Metrics),
     ("raftstore.apply-max-batch-size", Module::Node),
     ("raftstore.apply-pool-size", Module::Node),

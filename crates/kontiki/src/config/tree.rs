@@ -18,6 +18,9 @@ pub struct Config {
     pub slow_log_file: PathBuf,
     /// Requests and steps of Raft, applying and engines that take so long are written to the slow log. 0: none.
     pub slow_log_threshold: ReadableDuration,
+    /// The memory that the process may have; above it new work waits, and is refused after a while. 0: three quarters
+    /// of the machine's, or of what its group of processes may have.
+    pub memory_usage_limit: ReadableSize,
     /// What is logged, and where to.
     pub log: Log,
     /// Who may see what.
@@ -49,6 +52,7 @@ impl Default for Config {
         Self {
             slow_log_file: PathBuf::new(),
             slow_log_threshold: ReadableDuration::secs(1),
+            memory_usage_limit: ReadableSize(0),
             log: Log::default(),
             security: Security::default(),
             metrics: Metrics::default(),

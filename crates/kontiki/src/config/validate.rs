@@ -16,6 +16,8 @@ use std::time::Duration;
 /// Threads and rounds beyond this are a typing error, not a wish.
 const POOL_SIZE_MAX: usize = 256;
 const JOBS_MAX: u16 = 64;
+/// What a node needs beside its block cache: memtables, queues, connections, code.
+const MEMORY_BESIDE_CACHE: ReadableSize = ReadableSize::mib(256);
 /// The largest Raft entry: what a client's limit of a request leaves room for.
 const ENTRY_SIZE_MAX: ReadableSize = ReadableSize::mib(8);
 
@@ -166,6 +168,15 @@ impl Check<'_> {
         let fine = pending >= entry && pending.0 <= u64::from(u32::MAX >> 1);
         self.require(fine, "storage.scheduler-pending-write-threshold", || {
             format!("must be between raft-entry-max-size ({entry}) and 2GiB")
+        });
+        let (limit, cache) = (config.memory_usage_limit, storage.block_cache.capacity);
+        let least = cache.0.saturating_add(MEMORY_BESIDE_CACHE.0);
+        let fine = limit.0 == 0 || limit.0 >= least;
+        self.require(fine, "memory-usage-limit", || {
+            format!(
+                "{limit} must be 0, for three quarters of the machine's, or at least {MEMORY_BESIDE_CACHE} more than \
+                 storage.block-cache.capacity ({cache})"
+            )
         });
         self.require(
             storage.block_cache.capacity >= ReadableSize::mib(1),
@@ -496,6 +507,9 @@ mod tests {
         });
         refused("storage.block-cache.capacity", |c| {
             c.storage.block_cache.capacity = ReadableSize(1)
+        });
+        refused("memory-usage-limit", |c| {
+            c.memory_usage_limit = ReadableSize::mib(256 + 255);
         });
     }
 

@@ -134,6 +134,24 @@ mod tests {
     const EVERY: [Encoding; 3] = [Encoding::Escaped, Encoding::Hex, Encoding::Base64];
 
     #[test]
+    fn fuzz_text() {
+        fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "text")
+            .seed("a\\x41\\n\\\\")
+            .seed("00ff")
+            .seed("aGVsbG8=")
+            .run(|input| {
+                EVERY.map(|encoding| {
+                    let decoded = encoding.decode(input);
+                    if let Ok(bytes) = &decoded {
+                        let again = encoding.decode(encoding.encode(bytes).as_bytes());
+                        assert_eq!(again.as_ref(), Ok(bytes));
+                    }
+                    decoded.map(|bytes| bytes.len())
+                })
+            });
+    }
+
+    #[test]
     fn what_is_encoded_is_decoded_to_the_same_bytes() {
         let all: Vec<u8> = (0..=255).collect();
         for bytes in [

@@ -13,6 +13,7 @@
 
 use super::data_dir::DataDir;
 use super::engines;
+use super::memory::MemoryWatch;
 use super::online::Online;
 use super::ports::Ports;
 use super::settings;
@@ -97,6 +98,7 @@ struct RunningNode {
     link: JoinSet<()>,
     service: JoinSet<()>,
     stop_service: oneshot::Sender<()>,
+    memory: MemoryWatch,
     data_dir: Arc<DataDir>,
 }
 
@@ -190,8 +192,7 @@ async fn start_on<L: RaftLog>(
         members,
     } = opened;
     let identity = identified.identity.clone();
-    let seed = identity.store_id.get();
-    let runtime = Handle::current();
+    let (seed, runtime, tuner) = (identity.store_id.get(), Handle::current(), kv.tuner());
     let book = AddressBook::new(&identity, identified.members.clone(), config.join_nodes());
     if let Some(members) = members {
         book.set_members(members);
@@ -213,8 +214,7 @@ async fn start_on<L: RaftLog>(
         runtime,
         progress: regions_read(stages),
     };
-    let folder = data_dir.path().to_owned();
-    let capacity = config.raftstore.capacity.0;
+    let (folder, capacity) = (data_dir.path().to_owned(), config.raftstore.capacity.0);
     let start = move || {
         let usage = StoreUsage::measure(&folder, capacity);
         Ok((Node::start(parts).map_err(Error::Start)?, usage))
@@ -222,16 +222,13 @@ async fn start_on<L: RaftLog>(
     let (node, usage) = stages.run(Stage::StartingNode, start).await?;
     let handle = node.handle();
     tell_of_unreachable(&transport, handle.clone());
-    let (stop_service, stopped) = oneshot::channel::<()>();
-    let shutdown = async move {
-        // A sender that is gone means the same.
-        let _ = stopped.await;
-    };
+    let (stop_service, shutdown) = stop_signal();
     let (mut tasks_of_link, mut service) = (JoinSet::new(), JoinSet::new());
     tasks_of_link.spawn(link.run(link_node(&handle, usage)));
     let mut options = ServeOptions::new(listener, book);
     options.limits = settings::limits(config);
     let counted = (Arc::clone(&transport), options.meters.clone());
+    let memory = MemoryWatch::start(handle.memory().clone(), tuner)?;
     show(stages, &node, counted, (options.gate.clone(), seed));
     service.spawn(server::serve(options, handle, shutdown));
     Ok(RunningNode {
@@ -240,8 +237,19 @@ async fn start_on<L: RaftLog>(
         link: tasks_of_link,
         service,
         stop_service,
+        memory,
         data_dir,
     })
+}
+
+/// Somebody who is told to stop, and what tells him.
+fn stop_signal() -> (oneshot::Sender<()>, impl Future<Output = ()>) {
+    let (stop, stopped) = oneshot::channel();
+    let told = async move {
+        // A sender that is gone means the same.
+        let _ = stopped.await;
+    };
+    (stop, told)
 }
 
 /// What carries messages to other stores.
@@ -310,6 +318,7 @@ impl RunningNode {
         self.link.shutdown().await;
         self.transport.stop();
         failpoint::at!("kontiki::stop::drained");
+        drop(self.memory);
         // They hold the engines.
         stages.status.detach();
         stages.online.release_node();

@@ -5,6 +5,7 @@
 //!
 //! **Not here.** Defaults and checks (`config`).
 
+use super::memory;
 use super::online::Online;
 use crate::config::{Config, Raftstore};
 use engine_rocks::RocksOptions;
@@ -122,6 +123,7 @@ pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
         },
         peer_pool: pool(raftstore.store_pool_size, raftstore.store_max_batch_size),
         apply_pool: pool(raftstore.apply_pool_size, raftstore.apply_max_batch_size),
+        memory_bytes_max: memory_bytes_max(config),
         mailbox_bytes_max: to_usize(raftstore.mailbox_memory_limit.0),
         write_bytes_max: to_usize(config.storage.scheduler_pending_write_threshold.0),
         store_report_ticks: ticks(raftstore.pd_store_heartbeat_tick_interval.0, tick),
@@ -151,6 +153,13 @@ pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
         },
         ..NodeOptions::default()
     }
+}
+
+fn memory_bytes_max(config: &Config) -> usize {
+    to_usize(match config.memory_usage_limit.0 {
+        0 => memory::default_limit_bytes(),
+        bytes => bytes,
+    })
 }
 
 /// What placement goes by, around a cluster's beginning.

@@ -7,7 +7,6 @@ use super::{Meters, ReadPath};
 use crate::fsm::ApplyRouter;
 use crate::growth::Growth;
 use crate::handle::NodeHandle;
-use crate::memory::Memory;
 use crate::ports::Ports;
 use batch_system::{Fsm, Rescheduled, Router};
 use engine::{KvEngine, RaftLog};
@@ -18,7 +17,6 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(crate) struct Watched {
     pub(crate) appliers: ApplyRouter,
-    pub(crate) memory: Memory,
     pub(crate) growth: Growth,
     pub(crate) log: Arc<dyn Collect>,
 }
@@ -37,7 +35,6 @@ impl Watched {
     pub(crate) fn of<L: RaftLog>(ports: &Ports, log: L) -> Self {
         Self {
             appliers: ports.appliers.clone(),
-            memory: ports.memory.clone(),
             growth: ports.growth.clone(),
             log: Arc::new(Log(log)),
         }
@@ -95,28 +92,32 @@ impl<K: KvEngine> NodeHandle<K> {
     }
 
     fn collect_memory(&self, page: &mut Page) {
-        let inner = &*self.inner;
-        let writes_max = inner.write_bytes_max;
-        let writes = writes_max.saturating_sub(inner.write_bytes.available_permits());
-        let memory = &inner.watched.memory;
-        let budget = inner.peers.budget();
-        for (component, used, limit) in [
-            ("mailboxes", budget.used_bytes(), budget.limit_bytes()),
-            ("pending-writes", writes, writes_max),
+        let (memory, writes_max) = (&self.inner.memory, self.inner.write_bytes_max);
+        let parts = memory.parts();
+        for (component, part, limit) in [
+            ("mailboxes", &parts.mailboxes, parts.mailboxes.limit_bytes()),
+            ("pending-writes", &parts.writes, writes_max),
             (
                 "unapplied-entries",
-                memory.unapplied.used_bytes(),
-                memory.unapplied.limit_bytes(),
+                &parts.unapplied,
+                parts.unapplied.limit_bytes(),
             ),
             (
                 "entry-cache",
-                memory.cached.used_bytes(),
-                memory.cached.limit_bytes(),
+                &parts.entry_cache,
+                parts.entry_cache.limit_bytes(),
             ),
+            ("answers", &parts.answers, parts.answers.limit_bytes()),
         ] {
-            page.gauge(&MEMORY, &[component], used as u64);
+            page.gauge(&MEMORY, &[component], part.used_bytes() as u64);
             page.gauge(&MEMORY_LIMIT, &[component], limit as u64);
         }
+        page.gauge(&MEMORY_USAGE_LIMIT, &[], memory.limit_bytes() as u64);
+        page.gauge(&MEMORY_BASE, &[], memory.base_bytes() as u64);
+        page.gauge(&MEMORY_FREE, &[], memory.free_bytes() as u64);
+        let (admitted, refused) = memory.waited();
+        page.counter(&MEMORY_WAITS, &["admitted"], admitted);
+        page.counter(&MEMORY_WAITS, &["refused"], refused);
     }
 
     fn collect_snapshots(&self, page: &mut Page) {

@@ -73,6 +73,14 @@ families! {
         "Memory that a component holds, as it counts itself.";
     MEMORY_LIMIT = gauge "kontiki_memory_limit_bytes" ["component"]
         "What a component may hold before it refuses, waits or lets go.";
+    MEMORY_USAGE_LIMIT = gauge "kontiki_memory_usage_limit_bytes" []
+        "What the process may have (memory-usage-limit).";
+    MEMORY_BASE = gauge "kontiki_memory_base_bytes" []
+        "What the process has, or its caches will have, beyond what the components count: as it was seen last.";
+    MEMORY_FREE = gauge "kontiki_memory_free_bytes" []
+        "What is left of the limit. New work waits when a sixteenth of the limit is left.";
+    MEMORY_WAITS = counter "kontiki_memory_waits_total" ["result"]
+        "Requests that waited for room in memory, and were admitted or refused.";
 
     SNAPSHOTS_SENT = counter "kontiki_snapshots_sent_total" ["result"]
         "Snapshots that were sent to other stores.";

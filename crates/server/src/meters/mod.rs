@@ -35,10 +35,6 @@ static STREAMS: Desc = Desc::counter(
     "Streams that were begun, of clients and of other stores.",
 )
 .by(&["method"]);
-static ANSWER_BYTES: Desc = Desc::gauge(
-    "kontiki_grpc_waiting_answer_bytes",
-    "Bytes of answers that wait until their clients read them; small ones are not counted.",
-);
 pub(crate) static TRANSPORT_STORES: Desc = Desc::gauge(
     "kontiki_transport_stores",
     "Other stores that this one sends to, by whether they are reached.",
@@ -68,7 +64,6 @@ pub static FAMILIES: &[&Desc] = &[
     &TIMES,
     &ERRORS,
     &STREAMS,
-    &ANSWER_BYTES,
     &TRANSPORT_STORES,
     &TRANSPORT_MESSAGES,
     &TRANSPORT_BYTES,
@@ -109,7 +104,6 @@ struct MethodCells {
 struct Cells {
     methods: ByLabel<Method, MethodCells>,
     streams: ByLabel<StreamKind, Counter>,
-    answer_bytes: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 /// What the services of a node count. Clones are the same.
@@ -124,7 +118,6 @@ impl Default for ServiceMeters {
                 errors: ByLabel::default(),
             }),
             streams: ByLabel::default(),
-            answer_bytes: Arc::default(),
         }))
     }
 }
@@ -145,11 +138,6 @@ impl ServiceMeters {
     pub(crate) fn streams(&self, kind: StreamKind) {
         self.0.streams.of(kind).add(1);
     }
-
-    /// Where the bytes of answers that wait are counted.
-    pub(crate) fn answer_bytes(&self) -> Arc<std::sync::atomic::AtomicUsize> {
-        Arc::clone(&self.0.answer_bytes)
-    }
 }
 
 impl Collect for ServiceMeters {
@@ -165,11 +153,6 @@ impl Collect for ServiceMeters {
         for (kind, streams) in self.0.streams.iter() {
             page.counter(&STREAMS, &[kind.value()], streams.get());
         }
-        let waiting = self
-            .0
-            .answer_bytes
-            .load(std::sync::atomic::Ordering::Relaxed);
-        page.gauge(&ANSWER_BYTES, &[], waiting as u64);
     }
 }
 

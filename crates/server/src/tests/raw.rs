@@ -180,7 +180,7 @@ async fn the_nodes_refusal_reaches_the_client_as_a_region_error() {
     let errors = [
         raw.put(put("k", "v")).await.region_error,
         raw.get(get("k")).await.region_error,
-        raw.scan(scan("a", "z", 1)).await.region_error,
+        raw.scan(scan("a", "z", 1)).await.response.region_error,
     ];
     for error in errors {
         assert_eq!(
@@ -362,7 +362,7 @@ async fn scans_go_both_ways_with_limit_and_keys_only() {
         })
         .await;
     assert!(bare.kvs[0].key == "b" && bare.kvs[0].value.is_empty());
-    let inverted = raw.scan(scan("e", "b", 10)).await;
+    let inverted = raw.scan(scan("e", "b", 10)).await.response;
     assert!(inverted.region_error.unwrap().message.contains("range"));
 }
 
@@ -395,7 +395,12 @@ async fn a_scan_is_cut_at_the_regions_end_and_refused_where_it_begins_outside() 
     }
     let raw = raw(&node);
     assert_eq!(keys(&raw.scan(scan("k", "z", 10)).await.kvs), "kl");
-    let outside = raw.scan(scan("a", "z", 10)).await.region_error.unwrap();
+    let outside = raw
+        .scan(scan("a", "z", 10))
+        .await
+        .response
+        .region_error
+        .unwrap();
     assert_eq!(outside.key_not_in_region.unwrap().start_key, "d");
     let outside = raw.get(get("z")).await.region_error.unwrap();
     assert_eq!(outside.key_not_in_region.unwrap().key, "z");
@@ -464,7 +469,7 @@ async fn a_read_over_its_budget_is_an_error_and_never_a_short_page() {
             ..Limits::default()
         },
     );
-    let response = raw.scan(scan("a", "", 100)).await;
+    let response = raw.scan(scan("a", "", 100)).await.response;
     assert!(response.kvs.is_empty() && response.region_error.unwrap().server_is_busy.is_some());
     assert_eq!(raw.scan(scan("a", "", 5)).await.kvs.len(), 5);
     let all = ('a'..='z').map(|letter| key(&letter.to_string())).collect();
@@ -473,7 +478,7 @@ async fn a_read_over_its_budget_is_an_error_and_never_a_short_page() {
         keys: all,
         ..Default::default()
     };
-    let response = raw.batch_get(request).await;
+    let response = raw.batch_get(request).await.response;
     assert!(response.pairs.is_empty() && response.region_error.unwrap().server_is_busy.is_some());
 }
 
@@ -491,7 +496,11 @@ async fn a_scan_hears_at_once_that_it_must_ask_another_store() {
         leader: None,
     });
     let answer = raw.scan(scan("a", "z", 1)).now_or_never();
-    let error = answer.expect("it does not wait").region_error.unwrap();
+    let error = answer
+        .expect("it does not wait")
+        .response
+        .region_error
+        .unwrap();
     assert!(error.not_leader.is_some());
 }
 
@@ -503,7 +512,12 @@ async fn a_scan_waits_for_its_turn_no_longer_than_it_may_run() {
         ..Limits::default()
     };
     let raw = raw_within(&alphabet(), limits);
-    let error = raw.scan(scan("a", "z", 1)).await.region_error.unwrap();
+    let error = raw
+        .scan(scan("a", "z", 1))
+        .await
+        .response
+        .region_error
+        .unwrap();
     assert!(error.server_is_busy.is_some());
 }
 
@@ -535,9 +549,9 @@ async fn time_runs_over_ranges_and_keys_that_hold_nothing() {
         ..Default::default()
     };
     let errors = [
-        raw.batch_scan(ranges).await.region_error,
+        raw.batch_scan(ranges).await.response.region_error,
         raw.checksum(sum).await.region_error,
-        raw.batch_get(missing).await.region_error,
+        raw.batch_get(missing).await.response.region_error,
     ];
     for error in errors {
         let reason = error.unwrap().server_is_busy.unwrap().reason;
@@ -614,7 +628,7 @@ async fn under_v2_keys_keep_their_prefix_for_clients_and_are_encoded_inside() {
         context: v2(),
         ..scan("r\0\0\0", "r\0\0\u{1}", 10)
     };
-    let found = raw.scan(everything).await.kvs;
+    let found = raw.scan(everything).await.response.kvs;
     let expected = [full("a"), full("b"), full("c")];
     assert_eq!(
         found
@@ -658,6 +672,7 @@ async fn under_v2_keys_of_another_mode_or_keyspace_are_refused() {
     assert!(
         raw.scan(request)
             .await
+            .response
             .region_error
             .unwrap()
             .message

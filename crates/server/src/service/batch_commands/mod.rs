@@ -8,7 +8,7 @@
 //!
 //! **Invariants.** Each request id is answered once, unless the stream breaks. What is under way is
 //! bounded in number and in bytes, and so are the answers that wait, up to those of the commands
-//! that were already under way. A command that is missing or unknown is answered with an empty
+//! that were already under way. After a turn others are polled ([`crate::turn`]). A command that is missing or unknown is answered with an empty
 //! response, which clients report as an error of that one command. A stream that is dropped takes
 //! its driver along.
 //!
@@ -21,6 +21,7 @@ use crate::meters::Method;
 use crate::service::answers::Held;
 use crate::service::raw::Raw;
 use crate::service::slow::Asked;
+use crate::turn::Turn;
 use futures::stream::{self, FuturesUnordered, Stream, StreamExt};
 use outbox::Outbox;
 use prost::Message;
@@ -43,6 +44,9 @@ type Answer = batch_commands_response::response::Cmd;
 
 /// A probe may not occupy its place for longer.
 const PROBE_DELAY_MS_MAX: u64 = 10_000;
+
+/// So many commands are begun before those that can end at once do: each that is under way takes kilobytes.
+const TAKEN_AT_ONCE: usize = 64;
 
 /// A command that is done.
 struct Done {
@@ -95,35 +99,49 @@ where
         let is_full = |commands, bytes| {
             commands >= limits.batch_commands_max || bytes >= limits.batch_bytes_max
         };
-        let has_room = outbox.poll_room(cx).is_ready();
-        while has_room && !is_full(under_way.len(), bytes_under_way) {
-            let Poll::Ready(Some((id, request))) = intake.poll_next(cx) else {
-                break;
-            };
-            let request_bytes = request.encoded_len();
-            bytes_under_way += request_bytes;
-            let raw = raw.clone();
-            under_way.push(async move {
-                let mut held = None;
-                let answer = run(&raw, request.cmd, &mut held).await;
-                Done {
-                    id,
-                    request_bytes,
-                    answer,
-                    held,
-                }
-            });
-        }
-        let was_full = is_full(under_way.len(), bytes_under_way);
-        while let Poll::Ready(Some(one)) = under_way.poll_next_unpin(cx) {
-            bytes_under_way -= one.request_bytes;
-            done.push(one);
-        }
-        if !done.is_empty() {
-            outbox.put(done.drain(..));
-            if was_full {
-                // There is room for more now, and nobody else would say so.
+        let turn = Turn::begin();
+        loop {
+            let mut taken = 0;
+            while taken < TAKEN_AT_ONCE
+                && outbox.poll_room(cx).is_ready()
+                && !is_full(under_way.len(), bytes_under_way)
+            {
+                let Poll::Ready(Some((id, request))) = intake.poll_next(cx) else {
+                    break;
+                };
+                taken += 1;
+                let request_bytes = request.encoded_len();
+                bytes_under_way += request_bytes;
+                let raw = raw.clone();
+                under_way.push(async move {
+                    let mut held = None;
+                    let answer = run(&raw, request.cmd, &mut held).await;
+                    Done {
+                        id,
+                        request_bytes,
+                        answer,
+                        held,
+                    }
+                });
+            }
+            let was_full = is_full(under_way.len(), bytes_under_way);
+            while !turn.is_over()
+                && let Poll::Ready(Some(one)) = under_way.poll_next_unpin(cx)
+            {
+                bytes_under_way -= one.request_bytes;
+                done.push(one);
+            }
+            let has_more_room = was_full && !done.is_empty();
+            if !done.is_empty() {
+                outbox.put(done.drain(..));
+            }
+            if turn.is_over() {
                 cx.waker().wake_by_ref();
+                break;
+            }
+            // Otherwise whatever comes next wakes this task.
+            if taken == 0 && !has_more_room {
+                break;
             }
         }
         match &mut intake.end {

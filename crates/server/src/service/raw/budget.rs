@@ -4,9 +4,10 @@
 //! page shorter than their limit for the end of the data. Time is looked at often enough whatever
 //! the read is busy with: rows that are skipped, keys without a value, ranges without a row.
 //!
-//! **Not here.** What all answers together may take (`answers`).
+//! **Not here.** What all answers together may take (`answers`): it is asked, and that may end a read as well.
 
 use crate::error::Failure;
+use crate::service::answers::{Gathering, Held};
 use proto::kvrpcpb::KvPair;
 use std::time::{Duration, Instant};
 
@@ -21,11 +22,13 @@ pub(super) struct Budget {
     bytes_left: usize,
     rows: u32,
     deadline: Instant,
+    gathering: Gathering,
 }
 
 impl Budget {
-    pub(super) fn new(bytes_max: usize, time_max: Duration) -> Self {
+    pub(super) fn new(bytes_max: usize, time_max: Duration, gathering: Gathering) -> Self {
         Self {
+            gathering,
             bytes_left: bytes_max,
             rows: 0,
             deadline: Instant::now() + time_max,
@@ -39,11 +42,20 @@ impl Budget {
 
     /// A row, of which so many bytes go into the answer.
     pub(super) fn take_bytes(&mut self, key_and_value: usize) -> Result<(), Failure> {
-        let left = self
-            .bytes_left
-            .checked_sub(key_and_value + ROW_OVERHEAD_BYTES);
+        let bytes = key_and_value + ROW_OVERHEAD_BYTES;
+        let left = self.bytes_left.checked_sub(bytes);
         self.bytes_left = left.ok_or(Failure::OverBudget("the limit in bytes"))?;
-        Ok(())
+        self.gathering.take(bytes)
+    }
+
+    /// Gathers into this from now on.
+    pub(super) fn gather(&mut self, gathering: Gathering) {
+        self.gathering = gathering;
+    }
+
+    /// What was gathered, as it is counted.
+    pub(super) fn end(self) -> Held {
+        self.gathering.end()
     }
 
     /// A row or key was looked at.

@@ -221,7 +221,9 @@ fn clip(region: &Region, range: KeyRange, direction: Direction) -> Result<KeyRan
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::answers::Answers;
     use bytes::Bytes;
+    use node::MemoryBudget;
     use std::time::Duration;
     use types::{RegionId, raw_value};
 
@@ -278,9 +280,14 @@ mod tests {
         }
     }
 
+    fn budget(time_max: Duration) -> Budget {
+        let answers = Answers::new(usize::MAX, &MemoryBudget::unlimited());
+        Budget::new(usize::MAX, time_max, answers.gather())
+    }
+
     /// What a cursor shows if each slice is over at its `questions`-th question, and the number of slices.
     fn shown(view: &View, cursor: &mut Cursor, questions: u32) -> (Vec<Vec<u8>>, usize) {
-        let mut budget = Budget::new(usize::MAX, Duration::from_secs(60));
+        let mut budget = budget(Duration::from_secs(60));
         let (mut keys, mut slices) = (Vec::new(), 0);
         loop {
             slices += 1;
@@ -341,7 +348,7 @@ mod tests {
     #[test]
     fn a_read_whose_time_is_up_ends_in_its_next_slice() {
         let mut cursor = Cursor::new(vec![KeyRange::default()], Direction::Forward, None);
-        let mut budget = Budget::new(usize::MAX, Duration::ZERO);
+        let mut budget = budget(Duration::ZERO);
         let mut go_on = || {
             let row = |_: &[u8], _: &[u8], _: &mut Budget| Ok(());
             cursor.go_on(&View::new(b"v"), &mut budget, &Slice::of_questions(0), row)

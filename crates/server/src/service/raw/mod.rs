@@ -28,7 +28,7 @@ use crate::error::{FailableResponse, Failure};
 use crate::gate::Gate;
 use crate::limits::{Limits, Refusal};
 use crate::meters::{ServiceMeters, StreamKind};
-use crate::service::answers::{Answers, Held};
+use crate::service::answers::{Answers, Gathered, Held};
 use crate::service::slow::Asked;
 use bytes::Bytes;
 use node::Identity;
@@ -58,7 +58,7 @@ impl<B: Backend> Raw<B> {
         Self {
             identity: backend.identity().clone(),
             reads: ReadPool::start(&limits),
-            answers: Answers::new(limits.answer_bytes_max, meters.answer_bytes()),
+            answers: Answers::new(limits.answer_bytes_max, backend.memory()),
             meters,
             backend,
             limits,
@@ -75,7 +75,7 @@ impl<B: Backend> Raw<B> {
     pub(crate) fn count<R: FailableResponse>(
         &self,
         asked: &Asked,
-        answer: R,
+        answer: impl Into<Gathered<R>>,
         held: &mut Option<Held>,
     ) -> R {
         let answer = self.answers.count(answer, held);
@@ -148,6 +148,17 @@ impl<B: Backend> Raw<B> {
             }
         }
         Ok(range)
+    }
+}
+
+/// The response of a read of many rows: filled by `fill`, or failed.
+fn gathered<R: FailableResponse, T>(
+    result: Result<(T, Held), Failure>,
+    fill: impl FnOnce(&mut R, T),
+) -> Gathered<R> {
+    match result {
+        Ok((rows, held)) => Gathered::new(R::from_result(Ok(rows), fill), Some(held)),
+        Err(failure) => R::failed(failure).into(),
     }
 }
 

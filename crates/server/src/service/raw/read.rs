@@ -7,9 +7,10 @@
 
 use super::budget::Budget;
 use super::sliced::SlicedRead;
-use super::{Raw, key_not_in_region, now_s, unreadable};
+use super::{Raw, gathered, key_not_in_region, now_s, unreadable};
 use crate::backend::{Backend, ReadView};
 use crate::error::{FailableResponse, Failure};
+use crate::service::answers::{Gathered, Held};
 use bytes::Bytes;
 use pool::{Progress, Slice};
 use proto::kvrpcpb::{
@@ -55,14 +56,20 @@ impl<B: Backend> Raw<B> {
     }
 
     /// The values of those keys that have one.
-    pub(crate) async fn batch_get(&self, request: RawBatchGetRequest) -> RawBatchGetResponse {
+    pub(crate) async fn batch_get(
+        &self,
+        request: RawBatchGetRequest,
+    ) -> Gathered<RawBatchGetResponse> {
         let result = self.try_batch_get(request).await;
-        FailableResponse::from_result(result, |response: &mut RawBatchGetResponse, pairs| {
+        gathered(result, |response: &mut RawBatchGetResponse, pairs| {
             response.pairs = pairs;
         })
     }
 
-    async fn try_batch_get(&self, request: RawBatchGetRequest) -> Result<Vec<KvPair>, Failure> {
+    async fn try_batch_get(
+        &self,
+        request: RawBatchGetRequest,
+    ) -> Result<(Vec<KvPair>, Held), Failure> {
         let checked = self.check(request.context, request.cf)?;
         let mut keys = Vec::with_capacity(request.keys.len());
         for key in request.keys {
@@ -77,7 +84,7 @@ impl<B: Backend> Raw<B> {
         let mut budget = self.budget(&checked);
         let view = self.backend.read(checked.request).await?;
         read.go_on(&view, &mut budget, &Slice::endless())?;
-        Ok(read.pairs)
+        Ok((read.pairs, budget.end()))
     }
 }
 

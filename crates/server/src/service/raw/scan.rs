@@ -8,12 +8,13 @@
 use super::budget::Budget;
 use super::cursor::Cursor;
 use super::sliced::SlicedRead;
-use super::{Raw, client_key};
+use super::{Raw, client_key, gathered};
 use crate::backend::{Backend, Direction, ReadView};
 use crate::checksum::crc64;
 use crate::context::Checked;
 use crate::error::{FailableResponse, Failure};
 use crate::limits::Refusal;
+use crate::service::answers::{Gathered, Held};
 use bytes::Bytes;
 use pool::{Progress, Slice};
 use proto::kvrpcpb::{
@@ -24,7 +25,7 @@ use types::{ApiVersion, KeyRange};
 
 impl<B: Backend> Raw<B> {
     /// The rows of one range.
-    pub(crate) async fn scan(&self, request: RawScanRequest) -> RawScanResponse {
+    pub(crate) async fn scan(&self, request: RawScanRequest) -> Gathered<RawScanResponse> {
         let result = async {
             let checked = self.check(request.context, request.cf)?;
             let direction = direction(request.reverse);
@@ -42,13 +43,16 @@ impl<B: Backend> Raw<B> {
             )
             .await
         };
-        FailableResponse::from_result(result.await, |response: &mut RawScanResponse, rows| {
+        gathered(result.await, |response: &mut RawScanResponse, rows| {
             response.kvs = rows;
         })
     }
 
     /// The rows of each of many ranges.
-    pub(crate) async fn batch_scan(&self, request: RawBatchScanRequest) -> RawBatchScanResponse {
+    pub(crate) async fn batch_scan(
+        &self,
+        request: RawBatchScanRequest,
+    ) -> Gathered<RawBatchScanResponse> {
         let result = async {
             let checked = self.check(request.context, request.cf)?;
             let direction = direction(request.reverse);
@@ -69,7 +73,7 @@ impl<B: Backend> Raw<B> {
             };
             self.scan_ranges(checked, ranges, rows).await
         };
-        FailableResponse::from_result(result.await, |response: &mut RawBatchScanResponse, rows| {
+        gathered(result.await, |response: &mut RawBatchScanResponse, rows| {
             response.kvs = rows;
         })
     }
@@ -92,7 +96,8 @@ impl<B: Backend> Raw<B> {
             };
             self.sliced_read(checked, read).await
         };
-        FailableResponse::from_result(result.await, |response: &mut RawChecksumResponse, sum| {
+        let result = result.await.map(|(sum, _)| sum);
+        FailableResponse::from_result(result, |response: &mut RawChecksumResponse, sum| {
             response.checksum = sum.checksum;
             response.total_kvs = sum.rows;
             response.total_bytes = sum.bytes;
@@ -118,7 +123,7 @@ impl<B: Backend> Raw<B> {
         checked: Checked,
         ranges: Vec<KeyRange>,
         rows: Rows,
-    ) -> Result<Vec<KvPair>, Failure> {
+    ) -> Result<(Vec<KvPair>, Held), Failure> {
         // Nothing is asked of the ranges then, not even whether they are in this Region.
         let ranges = if rows.limit == 0 { Vec::new() } else { ranges };
         let read = CollectRows {

@@ -4,9 +4,9 @@
 //! everything else, and on threads in the order of their arrival the short ones would wait for the huge ones. In the
 //! pool, those that have run for a while give way (see [`pool`]).
 //!
-//! **The way of a read.** It waits until it is one of so many at a time; takes its view of the Region; runs in
-//! slices, each of which goes on where the last one stopped; and answers. Only then it has a view and an
-//! answer in the making: what waits before holds nothing but its request.
+//! **The way of a read.** It waits until it is one of so many at a time, and there is room for its answer; takes its
+//! view of the Region; runs in slices, each of which goes on where the last one stopped; and answers. Only then it
+//! has a view and an answer in the making: what waits before holds nothing but its request.
 //!
 //! **Invariants.** A read that this store can't do is refused at once, even when others wait for their
 //! turn; and nobody waits for a place, or reads on, for longer than the read may take. Whoever waits gets one
@@ -21,6 +21,7 @@ use crate::backend::{Backend, ReadView};
 use crate::context::Checked;
 use crate::error::Failure;
 use crate::limits::Limits;
+use crate::service::answers::Held;
 use pool::{
     Abandoned, Full, Options, PanicPolicy, PanicVerdict, Progress, Slice, SpawnError, Task,
     TaskKey, ThreadPool,
@@ -30,6 +31,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// What was gathered, and what it counts as.
+type Outcome<A> = Result<(A, Held), Failure>;
 
 /// A read that can stop between rows and go on later, in the same view.
 pub(super) trait SlicedRead<V>: Send + 'static {
@@ -111,8 +115,8 @@ impl<B: Backend> Raw<B> {
         &self,
         checked: Checked,
         read: R,
-    ) -> Result<R::Answer, Failure> {
-        let budget = self.budget(&checked);
+    ) -> Outcome<R::Answer> {
+        let mut budget = self.budget(&checked);
         let place = match Arc::clone(&self.reads.places).try_acquire_owned() {
             Ok(place) => place,
             Err(_) => {
@@ -121,6 +125,8 @@ impl<B: Backend> Raw<B> {
                 self.reads.wait_for_place(budget.deadline()).await?
             }
         };
+        let gathering = self.answers.gather_by(budget.deadline()).await?;
+        budget.gather(gathering);
         let view = self.backend.read(checked.request).await?;
         let bytes = read.held_bytes();
         let (reply, answer) = oneshot::channel();
@@ -144,7 +150,8 @@ impl<B: Backend> Raw<B> {
             .max_ms
             .unwrap_or(u64::MAX)
             .min(self.limits.read_ms_max);
-        Budget::new(self.limits.read_bytes_max, Duration::from_millis(ms))
+        let time_max = Duration::from_millis(ms);
+        Budget::new(self.limits.read_bytes_max, time_max, self.answers.gather())
     }
 }
 
@@ -153,7 +160,7 @@ struct ReadTask<V, R: SlicedRead<V>> {
     /// None when it is over.
     state: Option<State<V, R>>,
     /// None when it was used.
-    reply: Option<oneshot::Sender<Result<R::Answer, Failure>>>,
+    reply: Option<oneshot::Sender<Outcome<R::Answer>>>,
 }
 
 struct State<V, R> {
@@ -164,7 +171,7 @@ struct State<V, R> {
 }
 
 impl<V: ReadView, R: SlicedRead<V>> ReadTask<V, R> {
-    fn reply(&mut self, result: Result<R::Answer, Failure>) {
+    fn reply(&mut self, result: Outcome<R::Answer>) {
         if let Some(reply) = self.reply.take() {
             // Who has left does not need it.
             let _ = reply.send(result);
@@ -182,7 +189,9 @@ impl<V: ReadView, R: SlicedRead<V>> Task for ReadTask<V, R> {
         if matches!(end, Ok(Progress::Yielded)) {
             return Progress::Yielded;
         }
-        if let Some(answer) = self.state.take().map(|state| state.read.answer()) {
+        // The view and the place go here.
+        let split = |State { read, budget, .. }: State<V, R>| (read.answer(), budget.end());
+        if let Some(answer) = self.state.take().map(split) {
             self.reply(end.map(|_| answer));
         }
         Progress::Done
@@ -253,7 +262,7 @@ mod tests {
 
     async fn act(raw: &Raw<FakeNode>, act: Act) -> Result<(), Failure> {
         let checked = raw.check(v1(), String::new()).expect("it is in order");
-        raw.sliced_read(checked, act).await
+        raw.sliced_read(checked, act).await.map(|_| ())
     }
 
     async fn rows(raw: &Raw<FakeNode>) -> usize {
