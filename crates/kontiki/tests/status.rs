@@ -167,7 +167,7 @@ const ROUTES: &[(&str, &str, u16, &str)] = &[
     ("PUT", "/fail/{name}", 200, ""),
     ("DELETE", "/fail/{name}", 200, ""),
     ("GET", "/diagnosis/log", 404, "log.file.filename"),
-    ("GET", "/diagnosis/server-info", 200, "hardware"),
+    ("GET", "/diagnosis/server-info", 200, "cpu-logical-cores"),
     ("GET", "/diagnosis/clock", 200, "ms"),
     ("GET", "/debug/pprof/profile", 200, ""),
     ("GET", "/debug/pprof/heap", 501, "allocator"),
