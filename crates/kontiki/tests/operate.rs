@@ -343,6 +343,11 @@ fn a_change_that_is_wrong_in_part_changes_nothing() {
 #[test]
 fn ctl_shows_and_sets_items_of_all_nodes() {
     let node = Node::start();
+    // Placement may not have heard yet where its status server is.
+    until("its registration", WITHIN, || {
+        let shown = node.ctl(&["config", "node", "show"]);
+        shown.status.success().then_some(())
+    });
     let set = node.ctl(&["config", "node", "set", "raftstore.store-pool-size", "3"]);
     assert!(set.status.success(), "{set:?}");
     let shown = node.ctl(&["config", "node", "show", "raftstore.store-pool-size"]);
