@@ -245,6 +245,7 @@ fn items_of_every_kind_are_changed_at_once_and_remembered_by_the_next_start() {
 /// Every item that can be changed online, with another value than its default.
 const ONLINE: &[(&str, &str)] = &[
     ("slow-log-threshold", "2s"),
+    ("memory-usage-limit", "1GiB"),
     ("log.level", "warn"),
     ("security.redact-info-log", "marker"),
     ("metrics.enable", "false"),
