@@ -264,7 +264,9 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
             }
         }
         for install in self.out.installs.drain(..) {
-            self.ports.snaps.submit(SnapTask::Install(install));
+            self.ports
+                .snaps
+                .submit(SnapTask::Install(Box::new(install)));
         }
         for (region, index, mark) in self.applied.drain(..) {
             if mark.advance(index) {

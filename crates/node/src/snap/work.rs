@@ -31,7 +31,7 @@ pub enum SnapTask {
     /// Send one that was pinned.
     Send(Box<RaftMessage>),
     /// Install one that was received.
-    Install(InstallSnapshot),
+    Install(Box<InstallSnapshot>),
     /// Remove one that was received.
     Drop(SnapshotKey),
 }

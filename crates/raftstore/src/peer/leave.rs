@@ -17,7 +17,8 @@
 //! the log goes, and only then the store may have another replica of the Region. A start that finds a
 //! tombstone beside a log removes the log.
 //!
-//! **Invariants.** A replica that leaves promises nothing and answers every request.
+//! **Invariants.** A replica that leaves promises nothing, answers every request, and leads nobody: one that was
+//! elected with its own removal in its log says so.
 
 use super::{Input, Peer};
 use crate::apply::{Change, RegionChange};
@@ -63,6 +64,11 @@ impl Peer {
 
     pub(super) fn let_go(&mut self, out: &mut Vec<Effect>) {
         self.is_leaving = true;
+        if self.leadership.leader.is_some() {
+            self.leadership.leader = None;
+            self.leadership.is_self = false;
+            out.push(Effect::Leadership(self.leadership.clone()));
+        }
         self.publish_lease(out);
         self.proposals.abandon(out);
         self.reads.fail(&self.not_found(), out);

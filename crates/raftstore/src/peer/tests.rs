@@ -34,6 +34,8 @@ struct Replica {
     now: MonotonicTime,
     /// As readers were told.
     lease: Option<LeaseView>,
+    /// As its store was told.
+    leads: bool,
     applier: Applier,
     map: Map,
     log: Vec<LogEntry>,
@@ -137,6 +139,7 @@ impl Replica {
             holds_disk: false,
             applied: vec![],
             installs: vec![],
+            leads: false,
             holds_install: false,
             held_tasks: vec![],
             holds_apply: false,
@@ -267,7 +270,8 @@ impl Net {
             Effect::Heartbeat(report) => self.reports.push(report),
             Effect::Contradiction(contradiction) => self.contradictions.push(contradiction),
             Effect::Refused(refusal) => self.refused.push(refusal.reason),
-            Effect::Lease(_) | Effect::Leadership(_) => {}
+            Effect::Leadership(leadership) => self.replicas[at].leads = leadership.is_self,
+            Effect::Lease(_) => {}
             other => self.perform_of_snapshots(at, other),
         }
     }

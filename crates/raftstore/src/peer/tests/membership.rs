@@ -283,6 +283,35 @@ fn a_voter_on_its_way_out_that_wins_an_election_gives_way_to_one_that_stays() {
 }
 
 #[test]
+fn a_leader_that_was_elected_with_its_removal_in_its_log_leads_nobody_once_it_goes() {
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    let removal = Input::ChangePeers {
+        request: RequestId(1),
+        context: net.context(0),
+        changes: vec![change(&net, Remove, 1)],
+    };
+    net.step(0, removal);
+    for message in std::mem::take(&mut net.wire) {
+        let to = message.to.store_id.get() as usize - 1;
+        net.step(to, Input::Message(message));
+    }
+    // Nobody hears that they have it.
+    net.wire.clear();
+    net.cut = vec![0];
+    for _ in 0..60 {
+        net.tick(2);
+        net.tick(1);
+        if !net.removed.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(net.removed.len(), 1);
+    assert!(net.replicas[1].peer.is_stopped());
+    assert!(!net.replicas[1].leads, "its store has heard of it");
+}
+
+#[test]
 fn a_change_that_would_cost_the_leader_or_the_log_is_refused() {
     let mut net = Net::new(&PeerOptions::default());
     net.elect(0);
