@@ -75,11 +75,11 @@ impl Applier {
             return out.installs.push(install);
         };
         out.wishes.push(taken.wish);
-        self.parked = Some(Parked {
+        self.parked = Some(Box::new(Parked {
             wish: taken.wish,
             entries: VecDeque::new(),
             install: Some(install),
-        });
+        }));
     }
 
     /// A target that was removed waits no more: its answers are others' to give.
@@ -162,11 +162,11 @@ impl Applier {
             return Ok(false);
         }
         out.wishes.push(wish);
-        self.parked = Some(Parked {
+        self.parked = Some(Box::new(Parked {
             wish,
             entries: VecDeque::new(),
             install: None,
-        });
+        }));
         Ok(true)
     }
 

@@ -189,7 +189,8 @@ pub struct Applier {
     /// As a source: a target waits for it, or has taken it in.
     frozen_for: Option<SourceWish>,
     /// As a target that waits for a source.
-    parked: Option<Parked>,
+    /// Boxed: hardly ever there.
+    parked: Option<Box<Parked>>,
     /// As a target: the source that it need not wait for.
     ready_source: Option<Box<ReadySource>>,
     quarantine: Option<Box<Quarantine>>,
