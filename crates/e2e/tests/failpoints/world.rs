@@ -16,6 +16,8 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(20);
 /// How often leaders report to placement.
 const REPORT: Duration = Duration::from_millis(200);
+/// A Region that looks the same so often is at rest.
+const LOOKS_AT_REST: u32 = 4;
 /// An operation that has not brought a node to its point is asked for again.
 const AGAIN: Duration = Duration::from_secs(4);
 
@@ -220,17 +222,22 @@ impl World {
     /// Waits until nothing is under way in the Region of a key: what an operator that was cut short has left
     /// half done is made good first.
     pub async fn settle(&mut self, key: &str) {
-        let mut before = None;
+        let (mut before, mut looks) = (None, 0);
         self.until("a Region at rest", async |world: &mut Self| {
             if let Some(region) = world.id_now(key).await {
                 world.try_ctl(&["operator", "remove", &region]);
             }
             let now = world.region(key).await.region;
-            let is_same = before.as_ref() == Some(&now);
+            looks = if before.as_ref() == Some(&now) {
+                looks + 1
+            } else {
+                0
+            };
             before = Some(now);
             // Longer than a report to placement takes.
             tokio::time::sleep(REPORT * 3).await;
-            is_same
+            // A change that was asked for before may still be on its way through the log.
+            looks == LOOKS_AT_REST
         })
         .await;
     }
