@@ -144,6 +144,10 @@ impl Operator {
             let reason = "somebody else has changed the membership";
             return Some(OperatorStatus::Cancelled(reason));
         }
+        if !self.repairs() && !seen.quarantined().is_empty() {
+            let reason = "a quarantined replica is to be replaced first";
+            return Some(OperatorStatus::Cancelled(reason));
+        }
         while let Some(step) = self.step() {
             match step.progress(seen, self.version, health.observed) {
                 Progress::Done => {
@@ -194,10 +198,14 @@ impl Operator {
         if left.any(|step| step.gives_to().is_some_and(|store| health.is_lost(store))) {
             return true;
         }
-        let repairs = matches!(self.kind, OperatorKind::Replica | OperatorKind::Admin);
         let seen = health.observed.region(self.region_id);
         let mut peers = seen.into_iter().flat_map(|seen| &seen.region.peers);
-        !repairs && peers.any(|peer| health.is_lost(peer.store_id))
+        !self.repairs() && peers.any(|peer| health.is_lost(peer.store_id))
+    }
+
+    /// Whether it repairs its Region, or somebody wants it even so: all others give way to repair.
+    fn repairs(&self) -> bool {
+        matches!(self.kind, OperatorKind::Replica | OperatorKind::Admin)
     }
 
     /// What it is going to add to stores, beyond what the report shows.

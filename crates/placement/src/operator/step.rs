@@ -142,6 +142,9 @@ impl OperatorStep {
                 Some(peer) if peer.role == PeerRole::Learner => {
                     Progress::Impossible("a learner can't lead")
                 }
+                Some(peer) if seen.quarantined().contains(&peer.id) => {
+                    Progress::Impossible("a quarantined replica can't lead")
+                }
                 Some(_) => done_if(seen.leader().store_id == *to),
                 None => gone,
             },

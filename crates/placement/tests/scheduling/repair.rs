@@ -269,3 +269,35 @@ fn a_quarantined_replica_stays_a_voter_while_its_store_has_no_room_for_a_new_one
     fleet.assert_replicated(3);
     assert!(!has_quarantined(&fleet));
 }
+
+#[test]
+fn what_is_only_for_balance_gives_way_to_the_repair_of_a_quarantined_replica() {
+    let mut fleet = Fleet::with(
+        &Plan {
+            stores: 4,
+            regions: 10,
+            ..Plan::default()
+        },
+        |settings| settings.fast_step_timeout_ms = 3_600_000,
+    );
+    // Leaders hear of an operator with the answer to their next report only.
+    fleet.hears_at_once = false;
+    let to_lead = loop {
+        fleet.run(100);
+        let operators = fleet.operators();
+        let mut steps = operators.iter().flat_map(|record| &record.operator.steps);
+        let to = steps.find_map(|step| match step {
+            OperatorStep::TransferLeader { to } => Some(*to),
+            _ => None,
+        });
+        if let Some(to) = to {
+            break to;
+        }
+    };
+    quarantine(&mut fleet, to_lead);
+    fleet.run(180_000);
+    assert!(!has_quarantined(&fleet), "{:?}", fleet.operators());
+    let given_way = OperatorStatus::Cancelled("a quarantined replica is to be replaced first");
+    let ended = fleet.ended();
+    assert!(ended.iter().any(|record| record.status == given_way));
+}
