@@ -4,7 +4,7 @@
 //! ```text
 //! split   := 3  count:varint  cut*          cut  := key:bytes  region_id  count:varint  peer_id*
 //! compact := 4  index  term
-//! prepare := 5  target:bytes            commit   := 7  source:bytes  index  term  before:(index term)
+//! prepare := 5  target:bytes            commit   := 12 source:bytes  index  term  before:(index term)
 //! seal    := 6  index                   refuse   := 8  source_id
 //! rollback := 9  index  unless_sealed:u8
 //! hash    := 10
@@ -27,11 +27,12 @@ pub(crate) const TAG_SPLIT: u8 = 3;
 const TAG_COMPACT_LOG: u8 = 4;
 const TAG_PREPARE_MERGE: u8 = 5;
 const TAG_SEAL_MERGE: u8 = 6;
-pub(crate) const TAG_COMMIT_MERGE: u8 = 7;
 const TAG_REFUSE_MERGE: u8 = 8;
 const TAG_ROLLBACK_MERGE: u8 = 9;
 const TAG_COMPUTE_HASH: u8 = 10;
 const TAG_VERIFY_HASH: u8 = 11;
+// 7 was a commit that did not say what is *before* it: no data of a release has one.
+pub(crate) const TAG_COMMIT_MERGE: u8 = 12;
 const PEERS_VERSION: u8 = 1;
 
 /// A command about the Region, not about its data.

@@ -14,7 +14,7 @@
 //! entry would have done: that one's data goes with the old data, and the last batch buries it.
 //!
 //! ```text
-//! mark := version:u8=1  to:u64be  takes_in:u8  meta            at types::keys::snapshot_mark_key
+//! mark := version:u8=2  to:u64be  takes_in:u8  meta            at types::keys::snapshot_mark_key
 //! ```
 //!
 //! **Invariants.** Nothing outside of the two ranges and the Region's records changes, the source's left aside. That nobody
@@ -34,7 +34,7 @@ use std::io::Read;
 use thiserror::Error;
 use types::{ApplyState, PeerId, Region, RegionId, Space, keys};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Why a snapshot was not installed. If the mark was written, it is still there.
 #[derive(Debug, Error)]

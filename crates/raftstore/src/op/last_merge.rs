@@ -12,7 +12,7 @@
 //! proposed only when all have it. So one source at most is taken in by a snapshot.
 //!
 //! ```text
-//! last_merge := version:u8=1  index  term  region_version  commit                  as in `admin`
+//! last_merge := version:u8=2  index  term  region_version  commit                  as in `admin`
 //! ```
 //!
 //! **Not here.** The waiting (`apply::merge`), and the installation (`node::snap`).
@@ -25,7 +25,7 @@ use bytes::Bytes;
 use types::keys::{self, LOCAL_REGION_KEY_BYTES};
 use types::{RegionId, StoreId};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// The last merge in which a Region was the target.
 #[derive(Clone, Debug, PartialEq, Eq)]

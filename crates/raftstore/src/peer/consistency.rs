@@ -1,6 +1,7 @@
 //! Consistency checks and quarantine in the life of a Peer.
 //!
-//! **Invariants.** A leader has one check under way, and its asker is answered once. A quarantined replica
+//! **Invariants.** A leader has one check under way, and its asker is answered once, when those it has found
+//! are quarantined. A quarantined replica
 //! allows no read and takes no command; while it leads, it tries to hand over at each tick.
 //!
 //! **How it stays behind in elections.** Whoever is as good does not vote for it (raft-rs's priority), so it
@@ -17,7 +18,7 @@ use crate::effect::{Effect, Reply};
 use crate::error::RequestError;
 use crate::message::RaftMessage;
 use crate::op::conf_change::is_voter_after;
-use crate::op::consistency::{Check, Hash, Quarantine, Verdict, Word};
+use crate::op::consistency::{Check, Hash, Quarantine, Report, Verdict, Word};
 use ::raft::eraftpb::{Message, MessageType};
 use std::collections::BTreeSet;
 use types::{PeerId, RequestId};
@@ -35,6 +36,8 @@ pub(super) struct Consistency(Option<Box<State>>);
 struct State {
     /// As a leader: the one under way.
     check: Option<Check>,
+    /// As a leader: how it has ended, if somebody is to be quarantined and is not yet.
+    judging: Option<Judging>,
     /// The last entry at which this replica is being hashed.
     hashing: Option<u64>,
     /// This replica's.
@@ -43,6 +46,22 @@ struct State {
     quarantined: BTreeSet<PeerId>,
     /// While quarantined: ticks since the leader was told, or since there was one.
     ticks: usize,
+}
+
+/// A check that has found something: its asker hears of it when those who differ are quarantined.
+struct Judging {
+    request: RequestId,
+    report: Report,
+    verdict: Verdict,
+    /// Whether the log has it. It does not take it while the leadership is handed over.
+    is_proposed: bool,
+    age_ticks: u64,
+}
+
+impl State {
+    fn is_checking(&self) -> bool {
+        self.check.is_some() || self.judging.is_some()
+    }
 }
 
 impl Consistency {
@@ -62,6 +81,7 @@ impl Consistency {
     pub(super) fn give_back(&mut self) {
         let is_empty = |state: &mut Box<State>| {
             state.check.is_none()
+                && state.judging.is_none()
                 && state.hashing.is_none()
                 && state.quarantine.is_none()
                 && state.quarantined.is_empty()
@@ -75,7 +95,7 @@ impl Peer {
     /// replaced it has to say so to every leader, and must not lead.
     pub fn has_consistency_work(&self) -> bool {
         let busy = |state: &State| {
-            state.check.is_some() || state.hashing.is_some() || state.quarantine.is_some()
+            state.is_checking() || state.hashing.is_some() || state.quarantine.is_some()
         };
         self.consistency.0.as_deref().is_some_and(busy)
     }
@@ -83,7 +103,7 @@ impl Peer {
     /// Whether it has begun a check that has not ended.
     pub(super) fn is_checking(&self) -> bool {
         let state = self.consistency.0.as_ref();
-        state.is_some_and(|state| state.check.is_some())
+        state.is_some_and(|state| state.is_checking())
     }
 
     /// Why this replica is quarantined, if it is.
@@ -205,21 +225,56 @@ impl Peer {
         };
         let request = check.request;
         self.consistency.state().check = None;
-        let reply = Reply::Checked(Box::new(report.clone()));
-        out.push(Effect::Reply(request, Ok(reply)));
-        if !report.differs() {
-            return;
+        if report.differs() {
+            out.push(Effect::Inconsistent(report.clone()));
         }
-        if let Some(mut verdict) = report.verdict() {
+        let verdict = report.verdict().map(|mut verdict| {
             verdict
                 .deviating
                 .retain(|(id, _)| !self.is_quarantined(*id));
-            if !verdict.deviating.is_empty() {
-                // If it is refused, the next check comes to the same.
-                let _ = self.propose_own(Admin::VerifyHash(verdict), out);
+            verdict
+        });
+        match verdict.filter(|verdict| !verdict.deviating.is_empty()) {
+            None => out.push(Effect::Reply(request, Ok(Reply::Checked(Box::new(report))))),
+            Some(verdict) => {
+                self.consistency.state().judging = Some(Judging {
+                    request,
+                    report,
+                    verdict,
+                    is_proposed: false,
+                    age_ticks: 0,
+                });
+                self.propose_verdict(out);
             }
         }
-        out.push(Effect::Inconsistent(report));
+    }
+
+    /// Has what a check has found written to the log, if that is to be done.
+    fn propose_verdict(&mut self, out: &mut Vec<Effect>) {
+        let state = self.consistency.0.as_ref();
+        let judging = state.and_then(|state| state.judging.as_ref());
+        let Some(judging) = judging.filter(|judging| !judging.is_proposed) else {
+            return;
+        };
+        let verdict = Admin::VerifyHash(judging.verdict.clone());
+        let is_proposed = self.propose_own(verdict, out).is_ok();
+        if let Some(judging) = &mut self.consistency.state().judging {
+            judging.is_proposed = is_proposed;
+        }
+    }
+
+    fn tick_judging(&mut self, out: &mut Vec<Effect>) {
+        let state = self.consistency.0.as_mut();
+        let Some(judging) = state.and_then(|state| state.judging.as_mut()) else {
+            return;
+        };
+        judging.age_ticks += 1;
+        if judging.age_ticks < self.options.consistency_patience_ticks {
+            return self.propose_verdict(out);
+        }
+        // Its entry met another shape of the Region, say. The next check comes to the same.
+        let reason = "what a comparison has found was not written down";
+        self.give_up_check(&RequestError::ServerIsBusy { reason }, out);
     }
 
     /// Whether nothing was heard of a follower for so long that it may be down.
@@ -237,14 +292,23 @@ impl Peer {
 
     /// The check under way comes to nothing.
     pub(super) fn give_up_check(&mut self, error: &RequestError, out: &mut Vec<Effect>) {
-        let state = self.consistency.0.as_mut();
-        if let Some(check) = state.and_then(|state| state.check.take()) {
-            out.push(Effect::Reply(check.request, Err(error.clone())));
-        }
+        let Some(state) = &mut self.consistency.0 else {
+            return;
+        };
+        let check = state.check.take().map(|check| check.request);
+        let judging = state.judging.take().map(|judging| judging.request);
+        let requests = check.into_iter().chain(judging);
+        out.extend(requests.map(|request| Effect::Reply(request, Err(error.clone()))));
     }
 
     /// The entry with what a check has found was applied.
     pub(super) fn verified(&mut self, verdict: &Verdict, out: &mut Vec<Effect>) {
+        let judging = self.consistency.0.as_mut().map(|state| &mut state.judging);
+        let judged = judging.and_then(|it| it.take_if(|it| it.verdict.index == verdict.index));
+        if let Some(judged) = judged {
+            let reply = Reply::Checked(Box::new(judged.report));
+            out.push(Effect::Reply(judged.request, Ok(reply)));
+        }
         for quarantine in verdict.quarantines() {
             if quarantine.peer_id != self.me.id {
                 self.know_quarantined(quarantine.peer_id);
@@ -364,6 +428,7 @@ impl Peer {
             check.tick();
             self.end_check(out);
         }
+        self.tick_judging(out);
         let Some(quarantine) = self.quarantine() else {
             return;
         };

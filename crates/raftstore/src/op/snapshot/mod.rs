@@ -48,7 +48,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use types::{Peer, PeerId, PeerRole, Region, RegionId};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Names one snapshot on its way to one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,7 +92,7 @@ impl fmt::Display for SnapshotKey {
 /// What a snapshot holds the effect of.
 ///
 /// ```text
-/// meta := version:u8=1  index:varint  term:varint  region:bytes  last_merge:bytes          empty for none
+/// meta := version:u8=2  index:varint  term:varint  region:bytes  last_merge:bytes          empty for none
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotMeta {

@@ -203,6 +203,27 @@ fn a_damaged_leader_finds_itself_ends_its_lease_and_hands_over_to_one_that_repor
 }
 
 #[test]
+fn what_is_found_while_the_leadership_is_handed_over_in_vain_is_written_down_after_that() {
+    let mut net = damaged(2);
+    net.replicas[1].holds_hash = true;
+    net.check(0, CHECK);
+    net.settle();
+    // Its new leader never hears of it: the log takes nothing until the old one gives up.
+    net.cut = vec![2];
+    let to = net.replicas[2].peer.me().id;
+    net.step(0, Input::TransferLeader { to });
+    net.replicas[1].holds_hash = false;
+    net.hash(1);
+    net.settle();
+    assert_eq!(net.answer(CHECK), None, "nobody is quarantined");
+    assert_eq!(net.differences.len(), 1);
+    net.cut = vec![];
+    net.ticks(0, 2 * PeerOptions::default().election_ticks_max);
+    assert!(net.is_in_quarantine(2));
+    assert!(net.report(CHECK).differs());
+}
+
+#[test]
 fn a_quarantined_leader_that_can_not_hand_over_yet_serves_nobody() {
     let mut net = damaged(0);
     net.cut = vec![1, 2];
