@@ -61,12 +61,16 @@ impl<'a> View<'a> {
     fn store_view(&self, store: &Store) -> StoreView {
         let seen = self.observed.store(store.id);
         let load = self.observed.load(store.id);
+        // As with replicas, placement's own Region is not among those counted.
+        let own = self.observed.region(RegionId::PLACEMENT);
+        let leads_own = own.is_some_and(|seen| seen.leader().store_id == store.id);
+        let leaders = load.map_or(0, |load| load.leaders.len() as u64);
         StoreView {
             store: store.clone(),
             liveness: self.observed.liveness(self.now, self.settings, store.id),
             last_heartbeat_wall_ms: seen.map(|seen| seen.at.wall_ms),
             stats: seen.map(|seen| seen.stats),
-            leader_count: load.map_or(0, |load| load.leaders.len() as u64),
+            leader_count: leaders.saturating_sub(leads_own.into()),
             peer_count: self.state.routes.peers_on(store.id),
             region_bytes: load.map_or(0, |load| load.peers_bytes),
             is_slow: self.observed.is_slow(self.now, self.settings, store.id),
