@@ -217,7 +217,8 @@ impl Group {
         let request = RequestId(20);
         self.step(leader, Input::CheckConsistency { request, context });
         self.settle();
-        self.tick(10);
+        // Until followers have said their hash for the last time.
+        self.tick(50);
         self
     }
 }

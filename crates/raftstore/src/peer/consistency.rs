@@ -25,6 +25,8 @@ use types::{PeerId, RequestId};
 
 /// The priority of a quarantined candidate; all others have 0.
 const PRIORITY_IN_QUARANTINE: i64 = -1;
+/// How often a follower says its hash again. A message is lost where a connection has just broken.
+const REPEATS: usize = 3;
 /// So many of the longest election timeouts without a leader are a long time.
 const LEADERLESS_TIMEOUTS: usize = 4;
 
@@ -40,6 +42,8 @@ struct State {
     judging: Option<Judging>,
     /// The last entry at which this replica is being hashed.
     hashing: Option<u64>,
+    /// As a follower: what the leader was told last, as long as it may not have heard it.
+    told: Option<Told>,
     /// This replica's.
     quarantine: Option<Quarantine>,
     /// As a leader: other replicas that are.
@@ -56,6 +60,13 @@ struct Judging {
     /// Whether the log has it. It does not take it while the leadership is handed over.
     is_proposed: bool,
     age_ticks: u64,
+}
+
+/// A word to the leader, which nobody acknowledges: it is said again a few times.
+struct Told {
+    word: Word,
+    ticks: usize,
+    repeats: usize,
 }
 
 impl State {
@@ -77,12 +88,21 @@ impl Consistency {
         self.0.as_ref()?.quarantine
     }
 
+    /// The Region falls asleep: its leader waits for nobody.
+    pub(super) fn fall_asleep(&mut self) {
+        if let Some(state) = &mut self.0 {
+            state.told = None;
+        }
+        self.give_back();
+    }
+
     /// Frees what nothing is in.
     pub(super) fn give_back(&mut self) {
         let is_empty = |state: &mut Box<State>| {
             state.check.is_none()
                 && state.judging.is_none()
                 && state.hashing.is_none()
+                && state.told.is_none()
                 && state.quarantine.is_none()
                 && state.quarantined.is_empty()
         };
@@ -171,7 +191,32 @@ impl Peer {
         hashing.take_if(|last| *last == index);
         match self.is_leader() {
             true => self.hear_hash(self.me.id, index, hash, out),
-            false => self.tell_leader(Word::Hashed { index, hash }, out),
+            false => {
+                let word = Word::Hashed { index, hash };
+                self.consistency.state().told = Some(Told {
+                    word,
+                    ticks: 0,
+                    repeats: REPEATS,
+                });
+                self.tell_leader(word, out);
+            }
+        }
+    }
+
+    fn tick_told(&mut self, out: &mut Vec<Effect>) {
+        let (is_leader, every) = (self.is_leader(), self.options.election_ticks_min);
+        let Some(state) = &mut self.consistency.0 else {
+            return;
+        };
+        state.told.take_if(|told| is_leader || told.repeats == 0);
+        let Some(told) = &mut state.told else {
+            return;
+        };
+        told.ticks += 1;
+        if told.ticks.is_multiple_of(every) {
+            told.repeats -= 1;
+            let word = told.word;
+            self.tell_leader(word, out);
         }
     }
 
@@ -429,6 +474,7 @@ impl Peer {
             self.end_check(out);
         }
         self.tick_judging(out);
+        self.tick_told(out);
         let Some(quarantine) = self.quarantine() else {
             return;
         };

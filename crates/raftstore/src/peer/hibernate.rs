@@ -213,6 +213,7 @@ impl Peer {
         }
         self.hibernation = Hibernation::Asleep { down: Vec::new() };
         self.shed_cache();
+        self.consistency.fall_asleep();
         let region_id = self.region.id;
         out.push(Effect::Slept(Sleep {
             region_id,

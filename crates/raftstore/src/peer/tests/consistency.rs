@@ -203,6 +203,33 @@ fn a_damaged_leader_finds_itself_ends_its_lease_and_hands_over_to_one_that_repor
 }
 
 #[test]
+fn a_hash_that_is_lost_on_its_way_is_said_again_and_not_for_ever() {
+    let mut net = damaged(2);
+    net.replicas[2].holds_hash = true;
+    net.check(0, CHECK);
+    net.settle();
+    net.cut = vec![2];
+    net.replicas[2].holds_hash = false;
+    net.hash(2);
+    net.settle();
+    net.cut = vec![];
+    assert_eq!(net.answer(CHECK), None);
+    for _ in 0..3 * PeerOptions::default().election_ticks_min {
+        net.tick(0);
+        net.tick(2);
+    }
+    assert_eq!(net.report(CHECK).verdict().unwrap().deviating.len(), 1);
+
+    let mut net = Net::new(&PeerOptions::default());
+    net.elect(0);
+    net.check(0, CHECK);
+    net.settle();
+    net.ticks(0, 2);
+    net.ticks(2, 5 * PeerOptions::default().election_ticks_min);
+    assert!(!net.replicas[2].peer.has_consistency_work());
+}
+
+#[test]
 fn what_is_found_while_the_leadership_is_handed_over_in_vain_is_written_down_after_that() {
     let mut net = damaged(2);
     net.replicas[1].holds_hash = true;
