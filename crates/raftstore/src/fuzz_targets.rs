@@ -247,7 +247,7 @@ fn fuzz_state_records() {
 fn fuzz_words_of_consistency() {
     let words = [None, Some(Hash(7))].map(|hash| Word::Hashed { index: 9, hash });
     let mut target = target("words-of-consistency");
-    for word in words {
+    for word in words.into_iter().chain([Word::MergeRefused { index: 9 }]) {
         target = target.seed(word.encode());
     }
     target.run(|input| {

@@ -307,11 +307,14 @@ pub(crate) enum Word {
     Hashed { index: u64, hash: Option<Hash> },
     /// That it is quarantined.
     Quarantined(Quarantine),
+    /// That a target's log has decided against the merge which this entry began (`op::merge`).
+    MergeRefused { index: u64 },
 }
 
 const WORD_HASHED: u8 = 1;
 const WORD_UNHASHED: u8 = 2;
 const WORD_QUARANTINED: u8 = 3;
+const WORD_MERGE_REFUSED: u8 = 4;
 const WORD_MARK: &[u8] = b"consistency";
 
 impl Word {
@@ -332,6 +335,10 @@ impl Word {
                 out.push(WORD_QUARANTINED);
                 out.extend(quarantine.encode());
             }
+            Self::MergeRefused { index } => {
+                out.push(WORD_MERGE_REFUSED);
+                out.extend(index.to_be_bytes());
+            }
         }
         out
     }
@@ -343,6 +350,9 @@ impl Word {
         let place = || body.first_chunk().map(|index| u64::from_be_bytes(*index));
         match *kind {
             WORD_QUARANTINED => Quarantine::decode(rest).ok().map(Self::Quarantined),
+            WORD_MERGE_REFUSED if rest.len() == size_of::<u64>() => {
+                Some(Self::MergeRefused { index: place()? })
+            }
             WORD_UNHASHED if rest.len() == size_of::<u64>() => Some(Self::Hashed {
                 index: place()?,
                 hash: None,

@@ -220,7 +220,7 @@ impl Peer {
         }
     }
 
-    fn tell_leader(&mut self, word: Word, out: &mut Vec<Effect>) {
+    pub(super) fn tell_leader(&mut self, word: Word, out: &mut Vec<Effect>) {
         let Some(leader) = self.leader() else {
             return;
         };
@@ -245,6 +245,7 @@ impl Peer {
             match word {
                 Word::Hashed { index, hash } => self.hear_hash(message.from.id, index, hash, out),
                 Word::Quarantined(quarantine) => self.know_quarantined(quarantine.peer_id),
+                Word::MergeRefused { index } => self.merge_refused(index, out),
             }
         }
         true

@@ -10,6 +10,7 @@ use crate::admin::{Admin, MergeSource};
 use crate::effect::{Effect, MergeDone};
 use crate::error::RequestError;
 use crate::op::conf_change::{is_joint, is_voter_after};
+use crate::op::consistency::Word;
 use crate::op::last_merge::TakeIn;
 use crate::op::merge::{self, LOG_GAP_MAX, MergeAsk, SourceWish};
 use crate::op::snapshot::SnapshotMeta;
@@ -269,7 +270,12 @@ impl Peer {
     /// The target's log has decided against this merge.
     pub(super) fn merge_refused(&mut self, index: u64, out: &mut Vec<Effect>) {
         let merging = self.merges.merging.as_ref();
-        if self.is_leader() && merging.is_some_and(|merging| merging.index == index) {
+        if !merging.is_some_and(|merging| merging.index == index) {
+            return;
+        }
+        if !self.is_leader() {
+            self.tell_leader(Word::MergeRefused { index }, out);
+        } else {
             let unless_sealed = false;
             self.propose_own_once(
                 Admin::RollbackMerge {

@@ -174,6 +174,7 @@ fn words_read_back_and_everything_else_is_something_else() {
             hash: None,
         },
         Word::Quarantined(quarantine),
+        Word::MergeRefused { index: 9 },
     ] {
         let context = Bytes::from(word.encode());
         assert_eq!(Word::decode(&context), Some(word));

@@ -278,6 +278,24 @@ fn a_sealed_merge_into_a_target_that_has_changed_is_rolled_back() {
 }
 
 #[test]
+fn a_replica_that_alone_knows_of_the_refusal_tells_the_leader_whose_store_does_not() {
+    let mut pair = Pair::new();
+    let (source, _) = pair.epochs();
+    pair.target.cut = vec![1, 2];
+    pair.merge();
+    let mut moved = pair.target.replicas[0].peer.region().clone();
+    moved.epoch.conf_ver += 1;
+    // On the others a snapshot has carried the target behind it.
+    pair.tell_store(1, store::Input::Reshaped(moved));
+    pair.tick();
+    assert!(pair.source.replicas[0].peer.merging().is_some());
+    pair.source.step(1, Input::Tick);
+    pair.settle();
+    assert_eq!(pair.epochs().0.version, source.version + 2);
+    pair.assert_source_serves();
+}
+
+#[test]
 fn a_target_that_can_not_take_a_sealed_source_in_refuses_it_in_its_log() {
     let mut pair = Pair::new();
     let (source, target) = pair.epochs();
