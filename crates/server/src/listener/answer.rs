@@ -5,11 +5,12 @@
 //!
 //! **Invariants.** An answer that is not counted passes without an allocation.
 //!
-//! **Not here.** Streams of batched commands: those count in their outboxes.
+//! **Not here.** How large messages are encoded (`service::encoded`). Streams of batched commands: those count in their outboxes.
 
 use crate::service::answers::Held;
+use crate::service::encoded::Encoded;
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -17,6 +18,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tonic::Status;
 use tonic::body::Body;
+
+/// HTTP/2 is given a message that was encoded before in parts of this.
+const PART_BYTES: usize = 256 << 10;
 
 type Answer = Result<Response<Body>, Infallible>;
 
@@ -35,10 +39,47 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let Ok(mut response) = ready!(self.0.as_mut().poll(cx));
+        if let Some(Encoded(message)) = response.extensions_mut().remove::<Encoded>() {
+            response = response.map(|_| Body::new(Message::Left(message)));
+        }
         Poll::Ready(Ok(match response.extensions_mut().remove::<Arc<Held>>() {
             Some(held) => response.map(|body| Body::new(Counted { body, held })),
             None => response,
         }))
+    }
+}
+
+/// A body that was encoded before.
+enum Message {
+    /// Of the message.
+    Left(Bytes),
+    /// It was sent.
+    Ended,
+}
+
+impl HttpBody for Message {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Self::Left(left) = &mut *self else {
+            return Poll::Ready(None);
+        };
+        if left.is_empty() {
+            *self = Self::Ended;
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from_static("0"));
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        let part = left.split_to(left.len().min(PART_BYTES));
+        Poll::Ready(Some(Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Ended)
     }
 }
 

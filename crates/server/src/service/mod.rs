@@ -6,6 +6,7 @@ pub(crate) mod answers;
 pub(crate) mod batch_commands;
 pub(crate) mod debug;
 pub(crate) mod diagnostics;
+pub(crate) mod encoded;
 pub(crate) mod forward;
 pub(crate) mod health;
 pub(crate) mod keyspace;

@@ -6,6 +6,7 @@
 use crate::backend::Backend;
 use crate::meters::{Method, StreamKind};
 use crate::service::batch_commands;
+use crate::service::encoded;
 use crate::service::raft::RaftReceiver;
 use crate::service::raw::Raw;
 use crate::service::slow::Asked;
@@ -41,10 +42,12 @@ macro_rules! raw_rpcs {
                 let asked = Asked::begin(Method::$counted, &request);
                 let answer = self.raw.$method(request).await;
                 let mut held = None;
-                let mut response = Response::new(self.raw.count(&asked, answer, &mut held));
-                if let Some(held) = held {
-                    response.extensions_mut().insert(Arc::new(held));
-                }
+                let answer = self.raw.count(&asked, answer, &mut held);
+                let Some(held) = held else {
+                    return Ok(Response::new(answer));
+                };
+                let mut response = encoded::respond(answer).await?;
+                response.extensions_mut().insert(Arc::new(held));
                 Ok(response)
             })*
 

@@ -9,7 +9,7 @@ use futures::{StreamExt, future, stream};
 use proto::healthpb::HealthCheckRequest;
 use proto::healthpb::health_check_response::ServingStatus;
 use proto::healthpb::health_client::HealthClient;
-use proto::kvrpcpb::{RawGetRequest, RawPutRequest};
+use proto::kvrpcpb::{RawGetRequest, RawPutRequest, RawScanRequest};
 use proto::tikvpb::tikv_client::TikvClient;
 use proto::tikvpb::{BatchCommandsEmptyRequest, BatchCommandsRequest, batch_commands_request};
 use serde_json::Value;
@@ -89,6 +89,30 @@ async fn grpc_and_http_1_share_the_port() {
     assert_eq!(json(&server, "/health").await["health"], "true");
     let (head, _) = http_get(&server, "/nonsense").await;
     assert!(head.starts_with("HTTP/1.1 404"), "{head}");
+}
+
+#[tokio::test]
+async fn a_large_answer_arrives_whole_and_ends_well() {
+    let node = FakeNode::v1();
+    let value = |number: u8| vec![number; 64 << 10];
+    for number in 0..9 {
+        let stored = types::raw_value::encode(&value(number), None);
+        node.insert(&[number], stored);
+    }
+    let server = Server::start(node, Limits::default()).await;
+    let mut client = TikvClient::connect(server.url()).await.unwrap();
+    // Encoded where it is made, and on a thread for large ones.
+    for limit in [1, 9] {
+        let scan = RawScanRequest {
+            context: v1(),
+            limit,
+            ..Default::default()
+        };
+        let rows = client.raw_scan(scan).await.unwrap().into_inner().kvs;
+        let read: Vec<_> = rows.iter().map(|row| row.value.to_vec()).collect();
+        let expected: Vec<_> = (0..limit as u8).map(value).collect();
+        assert_eq!(read, expected);
+    }
 }
 
 #[tokio::test]
