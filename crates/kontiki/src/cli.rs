@@ -196,7 +196,7 @@ mod tests {
             "--log-file",
             "l",
         ]);
-        let config = config::load(None, args.leaves()).unwrap();
+        let config = config::load(None, [], args.leaves()).unwrap();
         assert_eq!(config.cluster.name, "n2");
         assert_eq!(config.server.addr, "127.0.0.1:1");
         assert_eq!(config.server.advertise_addr, "127.0.0.1:2");

@@ -28,6 +28,8 @@ pub enum Source {
     },
     /// On the command line, by this flag.
     Flag(&'static str),
+    /// In the environment, as this variable.
+    Environment(String),
     /// By a request to the running node.
     Online,
     /// Nowhere: it is the default.
@@ -40,6 +42,7 @@ impl fmt::Display for Source {
             Source::File { name, line: 0 } => f.write_str(name),
             Source::File { name, line } => write!(f, "{name}:{line}"),
             Source::Flag(flag) => f.write_str(flag),
+            Source::Environment(name) => f.write_str(name),
             Source::Online => f.write_str("online"),
             Source::Default => f.write_str("default"),
         }
@@ -155,6 +158,26 @@ fn sections(keys: &[String]) -> Vec<String> {
     found
 }
 
+/// What is said of a key that there is not.
+pub(super) fn unknown_key(key: &str) -> String {
+    let mut known = known_keys();
+    known.extend(sections(&known));
+    match nearest(key, known.iter().map(String::as_str)) {
+        Some(near) => format!("unknown key `{key}`: did you mean `{near}`?"),
+        None => format!("unknown key `{key}`"),
+    }
+}
+
+/// The default of an item; none if there is no such item.
+pub(super) fn default_of(key: &str) -> Option<Value> {
+    let mut value = Value::Table(schema());
+    for name in key.split('.') {
+        value = value.as_table_mut()?.remove(name)?;
+    }
+    let is_section = value.as_table().is_some_and(|table| !table.is_empty());
+    (!is_section).then_some(value)
+}
+
 pub(super) fn join(prefix: &str, name: &str) -> String {
     if prefix.is_empty() {
         name.to_owned()
@@ -223,13 +246,7 @@ impl FileParser<'_> {
     }
 
     fn unknown(&mut self, at: usize, key: &str) {
-        let mut known = known_keys();
-        known.extend(sections(&known));
-        let message = match nearest(key, known.iter().map(String::as_str)) {
-            Some(near) => format!("unknown key `{key}`: did you mean `{near}`?"),
-            None => format!("unknown key `{key}`"),
-        };
-        self.problem(at, message);
+        self.problem(at, unknown_key(key));
     }
 
     fn problem(&mut self, at: usize, message: String) {

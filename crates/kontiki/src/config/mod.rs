@@ -1,4 +1,5 @@
-//! The configuration: one typed tree, from the defaults, a TOML file, and the command line's flags.
+//! The configuration: one typed tree, from the defaults, a TOML file, the environment, and the command line's
+//! flags.
 //!
 //! **Why.** Items that mean the same as TiKV's have TiKV's names, so that what people know and have
 //! written stays true. An unknown key is an error, since it would otherwise be a setting that its
@@ -6,10 +7,11 @@
 //!
 //! **Invariants.** A [`Config`] that [`load`] returns is valid as a whole. All problems are
 //! reported at once, each with where it was written. Later sources win: defaults, file, what was set online,
-//! flags.
+//! environment, flags.
 //!
 //! **Not here.** Applying changes, and the conversion into each crate's own settings (`run`).
 
+mod environment;
 mod layers;
 mod nearest;
 mod online;
@@ -27,13 +29,19 @@ pub use online::{Module, changed, difference, module_of, refusal, scalar};
 pub use reference::{items, reference};
 pub use tree::{Config, LogFormat, LogLevel, Raftstore, RedactInfoLog};
 
+use std::ffi::OsString;
 use std::path::Path;
 
-/// Loads the configuration: defaults, then `file` if one is given, then what was set online, then `flags`.
+/// Loads the configuration: defaults, then `file` if one is given, then what was set online, then the variables
+/// of `environment` that mean an item, then `flags`.
 ///
 /// # Errors
 /// Everything that is wrong with it, not only the first.
-pub fn load(file: Option<&Path>, flags: Vec<Leaf>) -> Result<Config, Problems> {
+pub fn load(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    flags: Vec<Leaf>,
+) -> Result<Config, Problems> {
     let mut problems = Vec::new();
     let mut leaves = Vec::new();
     if let Some(path) = file {
@@ -45,11 +53,13 @@ pub fn load(file: Option<&Path>, flags: Vec<Leaf>) -> Result<Config, Problems> {
             }
         }
     }
+    let mut given = environment::leaves(environment, &mut problems);
+    given.extend(flags);
     // Where that is kept, all others say.
-    let others = leaves.iter().chain(&flags).cloned().collect();
+    let others = leaves.iter().chain(&given).cloned().collect();
     let (others, _) = layers::assemble(others, &mut Vec::new());
     leaves.extend(remembered::leaves(&others.storage.data_dir, &mut problems));
-    leaves.extend(flags);
+    leaves.extend(given);
     let (config, sources) = layers::assemble(leaves, &mut problems);
     validate::check(&config, &sources, &mut problems);
     if problems.is_empty() {
@@ -75,7 +85,7 @@ mod tests {
             .iter()
             .map(|(flag, key, value)| Leaf::from_flag(flag, key, *value))
             .collect();
-        load(Some(&path), flags)
+        load(Some(&path), [], flags)
     }
 
     fn problems(text: &str) -> Vec<String> {
@@ -130,7 +140,7 @@ mod tests {
 
     #[test]
     fn without_a_file_the_defaults_hold_and_are_valid() {
-        assert_eq!(load(None, Vec::new()).unwrap(), Config::default());
+        assert_eq!(load(None, [], Vec::new()).unwrap(), Config::default());
     }
 
     #[test]
@@ -139,7 +149,7 @@ mod tests {
             env!("CARGO_MANIFEST_DIR"),
             "/../../etc/kontiki.toml"
         ));
-        let config = load(Some(&path), Vec::new()).unwrap();
+        let config = load(Some(&path), [], Vec::new()).unwrap();
         assert_eq!(config, Config::default());
     }
 
@@ -221,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let error = load(Some(Path::new("nowhere/kontiki.toml")), Vec::new()).unwrap_err();
+        let error = load(Some(Path::new("nowhere/kontiki.toml")), [], Vec::new()).unwrap_err();
         assert!(
             error
                 .to_string()
@@ -232,7 +242,7 @@ mod tests {
     #[test]
     fn a_wrong_flag_is_named_as_a_flag() {
         let flags = vec![Leaf::from_flag("--log-level", "log.level", "loud")];
-        let error = load(None, flags).unwrap_err();
+        let error = load(None, [], flags).unwrap_err();
         assert!(
             error.to_string().contains("--log-level: log.level: "),
             "{error}"

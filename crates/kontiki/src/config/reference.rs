@@ -23,9 +23,12 @@ One typed tree. `etc/kontiki.toml` shows all of it as a file. This page is made 
 `kontiki config docs`; a test holds it to that.
 
 **Where values come from**, each of these over those before it: the defaults; the file of `--config`; what was set
-online, which the node keeps in `online.toml` in its data folder; flags. A value that is wrong, an unknown key and values
-that contradict each other are reported all at once, each with where it was written, and the node does not start.
-`kontiki server --check-config` does that and nothing else.
+online, which the node keeps in `online.toml` in its data folder; the environment; flags. A value that is wrong, an
+unknown key and values that contradict each other are reported all at once, each with where it was written, and the node
+does not start. `kontiki server --check-config` does that and nothing else.
+
+**Environment.** `KONTIKI__` and the key in capitals, with two underscores for a dot and one for a hyphen:
+`KONTIKI__RAFTSTORE__STORE_POOL_SIZE=4`.
 
 **Values.** A size has a unit (`B`, `KiB`, `MiB`, `GiB`, `TiB`; powers of two), a duration too (`ms`, `s`, `m`, `h`, `d`,
 also together: `1m30s`).

@@ -29,9 +29,10 @@ const FLAGS: Flags = ["--addr", "--status-addr"];
 
 /// Runs one node until it is told to stop.
 pub async fn server(args: ServerArgs) -> Result<()> {
-    let config = config::load(args.config.as_deref(), args.leaves())?;
+    let config = config::load(args.config.as_deref(), std::env::vars_os(), args.leaves())?;
     let (file, flags) = (args.config.clone(), args.leaves());
-    let reload: Reload = Box::new(move || config::load(file.as_deref(), flags.clone()));
+    let reload: Reload =
+        Box::new(move || config::load(file.as_deref(), std::env::vars_os(), flags.clone()));
     if args.check_config {
         eprintln!("the configuration is fine");
         return Ok(());

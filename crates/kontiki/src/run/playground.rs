@@ -137,7 +137,7 @@ fn configs(args: &PlaygroundArgs, folder: &Path) -> Result<Vec<Config>> {
             leaf("server.addr", address.clone()),
             leaf("server.status-addr", status_address.clone()),
         ];
-        let mut config = config::load(None, leaves)?;
+        let mut config = config::load(None, std::env::vars_os(), leaves)?;
         config.log.level = args.log_level;
         config.storage.api_version = args.api_version.number() as u8;
         config.storage.block_cache.capacity = BLOCK_CACHE;

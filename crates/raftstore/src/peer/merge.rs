@@ -270,7 +270,7 @@ impl Peer {
     /// The target's log has decided against this merge.
     pub(super) fn merge_refused(&mut self, index: u64, out: &mut Vec<Effect>) {
         let merging = self.merges.merging.as_ref();
-        if !merging.is_some_and(|merging| merging.index == index) {
+        if merging.is_none_or(|merging| merging.index != index) {
             return;
         }
         if !self.is_leader() {
