@@ -13,6 +13,7 @@ mod browser;
 mod cluster;
 mod connect;
 mod error;
+mod lone_node;
 mod pd_http;
 mod ports;
 mod process;
@@ -26,6 +27,7 @@ pub use connect::{
     SERVES_WITHIN, leader_context, leader_of, official_client, own_client, store_client,
 };
 pub use error::{Error, Result};
+pub use lone_node::{Answer, LoneNode, until};
 pub use pd_http::{http_get, pd_get, pd_post};
 pub use ports::free_ports;
 pub use process::{Process, own_cpu_time};

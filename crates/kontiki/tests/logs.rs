@@ -1,139 +1,44 @@
 //! The logs of a real node: their format, files, what is hidden, and what a full disk does to them; and how they are
 //! searched.
 
-use e2e::{Process, free_ports};
+use e2e::{LoneNode, until};
 use proto::diagnosticspb::diagnostics_client::DiagnosticsClient;
 use proto::diagnosticspb::{LogLevel, SearchLogRequest, ServerInfoRequest, ServerInfoType};
 use serde_json::{Value, json};
-use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
-const KONTIKI: &str = env!("CARGO_BIN_EXE_kontiki");
 const WITHIN: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(20);
 /// In hexadecimal 7365637265742D6B6579.
 const KEY: &str = "secret-key";
 const KEY_HEX: &str = "7365637265742D6B6579";
 
-fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what} took too long");
-        std::thread::sleep(POLL);
-    }
+fn set(node: &LoneNode, items: &Value) {
+    let answer = node.set(items);
+    assert_eq!(answer.code, 200, "{}", answer.text());
 }
 
-struct Node {
-    address: String,
-    status: String,
-    folder: TempDir,
-    /// None between two lives.
-    process: Option<Process>,
+fn lost_lines(node: &LoneNode) -> f64 {
+    node.series()["kontiki_log_lost_lines_total{log=\"normal\"}"]
 }
 
-impl Node {
-    /// With these lines of configuration, in which `{}` stands for a folder of its own.
-    fn start(items: &str) -> Self {
-        let ports = free_ports(2).unwrap();
-        let mut node = Self {
-            address: format!("127.0.0.1:{}", ports[0]),
-            status: format!("127.0.0.1:{}", ports[1]),
-            folder: tempfile::tempdir().unwrap(),
-            process: None,
-        };
-        let items = items.replace("{}", &node.folder.path().display().to_string());
-        let tick = "raftstore.raft-base-tick-interval = \"50ms\"";
-        fs::write(node.path("kontiki.toml"), format!("{tick}\n{items}\n")).unwrap();
-        node.begin();
-        node
-    }
-
-    fn begin(&mut self) {
-        let config = self.path("kontiki.toml");
-        let mut args: Vec<OsString> = vec!["server".into(), "--config".into(), config.into()];
-        args.extend(["--addr".into(), self.address.clone().into()]);
-        args.extend(["--status-addr".into(), self.status.clone().into()]);
-        args.extend(["--data-dir".into(), self.path("data").into()]);
-        let process = Process::spawn("n1", Path::new(KONTIKI), &args, &self.path("output"));
-        self.process = Some(process.unwrap());
-        until("the start", || (self.get("/ready")?.0 == 200).then_some(()));
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap_or_default()
-    }
-
-    fn ask(&self, head: &str, body: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(&self.status).ok()?;
-        let length = body.len();
-        let request = format!(
-            "{head} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        );
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let code = answer.get(9..12)?.parse().ok()?;
-        let (_, body) = answer.split_once("\r\n\r\n")?;
-        Some((code, body.to_owned()))
-    }
-
-    fn get(&self, path: &str) -> Option<(u16, String)> {
-        self.ask(&format!("GET {path}"), "")
-    }
-
-    fn json(&self, path: &str) -> Value {
-        let (code, body) = self.get(path).unwrap();
-        assert_eq!(code, 200, "{path}: {body}");
-        serde_json::from_str(&body).unwrap()
-    }
-
-    fn set(&self, items: Value) {
-        let (code, body) = self.ask("POST /config", &items.to_string()).unwrap();
-        assert_eq!(code, 200, "{body}");
-    }
-
-    fn put(&self, key: &str) {
-        let mut command = Command::new(KONTIKI);
-        command.args(["ctl", "--pd", &self.address, "raw", "put", key, "v"]);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-    }
-
-    fn lost_lines(&self) -> f64 {
-        let (_, page) = self.get("/metrics").unwrap();
-        let name = "kontiki_log_lost_lines_total{log=\"normal\"} ";
-        let line = page.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap().parse().unwrap()
-    }
-
-    /// Has it log many lines: whoever speaks nonsense to its status port is worth one at `debug`.
-    fn chatter(&self, lines: usize) {
-        for _ in 0..lines {
-            let mut stranger = TcpStream::connect(&self.status).unwrap();
-            stranger.write_all(b"nonsense\r\n\r\n").unwrap();
-            let _ = stranger.read_to_end(&mut Vec::new());
-        }
+/// Has it log many lines: whoever speaks nonsense to its status port is worth one at `debug`.
+fn chatter(node: &LoneNode, lines: usize) {
+    for _ in 0..lines {
+        let mut stranger = TcpStream::connect(&node.status).unwrap();
+        stranger.write_all(b"nonsense\r\n\r\n").unwrap();
+        let _ = stranger.read_to_end(&mut Vec::new());
     }
 }
 
 #[test]
 fn a_log_has_tidbs_format_and_is_json_where_it_is_wanted() {
-    let node = Node::start("log.file.filename = \"{}/k.log\"");
-    let log = until("a line", || {
+    let node = LoneNode::start("log.file.filename = \"{}/k.log\"");
+    let log = until("a line", WITHIN, || {
         let log = node.read("k.log");
         log.contains("serving").then_some(log)
     });
@@ -155,8 +60,8 @@ fn a_log_has_tidbs_format_and_is_json_where_it_is_wanted() {
         assert!(logs::parse(line).is_some(), "{line}");
     }
     drop(node);
-    let node = Node::start("log.format = \"json\"\nlog.file.filename = \"{}/k.log\"");
-    let log = until("a line", || {
+    let node = LoneNode::start("log.format = \"json\"\nlog.file.filename = \"{}/k.log\"");
+    let log = until("a line", WITHIN, || {
         let log = node.read("k.log");
         log.contains("serving").then_some(log)
     });
@@ -170,17 +75,20 @@ fn a_log_has_tidbs_format_and_is_json_where_it_is_wanted() {
 
 #[test]
 fn slow_requests_are_logged_apart_with_keys_as_the_setting_says_both_changed_online() {
-    let node = Node::start(
+    let node = LoneNode::start(
         "slow-log-file = \"{}/slow.log\"\nslow-log-threshold = \"0s\"\nlog.file.filename = \"{}/k.log\"\n\
          log.level = \"error\"",
     );
     node.put(KEY);
     assert_eq!(node.read("slow.log"), "");
     // The least there is; where failpoints are built in, as in the workspace's tests, every write takes longer.
-    let _ = node.ask("PUT /fail/engine_raftlog::sync::begin", "sleep(3)");
-    node.set(json!({ "slow-log-threshold": "1ms", "security.redact-info-log": "on" }));
+    let _ = node.send("PUT /fail/engine_raftlog::sync::begin", "sleep(3)");
+    set(
+        &node,
+        &json!({ "slow-log-threshold": "1ms", "security.redact-info-log": "on" }),
+    );
     let slow = |mark: &str| {
-        until(mark, || {
+        until(mark, WITHIN, || {
             node.put(KEY);
             let log = node.read("slow.log");
             let line = log.lines().find(|line| line.contains(mark))?;
@@ -194,9 +102,9 @@ fn slow_requests_are_logged_apart_with_keys_as_the_setting_says_both_changed_onl
     );
     assert!(hidden.contains("[took_ms="), "{hidden}");
     assert!(!node.read("slow.log").contains(KEY_HEX));
-    node.set(json!({ "security.redact-info-log": "marker" }));
+    set(&node, &json!({ "security.redact-info-log": "marker" }));
     slow(&format!("[key=‹{KEY_HEX}›]"));
-    node.set(json!({ "security.redact-info-log": "off" }));
+    set(&node, &json!({ "security.redact-info-log": "off" }));
     slow(&format!("[key={KEY_HEX}]"));
     let round = slow("[\"a round\"]");
     assert!(
@@ -215,10 +123,10 @@ fn slow_requests_are_logged_apart_with_keys_as_the_setting_says_both_changed_onl
 
 #[test]
 fn a_log_is_rotated_by_size_and_kept_by_count() {
-    let mut node = Node::start(
+    let mut node = LoneNode::start(
         "log.file.filename = \"{}/logs/k.log\"\nlog.file.max-size = 1\nlog.file.max-backups = 2",
     );
-    let rotated = |node: &Node| -> Vec<String> {
+    let rotated = |node: &LoneNode| -> Vec<String> {
         let entries = fs::read_dir(node.path("logs")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names.filter(|name| name.starts_with("k-20")).collect();
@@ -236,7 +144,7 @@ fn a_log_is_rotated_by_size_and_kept_by_count() {
             .unwrap();
         log.write_all(filler.as_bytes()).unwrap();
         node.begin();
-        seen = until("a rotation", || {
+        seen = until("a rotation", WITHIN, || {
             let now = rotated(&node);
             (now != seen).then_some(now)
         });
@@ -247,7 +155,7 @@ fn a_log_is_rotated_by_size_and_kept_by_count() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_files_of_a_log_are_searched_over_grpc_and_http_and_hostile_patterns_are_refused() {
-    let node = Node::start("log.file.filename = \"{}/k.log\"");
+    let node = LoneNode::start("log.file.filename = \"{}/k.log\"");
     let rotated = node.path("k-2001-01-01T00-00-00.000.log");
     let old = "[2000/12/31 23:59:59.000 +00:00] [WARN] [old.rs:1] [\"an old line\"] [n=1]\n";
     fs::write(rotated, old).unwrap();
@@ -297,13 +205,13 @@ async fn all_files_of_a_log_are_searched_over_grpc_and_http_and_hostile_patterns
         (&"WARN".into(), &true.into())
     );
     assert_eq!(node.json("/diagnosis/log?limit=1")["is_complete"], false);
-    assert_eq!(node.get("/diagnosis/log?pattern=%28").unwrap().0, 400);
-    assert_eq!(node.get("/diagnosis/log?target=slow").unwrap().0, 404);
+    assert_eq!(node.get("/diagnosis/log?pattern=%28").unwrap().code, 400);
+    assert_eq!(node.get("/diagnosis/log?target=slow").unwrap().code, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_machine_and_the_clock_are_told_over_grpc_and_http() {
-    let node = Node::start("");
+    let node = LoneNode::start("");
     let mut client = DiagnosticsClient::connect(format!("http://{}", node.address))
         .await
         .unwrap();
@@ -331,20 +239,23 @@ async fn the_machine_and_the_clock_are_told_over_grpc_and_http() {
             .iter()
             .any(|item| item["name"] == "usage" && item["pairs"]["idle"].is_string())
     );
-    assert_eq!(node.get("/diagnosis/server-info?type=all").unwrap().0, 400);
+    assert_eq!(
+        node.get("/diagnosis/server-info?type=all").unwrap().code,
+        400
+    );
     assert!(node.json("/diagnosis/clock")["now_ms"].as_u64().unwrap() > 1_700_000_000_000);
 }
 
 #[test]
 fn a_log_on_a_full_disk_stops_nobody_and_what_is_lost_is_counted() {
-    let node = Node::start("log.file.filename = \"/dev/full\"\nlog.level = \"debug\"");
+    let node = LoneNode::start("log.file.filename = \"/dev/full\"\nlog.level = \"debug\"");
     // What the start has logged.
-    until("loss", || (node.lost_lines() >= 5.0).then_some(()));
+    until("loss", WITHIN, || (lost_lines(&node) >= 5.0).then_some(()));
     node.put(KEY);
-    let before = node.lost_lines();
-    node.chatter(10);
-    until("a count", || {
-        (node.lost_lines() >= before + 10.0).then_some(())
+    let before = lost_lines(&node);
+    chatter(&node, 10);
+    until("a count", WITHIN, || {
+        (lost_lines(&node) >= before + 10.0).then_some(())
     });
     node.put(KEY);
 }
@@ -377,21 +288,21 @@ fn a_log_goes_on_when_its_disk_has_room_again_and_says_what_it_lacks() {
         return;
     };
     let log = disk.0.path().join("k.log");
-    let node = Node::start(&format!(
+    let node = LoneNode::start(&format!(
         "log.file.filename = \"{}\"\nlog.level = \"debug\"",
         log.display()
     ));
     let filler = disk.0.path().join("filler");
     // The disk takes what it can.
     let _ = fs::write(&filler, vec![b'x'; 1 << 20]);
-    until("loss", || {
-        node.chatter(50);
-        (node.lost_lines() > 0.0).then_some(())
+    until("loss", WITHIN, || {
+        chatter(&node, 50);
+        (lost_lines(&node) > 0.0).then_some(())
     });
     node.put(KEY);
     fs::remove_file(&filler).unwrap();
-    let text = until("room", || {
-        node.chatter(1);
+    let text = until("room", WITHIN, || {
+        chatter(&node, 1);
         let text = fs::read_to_string(&log).unwrap();
         text.contains("lines of the log were lost").then_some(text)
     });

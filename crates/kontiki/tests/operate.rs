@@ -1,128 +1,24 @@
 //! A node as operators see it on its status port: metrics, Regions, actors, and changes while it runs.
 
-use e2e::{Process, free_ports};
+use e2e::{LoneNode, until};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
-use tempfile::TempDir;
+use std::process::Command;
+use std::time::Duration;
 
 const KONTIKI: &str = env!("CARGO_BIN_EXE_kontiki");
 const WITHIN: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(20);
 /// Within this time a change is in effect.
 const EFFECT: Duration = Duration::from_secs(1);
 
-fn until<T>(what: &str, within: Duration, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + within;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what} took too long");
-        std::thread::sleep(POLL);
-    }
+fn start() -> LoneNode {
+    LoneNode::start("raftstore.pd-store-heartbeat-tick-interval = \"200ms\"")
 }
 
-struct Node {
-    address: String,
-    status: String,
-    folder: TempDir,
-    /// None between two lives.
-    process: Option<Process>,
-}
-
-impl Node {
-    fn start() -> Self {
-        let ports = free_ports(2).unwrap();
-        let mut node = Self {
-            address: format!("127.0.0.1:{}", ports[0]),
-            status: format!("127.0.0.1:{}", ports[1]),
-            folder: tempfile::tempdir().unwrap(),
-            process: None,
-        };
-        node.begin();
-        node
-    }
-
-    fn begin(&mut self) {
-        let folder = self.folder.path();
-        let config = folder.join("kontiki.toml");
-        let items = "raftstore.raft-base-tick-interval = \"50ms\"\n\
-                     raftstore.pd-store-heartbeat-tick-interval = \"200ms\"\n";
-        fs::write(&config, items).unwrap();
-        let mut args: Vec<OsString> = vec!["server".into(), "--config".into(), config.into()];
-        args.extend(["--addr".into(), self.address.clone().into()]);
-        args.extend(["--status-addr".into(), self.status.clone().into()]);
-        args.extend(["--data-dir".into(), folder.join("data").into()]);
-        let log = folder.join("log");
-        self.process = Some(Process::spawn("n1", Path::new(KONTIKI), &args, &log).unwrap());
-        until("the start", WITHIN, || {
-            (self.get("/ready")?.0 == 200).then_some(())
-        });
-    }
-
-    /// The code and the body of an answer; none if nobody listens.
-    fn ask(&self, head: &str, body: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(&self.status).ok()?;
-        let length = body.len();
-        let request = format!(
-            "{head} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        );
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let code = answer.get(9..12)?.parse().ok()?;
-        let (_, body) = answer.split_once("\r\n\r\n")?;
-        Some((code, body.to_owned()))
-    }
-
-    fn get(&self, path: &str) -> Option<(u16, String)> {
-        self.ask(&format!("GET {path}"), "")
-    }
-
-    fn json(&self, path: &str) -> Value {
-        let (code, body) = self.get(path).unwrap();
-        assert_eq!(code, 200, "{path}: {body}");
-        serde_json::from_str(&body).unwrap()
-    }
-
-    fn set(&self, items: Value) -> (u16, Value) {
-        let (code, body) = self.ask("POST /config", &items.to_string()).unwrap();
-        (code, serde_json::from_str(&body).unwrap())
-    }
-
-    /// Series by their names and labels.
-    fn series(&self) -> BTreeMap<String, f64> {
-        let (code, text) = self.get("/metrics").unwrap();
-        assert_eq!(code, 200);
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
-        let pairs = lines.map(|line| line.rsplit_once(' ').unwrap());
-        pairs
-            .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
-            .collect()
-    }
-
-    fn ctl(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(KONTIKI);
-        command.args(["ctl", "--pd", &self.address]).args(args);
-        command.output().unwrap()
-    }
-
-    fn put(&self, key: &str) {
-        let output = self.ctl(&["raw", "put", key, "v"]);
-        assert!(output.status.success(), "{output:?}");
-    }
-
-    fn log(&self) -> String {
-        self.process.as_ref().unwrap().output()
-    }
+fn set(node: &LoneNode, items: &Value) -> (u16, Value) {
+    let answer = node.set(items);
+    (answer.code, answer.json())
 }
 
 /// What moves when a client writes and reads, beside what `node` tests.
@@ -146,7 +42,7 @@ const MOVES: &[&str] = &[
 
 #[test]
 fn every_metric_of_the_reference_is_shown_and_moves_with_a_client() {
-    let node = Node::start();
+    let node = start();
     until("metrics that move", WITHIN, || {
         node.put("k");
         assert!(node.ctl(&["raw", "get", "k"]).status.success());
@@ -168,12 +64,12 @@ fn every_metric_of_the_reference_is_shown_and_moves_with_a_client() {
     assert_eq!(missing, [] as [&str; 0]);
     let not_there = node.ctl(&["raw", "get", "nothing"]);
     assert!(!not_there.status.success());
-    assert_eq!(node.get("/metrics/").unwrap().0, 404);
+    assert_eq!(node.get("/metrics/").unwrap().code, 404);
 }
 
 #[test]
 fn regions_actors_and_the_start_are_shown() {
-    let node = Node::start();
+    let node = start();
     node.put("k");
     let region = node.json("/region/2");
     assert_eq!(
@@ -181,39 +77,43 @@ fn regions_actors_and_the_start_are_shown() {
         (&"normal".into(), &true.into())
     );
     assert!(region["log"]["applied_index"].as_u64().unwrap() > 0);
-    assert_eq!(node.get("/region/77").unwrap().0, 404);
+    assert_eq!(node.get("/region/77").unwrap().code, 404);
     let actors = node.json("/debug/actors?limit=1");
     assert_eq!(actors["peer"]["busiest"].as_array().unwrap().len(), 1);
     assert_eq!(actors["apply"]["slowest"].as_array().unwrap().len(), 1);
     let ready = node.json("/ready?verbose");
     assert_eq!(ready["passed"].as_array().unwrap().len(), 4);
-    let (code, page) = node.get("/").unwrap();
-    assert!(code == 200 && page.contains("serving") && page.contains("href=\"/metrics\""));
-    assert!(node.log().contains("passed a stage of the start"));
+    let page = node.get("/").unwrap();
+    let text = page.text();
+    assert!(page.code == 200 && text.contains("serving") && text.contains("href=\"/metrics\""));
+    assert!(node.output().contains("passed a stage of the start"));
 }
 
 #[test]
 fn items_of_every_kind_are_changed_at_once_and_remembered_by_the_next_start() {
-    let mut node = Node::start();
+    let mut node = start();
     // Placement shows nothing before it leads.
-    let gauge = |node: &Node, name: &str| node.series().get(name).copied().unwrap_or_default();
+    let gauge = |node: &LoneNode, name: &str| node.series().get(name).copied().unwrap_or_default();
     let pollers = "kontiki_actor_pollers{system=\"peer\"}";
     assert_eq!(gauge(&node, pollers), 2.0);
-    let (code, answer) = node.set(json!({
-        "raftstore.store-pool-size": 4,
-        "raftstore.reschedule-duration": "50ms",
-        "raftstore.mailbox-memory-limit": "64MiB",
-        "memory-usage-limit": "900MiB",
-        "raftstore.raft-log-gc-threshold": 10,
-        "raftstore.pd-heartbeat-tick-interval": "100ms",
-        "raftstore.snap-io-max-bytes-per-sec": "1MiB",
-        "coprocessor.region-split-size": "32MiB",
-        "split.qps-threshold": 100,
-        "storage.block-cache.capacity": "64MiB",
-        "rocksdb.defaultcf.write-buffer-size": "32MiB",
-        "metrics.enable": true,
-        "log.level": "debug",
-    }));
+    let (code, answer) = set(
+        &node,
+        &json!({
+            "raftstore.store-pool-size": 4,
+            "raftstore.reschedule-duration": "50ms",
+            "raftstore.mailbox-memory-limit": "64MiB",
+            "memory-usage-limit": "900MiB",
+            "raftstore.raft-log-gc-threshold": 10,
+            "raftstore.pd-heartbeat-tick-interval": "100ms",
+            "raftstore.snap-io-max-bytes-per-sec": "1MiB",
+            "coprocessor.region-split-size": "32MiB",
+            "split.qps-threshold": 100,
+            "storage.block-cache.capacity": "64MiB",
+            "rocksdb.defaultcf.write-buffer-size": "32MiB",
+            "metrics.enable": true,
+            "log.level": "debug",
+        }),
+    );
     assert_eq!(code, 200, "{answer}");
     until("the effect", EFFECT, || {
         // Which is worth a line at that level only.
@@ -224,7 +124,7 @@ fn items_of_every_kind_are_changed_at_once_and_remembered_by_the_next_start() {
         let is_in_effect = gauge(&node, pollers) == 4.0
             && gauge(&node, limit) == f64::from(64 << 20)
             && gauge(&node, all) == f64::from(900 << 20);
-        (is_in_effect && node.log().contains("DEBUG")).then_some(())
+        (is_in_effect && node.output().contains("DEBUG")).then_some(())
     });
     // Regions report each 100 ms, and no more once a minute.
     let reports = "kontiki_placement_heartbeats_total{of=\"region\"}";
@@ -288,7 +188,7 @@ const ONLINE: &[(&str, &str)] = &[
 
 #[test]
 fn every_online_item_can_be_changed_and_is_in_force_at_the_next_start() {
-    let mut node = Node::start();
+    let mut node = start();
     let items = node.json("/config/items");
     let online = items.as_array().unwrap().iter();
     let mut online: Vec<&str> = online
@@ -305,10 +205,10 @@ fn every_online_item_can_be_changed_and_is_in_force_at_the_next_start() {
         let value = serde_json::from_str(text).unwrap_or_else(|_| json!(text));
         let before = node.json("/config").pointer(&at(key)).cloned();
         assert_ne!(before, Some(value.clone()), "{key} has it already");
-        let (code, answer) = node.set(json!({ *key: [] }));
+        let (code, answer) = set(&node, &json!({ *key: [] }));
         assert_eq!(code, 400, "{key}: {answer}");
         assert_eq!(node.json("/config").pointer(&at(key)).cloned(), before);
-        let (code, answer) = node.set(json!({ *key: value }));
+        let (code, answer) = set(&node, &json!({ *key: value }));
         assert_eq!(code, 200, "{key}: {answer}");
         assert_eq!(node.json("/config").pointer(&at(key)), Some(&value));
     }
@@ -320,13 +220,16 @@ fn every_online_item_can_be_changed_and_is_in_force_at_the_next_start() {
 
 #[test]
 fn a_change_that_is_wrong_in_part_changes_nothing() {
-    let node = Node::start();
+    let node = start();
     let before = node.json("/config");
-    let (code, answer) = node.set(json!({
-        "raftstore.store-pool-size": 4,
-        "raftstore.raft-base-tick-interval": "1s",
-        "log.levl": "debug",
-    }));
+    let (code, answer) = set(
+        &node,
+        &json!({
+            "raftstore.store-pool-size": 4,
+            "raftstore.raft-base-tick-interval": "1s",
+            "log.levl": "debug",
+        }),
+    );
     assert_eq!(code, 400);
     let problems = answer["problems"].as_array().unwrap();
     assert_eq!(problems.len(), 2, "{answer}");
@@ -336,14 +239,17 @@ fn a_change_that_is_wrong_in_part_changes_nothing() {
             .to_string()
             .contains("can't be changed while the node runs")
     );
-    assert_eq!(node.set(json!({ "raftstore.store-pool-size": 0 })).0, 400);
+    assert_eq!(
+        set(&node, &json!({ "raftstore.store-pool-size": 0 })).0,
+        400
+    );
     assert_eq!(node.json("/config"), before);
-    assert!(!node.folder.path().join("data/online.toml").exists());
+    assert!(!node.path("data/online.toml").exists());
 }
 
 #[test]
 fn ctl_shows_and_sets_items_of_all_nodes() {
-    let node = Node::start();
+    let node = start();
     // Placement may not have heard yet where its status server is.
     until("its registration", WITHIN, || {
         let shown = node.ctl(&["config", "node", "show"]);

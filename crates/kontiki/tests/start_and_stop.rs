@@ -1,41 +1,20 @@
 //! Nodes from their start to their end, as an operator sees them: what is refused, what is said
 //! meanwhile, and how they stop.
 
-use e2e::{Process, free_ports};
+use e2e::{Answer, Process, free_ports, until};
 use std::ffi::OsString;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 const KONTIKI: &str = env!("CARGO_BIN_EXE_kontiki");
 const WITHIN: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(10);
 
-fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what} took too long");
-        std::thread::sleep(POLL);
-    }
-}
-
-/// The code and the body of an answer; none if nobody listens.
-fn get(address: &str, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let code = answer.get(9..12)?.parse().ok()?;
-    let (_, body) = answer.split_once("\r\n\r\n")?;
-    Some((code, body.to_owned()))
+fn get(address: &str, path: &str) -> Option<Answer> {
+    Answer::to(&format!("GET {path}"), address, "", "")
 }
 
 fn signal(process: &Process, name: &str) {
@@ -92,9 +71,9 @@ impl Cluster {
     }
 
     fn until_stage(&self, node: usize, stage: &str) {
-        until(stage, || {
-            let (_, body) = get(&self.status[node], "/ready")?;
-            body.contains(stage).then_some(())
+        until(stage, WITHIN, || {
+            let answer = get(&self.status[node], "/ready")?;
+            answer.text().contains(stage).then_some(())
         });
     }
 }
@@ -114,18 +93,17 @@ fn a_node_shows_its_status_from_its_start_on_and_stops_when_it_is_asked_to() {
     let mut process = cluster.start(0, &[]);
     cluster.until_stage(0, "serving");
     let status = &cluster.status[0];
-    assert_eq!(get(status, "/ready").unwrap().0, 200);
-    let (code, body) = get(status, "/status").unwrap();
-    assert_eq!(code, 200);
-    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(get(status, "/ready").unwrap().code, 200);
+    let answer = get(status, "/status").unwrap();
+    assert_eq!(answer.code, 200);
+    let body = answer.json();
     assert_eq!(body["name"], "n1");
     assert_eq!(body["store_id"], 1);
     assert!(body["cluster_id"].as_u64().unwrap() > 0);
-    let (_, config) = get(status, "/config").unwrap();
-    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let config = get(status, "/config").unwrap().json();
     assert_eq!(config["server"]["status-addr"], status.as_str());
-    assert_eq!(get(status, "/metrics").unwrap().0, 200);
-    assert_eq!(get(status, "/nothing").unwrap().0, 404);
+    assert_eq!(get(status, "/metrics").unwrap().code, 200);
+    assert_eq!(get(status, "/nothing").unwrap().code, 404);
     let ended = process.terminate(WITHIN).unwrap();
     assert!(ended.success(), "{}", process.output());
     assert!(process.output().contains("stopped"), "{}", process.output());
@@ -138,7 +116,7 @@ fn a_start_ends_when_it_is_asked_to_and_says_meanwhile_where_it_is() {
     let _silent = TcpListener::bind(&cluster.addresses[1]).unwrap();
     let mut process = cluster.start(0, &[]);
     cluster.until_stage(0, "asking the other members");
-    assert_eq!(get(&cluster.status[0], "/ready").unwrap().0, 503);
+    assert_eq!(get(&cluster.status[0], "/ready").unwrap().code, 503);
     let ended = process.terminate(WITHIN).unwrap();
     let output = process.output();
     assert!(ended.success(), "{output}");
@@ -160,11 +138,10 @@ fn a_first_member_whose_directory_was_emptied_is_refused_while_the_others_know_i
     let cluster = Cluster::new(3);
     let mut nodes: Vec<Process> = (0..3).map(|node| cluster.start(node, &[])).collect();
     // It has registered as soon as placement knows when it started.
-    until("the registration of store 3", || {
+    until("the registration of store 3", WITHIN, || {
         let answers = cluster.addresses.iter();
         let mut answers = answers.filter_map(|address| get(address, "/pd/api/v1/stores"));
-        let (_, body) = answers.find(|(code, _)| *code == 200)?;
-        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let body = answers.find(|answer| answer.code == 200)?.json();
         let stores = body["stores"].as_array()?;
         let third = stores.iter().find(|store| store["store"]["id"] == 3)?;
         (third["store"]["start_timestamp"].as_u64()? > 0).then_some(())
@@ -228,7 +205,7 @@ impl Playground {
     }
 
     fn until_it_says(&mut self, text: &str) -> String {
-        until(text, || {
+        until(text, WITHIN, || {
             let ended = self.process.ended();
             let output = self.process.output();
             assert!(output.contains(text) || ended.is_none(), "{output}");
@@ -259,7 +236,7 @@ fn a_playground_can_move_to_other_ports_with_its_data() {
     assert_ne!(first.endpoint, second.endpoint);
     second.until_it_says("Ready.");
     assert_eq!(second.ctl(&["raw", "get", "kept"]), "kept\tyes\n");
-    until("the new address of store 1", || {
+    until("the new address of store 1", WITHIN, || {
         let stores = second.ctl(&["store"]);
         stores.contains(&second.endpoint).then_some(())
     });
@@ -271,7 +248,7 @@ fn a_playground_greets_with_its_status_ports_and_a_closed_terminal_ends_it_in_or
     let mut playground = Playground::start(2, folder.path(), &[]);
     let output = playground.until_it_says("Ready.");
     assert!(output.contains(&playground.status), "{output}");
-    assert_eq!(get(&playground.status, "/ready").unwrap().0, 200);
+    assert_eq!(get(&playground.status, "/ready").unwrap().code, 200);
     let temporary = temporary_folder(&output);
     assert!(Path::new(&temporary).is_dir(), "{temporary}");
     signal(&playground.process, "-HUP");

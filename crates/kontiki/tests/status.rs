@@ -1,142 +1,34 @@
 //! The status server of a real process: every route beside those of `operate`, and what it stands.
 
-use e2e::{Process, free_ports};
+use e2e::{LoneNode, Process, until};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 const KONTIKI: &str = env!("CARGO_BIN_EXE_kontiki");
 const WITHIN: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(20);
 /// Readers that read nothing.
 const DEAF: usize = 100;
 
-fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what} took too long");
-        std::thread::sleep(POLL);
-    }
-}
-
-struct Node {
-    address: String,
-    status: String,
-    folder: TempDir,
-    process: Option<Process>,
-}
-
-impl Node {
-    fn start() -> Self {
-        let node = Self::prepare();
-        node.begun()
-    }
-
-    /// One that was never started.
-    fn prepare() -> Self {
-        let ports = free_ports(2).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("kontiki.toml"), Self::config("")).unwrap();
-        Self {
-            address: format!("127.0.0.1:{}", ports[0]),
-            status: format!("127.0.0.1:{}", ports[1]),
-            folder,
-            process: None,
-        }
-    }
-
-    fn config(more: &str) -> String {
-        format!("raftstore.raft-base-tick-interval = \"50ms\"\n{more}\n")
-    }
-
-    fn begun(mut self) -> Self {
-        let folder = self.folder.path();
-        let mut args: Vec<OsString> = vec!["server".into()];
-        args.extend(["--config".into(), folder.join("kontiki.toml").into()]);
-        args.extend(["--addr".into(), self.address.clone().into()]);
-        args.extend(["--status-addr".into(), self.status.clone().into()]);
-        args.extend(["--data-dir".into(), folder.join("data").into()]);
-        let log = folder.join("log");
-        self.process = Some(Process::spawn("n1", Path::new(KONTIKI), &args, &log).unwrap());
-        until("the start", || {
-            (self.get("/ready")?.code == 200).then_some(())
-        });
-        self
-    }
-
-    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Option<Answer> {
-        let mut stream = TcpStream::connect(&self.status).ok()?;
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\
-             Content-Length: {length}\r\n\r\n{body}",
-            self.status
-        );
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok()?;
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
-        let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-        Some(Answer {
-            code: head.get(9..12)?.parse().ok()?,
-            head,
-            body: answer[end + 4..].to_vec(),
-        })
-    }
-
-    fn get(&self, path: &str) -> Option<Answer> {
-        self.ask("GET", path, "Accept: */*\r\n", "")
-    }
-
-    fn put(&self, path: &str, body: &str) -> Answer {
-        let json = "Content-Type: application/json\r\n";
-        self.ask("PUT", path, json, body).unwrap()
-    }
-
-    fn ctl(&self, args: &[&str]) -> bool {
-        let mut command = Command::new(KONTIKI);
-        command.args(["ctl", "--pd", &self.address]).args(args);
-        command.output().unwrap().status.success()
-    }
-}
-
-struct Answer {
-    code: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
-    }
-}
-
 #[test]
 fn routes_that_tikvs_operators_know_are_there_and_others_say_that_they_are_not() {
-    let node = Node::start();
+    let node = LoneNode::start("");
     assert_eq!(node.get("/engine_type").unwrap().text(), "raft-kv");
     let full = node.get("/config?full=true").unwrap().json();
     assert_eq!(full["server"]["addr"], node.address.as_str());
-    let debug = node.put("/log-level", "{\"log_level\":\"debug\"}");
+    let debug = node.send("PUT /log-level", "{\"log_level\":\"debug\"}");
     assert_eq!(debug.code, 200, "{}", debug.text());
     assert_eq!(node.get("/config").unwrap().json()["log"]["level"], "debug");
-    assert!(!node.folder.path().join("data/online.toml").exists());
-    assert_eq!(node.put("/log-level", "{\"log_level\":\"loud\"}").code, 400);
-    assert_eq!(node.put("/log-level", "{}").code, 400);
+    assert!(!node.path("data/online.toml").exists());
+    assert_eq!(
+        node.send("PUT /log-level", "{\"log_level\":\"loud\"}").code,
+        400
+    );
+    assert_eq!(node.send("PUT /log-level", "{}").code, 400);
     let nothing = node.get("/async_tasks").unwrap();
     assert_eq!(nothing.code, 404);
     assert!(
@@ -185,8 +77,8 @@ const ROUTES: &[(&str, &str, u16, &str)] = &[
 
 #[test]
 fn every_route_answers_as_it_should() {
-    let node = Node::start();
-    until("the store", || {
+    let node = LoneNode::start("");
+    until("the store", WITHIN, || {
         let stores = node.get("/console/api/pd/stores")?.json();
         (stores["stores"][0]["store"]["status_address"] != "").then_some(())
     });
@@ -208,7 +100,7 @@ fn every_route_answers_as_it_should() {
             ("GET", "/debug/pprof/profile") => (path + "?seconds=1", ""),
             _ => (path, ""),
         };
-        let answer = node.ask(method, &path, json, body).unwrap();
+        let answer = node.ask(&format!("{method} {path}"), json, body).unwrap();
         let text = answer.text();
         assert_eq!(answer.code, code, "{method} {path}: {text}");
         assert!(text.contains(said), "{method} {path}: {text}");
@@ -217,51 +109,55 @@ fn every_route_answers_as_it_should() {
 
 #[test]
 fn a_changed_file_is_taken_up_while_the_node_runs() {
-    let node = Node::start();
-    let file = node.folder.path().join("kontiki.toml");
-    fs::write(&file, Node::config("raftstore.store-pool-size = 3")).unwrap();
-    let reloaded = node.put("/config/reload", "");
+    let node = LoneNode::start("");
+    node.configure("raftstore.store-pool-size = 3");
+    let reloaded = node.send("PUT /config/reload", "");
     assert_eq!(
         reloaded.json()["changed"],
         json!({ "raftstore.store-pool-size": 3 })
     );
     let pollers = "kontiki_actor_pollers{system=\"peer\"} 3\n";
     assert!(node.get("/metrics").unwrap().text().contains(pollers));
-    fs::write(&file, Node::config("raft-engine.enable = false")).unwrap();
-    let refused = node.put("/config/reload", "");
+    node.configure("raft-engine.enable = false");
+    let refused = node.send("PUT /config/reload", "");
     assert_eq!(refused.code, 400);
     assert!(
         refused.text().contains("raft-engine.enable"),
         "{}",
         refused.text()
     );
-    fs::write(&file, "raftstore.store-pool-size = \"many\"").unwrap();
-    assert_eq!(node.put("/config/reload", "").code, 400);
+    node.configure("raftstore.store-pool-size = \"many\"");
+    assert_eq!(node.send("PUT /config/reload", "").code, 400);
     let shown = node.get("/config").unwrap().json();
     assert_eq!(shown["raftstore"]["store-pool-size"], 3);
 }
 
 #[test]
 fn clients_are_held_off_while_the_node_is_paused() {
-    let node = Node::start();
-    assert!(node.ctl(&["raw", "put", "k", "v"]));
+    let node = LoneNode::start("");
+    assert!(node.ctl(&["raw", "put", "k", "v"]).status.success());
     assert_eq!(
-        node.put("/pause_grpc", "").json(),
+        node.send("PUT /pause_grpc", "").json(),
         json!({ "paused": true })
     );
-    assert!(!node.ctl(&["--timeout", "1s", "raw", "get", "k"]));
+    assert!(
+        !node
+            .ctl(&["--timeout", "1s", "raw", "get", "k"])
+            .status
+            .success()
+    );
     assert_eq!(node.get("/ready").unwrap().code, 200);
-    assert!(node.ctl(&["store"]), "placement goes on");
+    assert!(node.ctl(&["store"]).status.success(), "placement goes on");
     assert_eq!(
-        node.put("/resume_grpc", "").json(),
+        node.send("PUT /resume_grpc", "").json(),
         json!({ "paused": false })
     );
-    assert!(node.ctl(&["raw", "get", "k"]));
+    assert!(node.ctl(&["raw", "get", "k"]).status.success());
 }
 
 #[test]
 fn processor_time_is_shown_as_a_flame_graph_and_for_pprof_one_at_a_time() {
-    let node = Node::start();
+    let node = LoneNode::start("");
     let load = [
         "bench",
         "put",
@@ -277,7 +173,7 @@ fn processor_time_is_shown_as_a_flame_graph_and_for_pprof_one_at_a_time() {
         .iter()
         .map(OsString::from)
         .collect();
-    let log = node.folder.path().join("bench");
+    let log = node.path("bench");
     let _load = Process::spawn("bench", Path::new(KONTIKI), &args, &log).unwrap();
     let (svg, second) = std::thread::scope(|scope| {
         let first = scope.spawn(|| node.get("/debug/pprof/profile?seconds=2&frequency=199"));
@@ -289,9 +185,9 @@ fn processor_time_is_shown_as_a_flame_graph_and_for_pprof_one_at_a_time() {
     assert!(svg.head.contains("image/svg+xml") && svg.text().starts_with("<svg"));
     // On a busy machine the load gets few samples, and time in the system is not among them.
     let under_load = |accept: &str| {
-        until("a sample of the load", || {
-            let path = "/debug/pprof/profile?seconds=1&frequency=199";
-            let answer = node.ask("GET", path, accept, "")?;
+        until("a sample of the load", WITHIN, || {
+            let request = "GET /debug/pprof/profile?seconds=1&frequency=199";
+            let answer = node.ask(request, accept, "")?;
             answer.text().contains("batch_system").then_some(answer)
         })
     };
@@ -308,24 +204,24 @@ fn processor_time_is_shown_as_a_flame_graph_and_for_pprof_one_at_a_time() {
 
 #[test]
 fn the_process_says_how_it_was_called_and_what_its_addresses_are() {
-    let node = Node::start();
+    let node = LoneNode::start("");
     let line = node.get("/debug/pprof/cmdline").unwrap().text();
     assert!(line.split('\0').any(|arg| arg == "--data-dir"), "{line}");
     assert_eq!(
         node.get("/debug/pprof/symbol").unwrap().text(),
         "num_symbols: 1\n"
     );
-    let symbol = node.ask("POST", "/debug/pprof/symbol", "", "0x1").unwrap();
+    let symbol = node.ask("POST /debug/pprof/symbol", "", "0x1").unwrap();
     assert_eq!(symbol.text(), "0x1\t0x1\n");
     let heap = node.get("/debug/pprof/heap").unwrap();
     assert!(heap.code == 501 && heap.text().contains("built without"));
-    let nonsense = node.ask("POST", "/debug/pprof/symbol", "", "main").unwrap();
+    let nonsense = node.ask("POST /debug/pprof/symbol", "", "main").unwrap();
     assert_eq!(nonsense.code, 400);
 }
 
 #[test]
 fn scrapers_that_never_read_and_bodies_that_never_come_keep_nobody_from_an_answer() {
-    let node = Node::start();
+    let node = LoneNode::start("");
     let deaf: Vec<TcpStream> = (0..DEAF)
         .map(|_| {
             let mut stream = TcpStream::connect(&node.status).unwrap();
@@ -354,10 +250,10 @@ fn scrapers_that_never_read_and_bodies_that_never_come_keep_nobody_from_an_answe
 
 #[test]
 fn a_page_from_elsewhere_changes_nothing() {
-    let node = Node::start();
+    let node = LoneNode::start("");
     let change = |origin: &str, body: &str| {
         let headers = format!("Content-Type: application/json\r\n{origin}");
-        node.ask("POST", "/config", &headers, body).unwrap().code
+        node.ask("POST /config", &headers, body).unwrap().code
     };
     let body = "{\"raftstore.store-pool-size\": 3}";
     assert_eq!(change("Origin: http://elsewhere.example\r\n", body), 403);
@@ -365,26 +261,25 @@ fn a_page_from_elsewhere_changes_nothing() {
     let own = format!("Origin: http://{}\r\n", node.status);
     assert_eq!(change(&own, body), 200);
     let paused = node.ask(
-        "PUT",
-        "/pause_grpc",
+        "PUT /pause_grpc",
         "Origin: http://elsewhere.example\r\n",
         "",
     );
     assert_eq!(paused.unwrap().code, 403);
     let form = "Content-Type: text/plain\r\n";
     let moved = node
-        .ask("POST", "/console/api/pd/operators", form, "{}")
+        .ask("POST /console/api/pd/operators", form, "{}")
         .unwrap();
     assert_eq!(moved.code, 415);
 }
 
 #[test]
 fn the_console_reaches_what_placement_names_and_nothing_else() {
-    let node = Node::start();
+    let node = LoneNode::start("");
     let page = node.get("/console/").unwrap();
     assert!(page.code == 200 && page.head.contains("default-src 'self'"));
     assert_eq!(node.get("/console").unwrap().code, 308);
-    let stores = until("the store", || {
+    let stores = until("the store", WITHIN, || {
         let stores = node.get("/console/api/pd/stores")?.json();
         // Before it has said for itself where its status server is, it is known as the cluster began.
         let is_told = stores["stores"][0]["store"]["status_address"] != "";
@@ -418,17 +313,17 @@ fn the_console_reaches_what_placement_names_and_nothing_else() {
 
 #[test]
 fn a_panic_of_the_last_run_is_told_once() {
-    let node = Node::prepare();
-    let data = node.folder.path().join("data");
+    let mut node = LoneNode::prepare("");
+    let data = node.path("data");
     fs::create_dir(&data).unwrap();
     fs::write(data.join("PANIC"), "as planned (thread peer-0)\n").unwrap();
-    let mut node = node.begun();
+    node.begin();
     let told = &node.get("/status").unwrap().json()["last_panic"];
     assert_eq!(told, "as planned (thread peer-0)");
-    let log = node.process.as_ref().unwrap().output();
+    let log = node.output();
     assert!(log.contains("ended in a panic: as planned"), "{log}");
     node.process = None;
-    let node = node.begun();
+    node.begin();
     assert_eq!(
         node.get("/status").unwrap().json()["last_panic"],
         Value::Null
