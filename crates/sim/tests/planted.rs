@@ -46,7 +46,11 @@ fn case(bug: PlantedBug) -> Case {
         // The latter, if it was taken in by its neighbour.
         NoTombstone => (&[][..], &["an apply state is gone", "Regions overlap"][..]),
         NoFarewell => (&[Isolation, OneWayCut][..], UNTOLD),
-        DamagedData => (&[][..], &["replicas differ: Report"][..]),
+        // Those who differ are quarantined before the asker hears of it.
+        DamagedData => (
+            &[][..],
+            &["replicas differ: Report", "has quarantined replicas"][..],
+        ),
         TimestampWindow => (&[PlacementOutage, ClockJump, Pause][..], CLOCK),
         UnconfirmedTimestamp => (&[PlacementOutage, Pause][..], CLOCK),
         IdWindow => (&[PlacementOutage][..], IDS),
