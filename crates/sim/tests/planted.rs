@@ -46,11 +46,7 @@ fn case(bug: PlantedBug) -> Case {
         // The latter, if it was taken in by its neighbour.
         NoTombstone => (&[][..], &["an apply state is gone", "Regions overlap"][..]),
         NoFarewell => (&[Isolation, OneWayCut][..], UNTOLD),
-        // Those who differ are quarantined before the asker hears of it.
-        DamagedData => (
-            &[][..],
-            &["replicas differ: Report", "has quarantined replicas"][..],
-        ),
+        DamagedData => (&[][..], COMPARED),
         TimestampWindow => (&[PlacementOutage, ClockJump, Pause][..], CLOCK),
         UnconfirmedTimestamp => (&[PlacementOutage, Pause][..], CLOCK),
         IdWindow => (&[PlacementOutage][..], IDS),
@@ -152,6 +148,8 @@ const OTHER_SHAPE: &[&str] = &[
     "does not serve every Region",
 ];
 const DAMAGED: &[&str] = &["differ at applied index", "not a value of ours", "saw"];
+/// Those who differ are quarantined before the asker hears of it.
+const COMPARED: &[&str] = &["replicas differ: Report", "has quarantined replicas"];
 const SHAPELESS: &[&str] = &[
     "can't be created",
     "does not start",

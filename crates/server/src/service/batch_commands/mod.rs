@@ -115,19 +115,8 @@ where
                     break;
                 };
                 taken += 1;
-                let request_bytes = request.encoded_len();
-                bytes_under_way += request_bytes;
-                let raw = raw.clone();
-                under_way.push(async move {
-                    let mut held = None;
-                    let answer = run(&raw, request.cmd, &mut held).await;
-                    Done {
-                        id,
-                        request_bytes,
-                        answer,
-                        held,
-                    }
-                });
+                bytes_under_way += request.encoded_len();
+                under_way.push(begin(raw.clone(), id, request));
             }
             let was_full = is_full(under_way.len(), bytes_under_way);
             while !turn.is_over()
@@ -158,6 +147,22 @@ where
             _ => Poll::Pending,
         }
     })
+}
+
+async fn begin<B: Backend>(
+    raw: Arc<Raw<B>>,
+    id: u64,
+    request: batch_commands_request::Request,
+) -> Done {
+    let request_bytes = request.encoded_len();
+    let mut held = None;
+    let answer = run(&raw, request.cmd, &mut held).await;
+    Done {
+        id,
+        request_bytes,
+        answer,
+        held,
+    }
 }
 
 /// The commands of a stream, one by one.
