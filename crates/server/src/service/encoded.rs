@@ -51,10 +51,11 @@ where
         bytes.push(0);
         bytes.extend(head_len.to_be_bytes());
         message.encode_raw(&mut bytes);
+        // Whoever has asked may have left, and this goes on all the same.
+        drop(turn);
         Encoded(bytes.into())
     };
     let encoded = tokio::task::spawn_blocking(encode).await.map_err(ends)?;
-    drop(turn);
     let mut response = Response::new(M::default());
     response.extensions_mut().insert(encoded);
     Ok(response)
