@@ -3,7 +3,7 @@
 //! **Two kinds.** A *guided* client is the project's own: it finds leaders, and leaves a node that does not answer.
 //! It does not send a write again whose answer is lost, for that could take effect twice. A *stubborn* client
 //! asks one node, whether that leads, has just been deposed, is cut off, stopped or gone, and takes what
-//! it says: this is how stale reads would be seen. Half of its reads are such as any replica may answer.
+//! it says: this is how stale reads would be seen.
 //!
 //! **Invariants.** A client has one request under way. It never stops but when it is told to.
 //!
@@ -11,7 +11,7 @@
 
 use crate::layout::{Key, SLOTS};
 use crate::recorder::{Answer, Ask, Recorder};
-use crate::stubborn::Stubborn;
+use crate::stubborn::{Habit, Stubborn};
 use bytes::Bytes;
 use client::{Client, Error};
 use std::collections::BTreeMap;
@@ -83,6 +83,10 @@ impl Asker {
         }
     }
 
+    fn only_reads(&self) -> bool {
+        matches!(self, Self::Stubborn(stubborn) if stubborn.habit() == Habit::OnlyReads)
+    }
+
     async fn ask(&mut self, key: Key, ask: Ask) -> Answer {
         match self {
             Self::Guided(client) => guided(client, key, ask).await,
@@ -106,7 +110,11 @@ impl Worker {
             let key = self.recorder.key(slot);
             self.seen
                 .retain(|seen, _| seen.slot != slot || *seen == key);
-            match self.draw(key) {
+            let drawn = match asker.only_reads() {
+                true => Some(Ask::Get),
+                false => self.draw(key),
+            };
+            match drawn {
                 Some(ask) => {
                     let invoked = self.recorder.stamp();
                     let answer = asker.ask(key, ask).await;

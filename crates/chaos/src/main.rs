@@ -2,7 +2,7 @@
 //!
 //! **Not here.** Everything but the command line.
 
-use chaos::{Numbers, Options, run};
+use chaos::{Numbers, Options, run, schedule};
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,7 +29,7 @@ struct Chaos {
     /// Clients that find their leaders.
     #[arg(long, default_value_t = 16)]
     clients: usize,
-    /// Clients of each node that only ask there.
+    /// Clients of each node that only ask there. Every second one only reads.
     #[arg(long, default_value_t = 3)]
     stubborn: usize,
     /// The longest that a Region may be without service, in seconds.
@@ -63,14 +63,15 @@ impl Chaos {
             Some(engine) => vec![engine],
             None => vec![Engine::RaftLog, Engine::Rocksdb],
         };
+        let numbers = Numbers {
+            kills: self.kills,
+            pauses: self.pauses,
+            partitions: self.partitions,
+        };
         let (mut reports, mut is_clean) = (Vec::new(), true);
         for engine in engines {
             let options = Options {
-                numbers: Numbers {
-                    kills: self.kills,
-                    pauses: self.pauses,
-                    partitions: self.partitions,
-                },
+                faults: schedule(seed, numbers),
                 seed,
                 raft_engine: matches!(engine, Engine::RaftLog),
                 guided: self.clients,

@@ -2,22 +2,22 @@
 //!
 //! **Not here.** The command line (`main`).
 
-use crate::schedule::Numbers;
+use crate::schedule::Fault;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// A run on one Raft log engine.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many faults.
-    pub numbers: Numbers,
-    /// Faults and load are drawn from it.
+    /// What happens, in this order: by default a [`schedule`](crate::schedule()).
+    pub faults: Vec<Fault>,
+    /// The load is drawn from it.
     pub seed: u64,
     /// Whether Raft logs are in the log engine, or else in RocksDB.
     pub raft_engine: bool,
     /// Clients that go where they are sent.
     pub guided: usize,
-    /// Clients of each node that only ask there.
+    /// Clients of each node that only ask there. Every second one only reads.
     pub stubborn: usize,
     /// The kontiki program.
     pub program: PathBuf,

@@ -15,8 +15,8 @@ use crate::options::Options;
 use crate::probe::Probes;
 use crate::recorder::{Answer, Ask, Recorder};
 use crate::report::{Outage, Report};
-use crate::schedule::{Fault, Kind, schedule};
-use crate::stubborn::Stubborn;
+use crate::schedule::{Fault, Kind};
+use crate::stubborn::{Habit, Stubborn};
 use crate::timestamps::Askers;
 use crate::verdict::{judge, keep};
 use crate::world::World;
@@ -86,8 +86,8 @@ async fn play(
         .until_served(Instant::now(), options.patience)
         .await?;
     let load = start_load(world, recorder, options).await?;
-    let faults = schedule(options.seed, options.numbers);
-    for (number, fault) in (1..).zip(&faults) {
+    let faults = &options.faults;
+    for (number, fault) in (1..).zip(faults) {
         let outage = round(world, &probes, fault, options.patience, |what| {
             let (at, of) = (recorder.elapsed().as_secs_f64(), faults.len());
             println!("{at:>8.1} s  {number}/{of}  {what}");
@@ -128,9 +128,18 @@ async fn start_load(
     let mut stubborn = Vec::with_capacity(NODES * options.stubborn);
     for store in &stores {
         let node = world.cluster.node_at(&store.address).unwrap_or_default();
-        for _ in 0..options.stubborn {
+        for number in 0..options.stubborn {
+            let habit = match number % 2 {
+                0 => Habit::ReadsAndWrites,
+                _ => Habit::OnlyReads,
+            };
             let client = world.client.clone();
-            stubborn.push(Stubborn::new(node, store.id, &endpoints[node], client));
+            stubborn.push(Stubborn::new(
+                habit,
+                (node, store.id),
+                &endpoints[node],
+                client,
+            ));
         }
     }
     Ok(Load::start(recorder, guided, stubborn, options.seed))

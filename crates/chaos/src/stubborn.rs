@@ -1,7 +1,8 @@
 //! A client of one node: it asks there, whatever has become of that node.
 //!
 //! **Invariants.** A request is sent once. It waits for longer than nodes are stopped for, so that some requests
-//! lie in the socket of a stopped leader when that goes on.
+//! lie in the socket of a stopped leader when that goes on. One who only reads never asks for what a leader without
+//! followers cannot answer: it goes on reading for as long as that leader trusts its lease.
 //!
 //! **Not here.** Looking for a leader. Which Region a key is in is asked again when the node says that it has
 //! another shape.
@@ -24,8 +25,18 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Pause after an answer that does not help.
 const PAUSE: Duration = Duration::from_millis(30);
 
+/// What it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Habit {
+    /// Whatever is drawn. Half of its reads are such as any replica may answer.
+    ReadsAndWrites,
+    /// Reads that the leader answers.
+    OnlyReads,
+}
+
 /// Who asks only one node.
 pub struct Stubborn {
+    habit: Habit,
     node: usize,
     store_id: StoreId,
     store: TikvClient<Channel>,
@@ -36,9 +47,15 @@ pub struct Stubborn {
 }
 
 impl Stubborn {
-    /// One who asks the node that listens at this address.
-    pub fn new(node: usize, store_id: StoreId, address: &str, client: Client) -> Self {
+    /// One who asks this node and store, which listen at this address.
+    pub fn new(
+        habit: Habit,
+        (node, store_id): (usize, StoreId),
+        address: &str,
+        client: Client,
+    ) -> Self {
         Self {
+            habit,
             node,
             store_id,
             store: store_client(address),
@@ -51,6 +68,11 @@ impl Stubborn {
     /// Which node it asks.
     pub fn node(&self) -> usize {
         self.node
+    }
+
+    /// What it asks for.
+    pub fn habit(&self) -> Habit {
+        self.habit
     }
 
     /// Asks once.
@@ -102,7 +124,8 @@ impl Stubborn {
         let key = key.bytes().into();
         if ask == Ask::Get {
             self.reads += 1;
-            context.replica_read = self.reads.is_multiple_of(2);
+            let by_any = self.habit == Habit::ReadsAndWrites;
+            context.replica_read = by_any && self.reads.is_multiple_of(2);
         }
         let context = Some(context);
         match ask {

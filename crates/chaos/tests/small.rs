@@ -1,6 +1,6 @@
 //! A few faults of each kind on each log engine; `make chaos` plays many.
 
-use chaos::{Numbers, Options, run};
+use chaos::{CutStyle, Fault, Kind, Led, Numbers, Options, run, schedule};
 use e2e::TICK;
 use std::path::Path;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use tokio::sync::Mutex;
 /// Held by the test that runs: two clusters on one machine slow each other down beyond what is tested.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-fn options(dir: &Path, seed: u64, numbers: Numbers) -> Options {
+fn options(dir: &Path, seed: u64, faults: Vec<Fault>) -> Options {
     Options {
-        numbers,
+        faults,
         seed,
         raft_engine: true,
         guided: 8,
@@ -37,7 +37,7 @@ async fn a_few_faults(raft_engine: bool) {
     let seed = 1 + u64::from(raft_engine);
     let options = Options {
         raft_engine,
-        ..options(folder.path(), seed, numbers)
+        ..options(folder.path(), seed, schedule(seed, numbers))
     };
     let report = run(&options).await.unwrap();
     println!("{report}");
@@ -61,21 +61,27 @@ async fn with_the_log_in_rocksdb_every_answer_is_right_under_kills_pauses_and_pa
     a_few_faults(false).await;
 }
 
-/// The first node ticks more slowly than the others, so that its leases outlive their patience with it.
+/// The first node ticks more slowly than the others, so that its leases outlive their patience with it. It is cut
+/// off time and again, whatever it leads, and its clients go on asking it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_outlives_an_election_is_found_by_a_stale_read() {
     let _alone = ALONE.lock().await;
-    let numbers = Numbers {
-        kills: 0,
-        pauses: 0,
-        partitions: 6,
+    let cut = Fault {
+        kind: Kind::CutAny,
+        led: Led::Placement,
+        node: 0,
+        style: CutStyle::Hold,
+        delay: Duration::ZERO,
+        // Leaders are spread anew meanwhile.
+        wait: Duration::from_secs(2),
+        hold: Duration::from_secs(3),
     };
     for seed in 1..=PROOF_SEEDS {
         let folder = tempfile::tempdir().unwrap();
         let options = Options {
             first_tick: Some(TICK * 4),
             stubborn: 4,
-            ..options(folder.path(), seed, numbers)
+            ..options(folder.path(), seed, vec![cut.clone(); 2])
         };
         let report = run(&options).await.unwrap();
         println!("{report}");
