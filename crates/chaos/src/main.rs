@@ -30,7 +30,7 @@ struct Chaos {
     #[arg(long, default_value_t = 16)]
     clients: usize,
     /// Clients of each node that only ask there. Every second one only reads.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 4)]
     stubborn: usize,
     /// The longest that a Region may be without service, in seconds.
     #[arg(long, default_value_t = 30)]
