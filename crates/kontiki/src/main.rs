@@ -34,6 +34,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[unsafe(export_name = "malloc_conf")]
 pub static MALLOC_CONF: &[u8; 21] = b"dirty_decay_ms:1000\0\0";
 
+/// After so many turns of tasks a thread looks whether sockets have something to say. By default it is 61: where each
+/// task uses its turn up, a request would lie in its socket for as long as all of these take.
+const TURNS_BETWEEN_LOOKS: u32 = 8;
+
 fn main() -> ExitCode {
     match perform(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
 
 fn perform(command: Command) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .event_interval(TURNS_BETWEEN_LOOKS)
         .enable_all()
         .build()
         .map_err(Error::io("starting threads"))?;

@@ -9,7 +9,8 @@
 //! ([`MemoryBudget::wait_for_room`]); what has begun goes on, within the bounds of its part.
 //!
 //! **Invariants.** The bounds of the parts together stay below the limit, whatever is configured for each. A sixteenth
-//! of the limit is kept for work that has begun. Nobody waits once there is room.
+//! of the limit is kept for work that has begun, and as much again for writes: answers wait for clients that may never
+//! take them, and must not keep others from writing. Nobody waits once there is room.
 //!
 //! **Not here.** Reading what the process has, and making the allocator give back what it keeps (`kontiki`). What a
 //! part does at its own bound. Snapshots: they go through files, in chunks that are small.
@@ -24,6 +25,8 @@ use tokio::sync::Notify;
 
 /// This part of the limit is not given to new work.
 const RESERVED: usize = 16;
+/// This part is not given to answers.
+const KEPT_FROM_ANSWERS: usize = 8;
 
 /// What parts of a node may have at the most, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +204,12 @@ impl MemoryBudget {
         self.free_bytes() > self.limit_bytes() / RESERVED
     }
 
+    /// What answers may take of what is left.
+    pub fn left_for_answers(&self) -> usize {
+        let kept = self.limit_bytes() / KEPT_FROM_ANSWERS;
+        self.free_bytes().saturating_sub(kept)
+    }
+
     /// Takes note of what the process has. Returns whether the allocator should give back what it can: more than
     /// three quarters of the limit are resident.
     pub fn observe(&self, seen: Seen) -> bool {
@@ -332,10 +341,15 @@ mod tests {
     }
 
     #[test]
-    fn a_sixteenth_is_kept_for_what_has_begun() {
+    fn a_sixteenth_is_kept_for_what_has_begun_and_as_much_for_writes() {
         let budget = budget(160 * MIB);
+        budget.observe(seen(139 * MIB));
+        assert_eq!(budget.left_for_answers(), MIB);
+        budget.parts().answers.force_acquire(MIB);
+        assert_eq!(budget.left_for_answers(), 0);
         budget.observe(seen(149 * MIB));
         assert!(budget.has_room());
+        assert_eq!(budget.left_for_answers(), 0);
         budget.observe(seen(150 * MIB));
         assert!(!budget.has_room());
     }

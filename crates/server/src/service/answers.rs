@@ -96,7 +96,7 @@ impl Answers {
             let mut freed = pin!(self.0.freed.notified());
             // From here on no answer goes unnoticed.
             freed.as_mut().enable();
-            if self.0.memory.has_room() && gathering.held.resize(self.usual()).is_ok() {
+            if self.0.memory.left_for_answers() > 0 && gathering.held.resize(self.usual()).is_ok() {
                 return Ok(gathering);
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -134,7 +134,8 @@ impl Answers {
     /// What to set aside for a read. Half of what there is at the most, so that nobody waits for what never comes.
     fn usual(&self) -> usize {
         let typical = self.0.typical.load(Ordering::Relaxed);
-        let most = self.0.memory.free_bytes().min(self.0.bytes.limit_bytes());
+        let left = self.0.memory.left_for_answers();
+        let most = left.min(self.0.bytes.limit_bytes());
         typical.min(most / 2)
     }
 
@@ -165,7 +166,7 @@ impl Held {
         match bytes.checked_sub(self.bytes) {
             Some(more) => {
                 let all = &*self.all.0;
-                let fits = more == 0 || all.memory.free_bytes() >= more;
+                let fits = more == 0 || all.memory.left_for_answers() >= more;
                 if !fits || !all.bytes.try_acquire(more) {
                     return Err(busy());
                 }
@@ -319,13 +320,16 @@ mod tests {
         let memory = MemoryBudget::unlimited();
         let answers = Answers::new(1_000_000, &memory);
         memory.set_limit_bytes(1_600_000);
-        memory.observe(node::Seen {
-            resident: 1_500_000,
+        let resident = |resident| node::Seen {
+            resident,
             unfilled: 0,
-        });
-        assert!(answers.gather_by(Instant::now()).await.is_err());
-        let mut begun = answers.gather();
-        assert!(begun.take(90_000).is_ok(), "what has begun goes on");
+        };
+        memory.observe(resident(1_300_000));
+        let mut begun = answers.gather_by(Instant::now()).await.unwrap();
+        assert!(begun.take(90_000).is_ok());
         assert!(begun.take(90_000).is_err());
+        assert!(memory.has_room(), "whoever takes no answer holds no write up");
+        memory.observe(resident(1_500_000));
+        assert!(answers.gather_by(Instant::now()).await.is_err());
     }
 }

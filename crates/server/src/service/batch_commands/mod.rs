@@ -45,8 +45,9 @@ type Answer = batch_commands_response::response::Cmd;
 /// A probe may not occupy its place for longer.
 const PROBE_DELAY_MS_MAX: u64 = 10_000;
 
-/// So many commands are begun before those that can end at once do: each that is under way takes kilobytes.
-const TAKEN_AT_ONCE: usize = 64;
+/// So many commands are begun before those that can end at once do, and none before these have: each that is
+/// under way takes kilobytes.
+const TAKEN_AT_ONCE: usize = 16;
 
 /// A command that is done.
 struct Done {
@@ -94,6 +95,8 @@ where
     let mut under_way = FuturesUnordered::new();
     let mut bytes_under_way = 0;
     let mut done = Vec::new();
+    // Whether the last turn ended before all that could be done at once was.
+    let mut is_behind = false;
     poll_fn(move |cx| {
         let (limits, outbox) = (raw.limits(), &ending.0);
         let is_full = |commands, bytes| {
@@ -102,7 +105,9 @@ where
         let turn = Turn::begin();
         loop {
             let mut taken = 0;
-            while taken < TAKEN_AT_ONCE
+            let was_behind = is_behind;
+            while !was_behind
+                && taken < TAKEN_AT_ONCE
                 && outbox.poll_room(cx).is_ready()
                 && !is_full(under_way.len(), bytes_under_way)
             {
@@ -124,12 +129,13 @@ where
             if !done.is_empty() {
                 outbox.put(done.drain(..));
             }
-            if turn.is_over() {
+            is_behind = turn.is_over();
+            if is_behind {
                 cx.waker().wake_by_ref();
                 break;
             }
             // Otherwise whatever comes next wakes this task.
-            if taken == 0 && !has_more_room {
+            if taken == 0 && !has_more_room && !was_behind {
                 break;
             }
         }
