@@ -56,15 +56,26 @@ impl<N: Fsm, C: Fsm> ThreadDriver<N, C> {
     pub fn spawn<H: Handler<N, C> + 'static>(
         name: &str,
         system: System<N, C>,
+        make_handler: impl FnMut(Priority) -> H + Send + 'static,
+    ) -> Result<Self, Error> {
+        Self::spawn_prepared(name, system, || {}, make_handler)
+    }
+
+    /// The same; each poller does `prepare` first, on its thread.
+    pub fn spawn_prepared<H: Handler<N, C> + 'static>(
+        name: &str,
+        system: System<N, C>,
+        prepare: fn(),
         mut make_handler: impl FnMut(Priority) -> H + Send + 'static,
     ) -> Result<Self, Error> {
         let shared = system.shared;
         let for_pollers = Arc::clone(&shared);
         let start: Start<N, C> = Box::new(move |priority, number, name| {
             let poller = Poller::new(Arc::clone(&for_pollers), priority, make_handler(priority));
-            std::thread::Builder::new()
-                .name(name)
-                .spawn(move || run_or_abort(poller, number))
+            std::thread::Builder::new().name(name).spawn(move || {
+                prepare();
+                run_or_abort(poller, number)
+            })
         });
         let pollers = Mutex::new(Pollers {
             start,

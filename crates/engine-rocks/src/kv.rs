@@ -15,7 +15,7 @@ use crate::{RocksOptions, RocksSnapshot, RocksTuner, files};
 use bytes::Bytes;
 use engine::file::create_directory;
 use engine::meter::Meter;
-use engine::{Cf, Durability, Error, KvBatch, KvEngine, Result};
+use engine::{Backlog, Cf, Durability, Error, KvBatch, KvEngine, Result};
 use metrics::{Page, Stopwatch};
 use rocksdb::{Cache, ColumnFamily, DB, DBRecoveryMode, ReadOptions, WriteBatch, WriteOptions};
 use std::path::{Path, PathBuf};
@@ -210,6 +210,11 @@ impl KvEngine for RocksKv {
 
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {
         self.sizes.estimate(&self.database, cf, start, end)
+    }
+
+    fn backlog(&self) -> Backlog {
+        let families = Cf::ALL.map(|cf| self.database.family(cf));
+        properties::backlog(&self.database.db, &families)
     }
 
     fn collect(&self, page: &mut Page) {

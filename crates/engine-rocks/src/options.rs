@@ -48,6 +48,12 @@ const BLOCK_BYTES: usize = 16 << 10;
 const OPEN_FILES_MAX: i32 = 4096;
 /// So many flushed buffers are compacted together.
 const LEVEL0_FILES: i32 = 8;
+/// So many memtables of a family there may be, and files at level 0, until RocksDB stops all writes by itself; a bit
+/// earlier it slows them down. It does so inside of the write, where it holds all Regions up: so this is the second
+/// line, behind the node's flow control.
+const BUFFERS_MAX: i32 = 8;
+const LEVEL0_SLOWDOWN: i32 = 42;
+const LEVEL0_STOP: i32 = 60;
 /// RocksDB's own advice for its limiter: what it may write is handed out ten times a second, and one time of ten
 /// a compaction goes before a flush.
 const RATE_REFILL_US: i64 = 100_000;
@@ -125,7 +131,10 @@ impl RocksOptions {
         let mut options = Options::default();
         options.set_block_based_table_factory(&blocks);
         options.set_write_buffer_size(buffer_bytes);
+        options.set_max_write_buffer_number(BUFFERS_MAX);
         options.set_level_zero_file_num_compaction_trigger(LEVEL0_FILES);
+        options.set_level_zero_slowdown_writes_trigger(LEVEL0_SLOWDOWN);
+        options.set_level_zero_stop_writes_trigger(LEVEL0_STOP);
         options.set_max_bytes_for_level_base(level1_bytes(buffer_bytes));
         options.set_level_compaction_dynamic_level_bytes(true);
         // The young levels are rewritten often and stay cheap; most of the data is at the bottom.

@@ -5,6 +5,7 @@
 //! **Not here.** RocksDB's statistics (cache hits, bytes by cause): they cost every operation something, and
 //! are off.
 
+use engine::Backlog;
 use engine::meter::*;
 use metrics::{Desc, Kind, Page};
 use rocksdb::properties::{self, PropName};
@@ -36,15 +37,13 @@ static OF_DATABASE: &[(&Desc, &PropName)] = &[
 
 /// Adds the properties of the database that is shown as `name`, and of these families.
 pub(crate) fn collect(db: &DB, name: &str, families: &[(&str, &ColumnFamily)], page: &mut Page) {
-    let level0 = properties::num_files_at_level(0);
     for (cf, family) in families {
         for (desc, property) in OF_FAMILIES {
             if let Ok(Some(value)) = db.property_int_value_cf(*family, *property) {
                 page.gauge(desc, &[name, cf], value);
             }
         }
-        let files = db.property_value_cf(*family, &level0);
-        if let Ok(Some(Ok(files))) = files.map(|files| files.map(|files| files.parse())) {
+        if let Some(files) = level0_files(db, family) {
             page.gauge(&LEVEL0_FILES, &[name, cf], files);
         }
     }
@@ -56,6 +55,30 @@ pub(crate) fn collect(db: &DB, name: &str, families: &[(&str, &ColumnFamily)], p
             }
         }
     }
+}
+
+/// What these families have to catch up with.
+pub(crate) fn backlog(db: &DB, families: &[&ColumnFamily]) -> Backlog {
+    let number = |family: &ColumnFamily, property| {
+        let value = db.property_int_value_cf(family, property);
+        value.ok().flatten().unwrap_or(0)
+    };
+    let mut most = Backlog::default();
+    for family in families {
+        let memtables = number(family, properties::NUM_IMMUTABLE_MEM_TABLE);
+        let bytes = number(family, properties::ESTIMATE_PENDING_COMPACTION_BYTES);
+        let files = level0_files(db, family).unwrap_or(0);
+        most.memtables = most.memtables.max(memtables);
+        most.compaction_bytes = most.compaction_bytes.max(bytes);
+        most.level0_files = most.level0_files.max(files);
+    }
+    most
+}
+
+/// This property is a text.
+fn level0_files(db: &DB, family: &ColumnFamily) -> Option<u64> {
+    let files = db.property_value_cf(family, properties::num_files_at_level(0));
+    files.ok()??.parse().ok()
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ impl Sizes {
     }
 }
 
-/// So many write buffers of a family may be there at the same time: RocksDB's default.
+/// So many write buffers of a family are there at the same time, unless flushes are slow.
 const BUFFERS: usize = 2;
 
 impl RocksTuner {

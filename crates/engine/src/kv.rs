@@ -96,8 +96,22 @@ pub trait KvEngine: Clone + Send + Sync + 'static {
     /// Damaged or unreadable files.
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64>;
 
+    /// What it has to catch up with.
+    fn backlog(&self) -> Backlog;
+
     /// Adds what the engine has counted to a page ([`crate::meter`]).
     fn collect(&self, page: &mut Page);
+}
+
+/// What was written and is not where it belongs yet: of each number that of the family which has most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Buffers in memory that are full, and not flushed.
+    pub memtables: u64,
+    /// Files that no compaction has merged yet; a read may have to look into each.
+    pub level0_files: u64,
+    /// About how many bytes have to be rewritten until all levels have their sizes.
+    pub compaction_bytes: u64,
 }
 
 /// A view of a [`KvEngine`] at one moment. It keeps the data it shows, and the engine's lock on its

@@ -62,7 +62,9 @@ const ROUTES: &[(&str, &str, u16, &str)] = &[
     ("GET", "/diagnosis/server-info", 200, "cpu-logical-cores"),
     ("GET", "/diagnosis/clock", 200, "ms"),
     ("GET", "/debug/pprof/profile", 200, ""),
-    ("GET", "/debug/pprof/heap", 501, "allocator"),
+    ("GET", "/debug/pprof/heap", 503, "heap_activate"),
+    ("PUT", "/debug/pprof/heap_activate", 200, "true"),
+    ("PUT", "/debug/pprof/heap_deactivate", 200, "false"),
     ("GET", "/debug/pprof/cmdline", 200, "--data-dir"),
     ("GET", "/debug/pprof/symbol", 200, "num_symbols"),
     ("POST", "/debug/pprof/symbol", 400, "address"),
@@ -203,6 +205,30 @@ fn processor_time_is_shown_as_a_flame_graph_and_for_pprof_one_at_a_time() {
 }
 
 #[test]
+fn memory_is_shown_by_where_it_was_asked_for_once_that_is_looked_at() {
+    let node = LoneNode::start("");
+    let before = node.get("/debug/pprof/heap").unwrap();
+    assert_eq!(before.code, 503);
+    assert!(before.text().contains("heap_activate"), "{}", before.text());
+    let switch = |to: &str| {
+        let answer = node.send(&format!("PUT /debug/pprof/heap_{to}"), "");
+        answer.json()["active"].clone()
+    };
+    assert_eq!(switch("activate"), true);
+    let svg = until("a sample", WITHIN, || {
+        node.put("k");
+        node.get("/debug/pprof/heap")
+            .filter(|answer| answer.code == 200)
+    });
+    assert!(svg.text().starts_with("<svg"));
+    let raw = node.get("/debug/pprof/heap?format=jemalloc").unwrap();
+    assert!(raw.text().starts_with("heap_v2/"));
+    let pprof = node.get("/debug/pprof/heap?format=pprof").unwrap();
+    assert!(pprof.text().contains("inuse_space"));
+    assert_eq!(switch("deactivate"), false);
+}
+
+#[test]
 fn the_process_says_how_it_was_called_and_what_its_addresses_are() {
     let node = LoneNode::start("");
     let line = node.get("/debug/pprof/cmdline").unwrap().text();
@@ -213,8 +239,6 @@ fn the_process_says_how_it_was_called_and_what_its_addresses_are() {
     );
     let symbol = node.ask("POST /debug/pprof/symbol", "", "0x1").unwrap();
     assert_eq!(symbol.text(), "0x1\t0x1\n");
-    let heap = node.get("/debug/pprof/heap").unwrap();
-    assert!(heap.code == 501 && heap.text().contains("built without"));
     let nonsense = node.ask("POST /debug/pprof/symbol", "", "main").unwrap();
     assert_eq!(nonsense.code, 400);
 }

@@ -7,6 +7,7 @@
 use crate::budget::{MemoryBudget, NoRoom};
 use crate::clock::Clock;
 use crate::consistency::Quarantines;
+use crate::flow::{FlowControl, Quotas, TooFarBehind};
 use crate::fsm::{PeerMessage, PeerRouter, StoreMessage};
 use crate::identity::{Identity, Members};
 use crate::leaders::Leaders;
@@ -100,6 +101,8 @@ pub(crate) struct Inner<K: KvEngine> {
     pub(crate) peers: PeerRouter,
     pub(crate) replies: Arc<ReplyTable>,
     pub(crate) memory: MemoryBudget,
+    pub(crate) flow: FlowControl,
+    pub(crate) quotas: Quotas,
     pub(crate) write_bytes: Semaphore,
     pub(crate) write_bytes_max: usize,
     pub(crate) busy_wait: Duration,
@@ -150,8 +153,8 @@ impl<K: KvEngine> NodeHandle<K> {
         context: RequestContext,
         command: Command,
     ) -> Result<Outcome, RequestError> {
-        let region = context.region_id;
-        let _permit = self.admit_write(region, command.size_bytes()).await?;
+        let (region, bytes) = (context.region_id, command.size_bytes());
+        let _permit = self.admit_write(region, bytes).await?;
         self.propose(context, command, PeerRouter::send).await
     }
 
@@ -194,8 +197,13 @@ impl<K: KvEngine> NodeHandle<K> {
     /// # Errors
     /// The Region can't be read here now.
     pub async fn read(&self, context: RequestContext) -> Result<RegionSnapshot<K>, RequestError> {
-        let look = |_: &Arc<Region>| self.inner.engine.snapshot();
-        let meter = |leads| Meter::new(self.inner.traffic.clone(), context.region_id, leads);
+        let inner = &*self.inner;
+        inner.quotas.read().await;
+        let look = |_: &Arc<Region>| inner.engine.snapshot();
+        let meter = |leads| {
+            let cells = (inner.traffic.clone(), inner.quotas.clone());
+            Meter::new(cells, context.region_id, leads)
+        };
         if let Some((region, snapshot)) = self.look_under_lease(&context, look) {
             return Ok(RegionSnapshot::new(region, snapshot, Some(meter(true))));
         }
@@ -235,6 +243,7 @@ impl<K: KvEngine> NodeHandle<K> {
         key: &[u8],
     ) -> Result<engine::Result<Option<Bytes>>, RequestError> {
         let (region_id, keys) = (context.region_id, Some((key, key)));
+        self.inner.quotas.read().await;
         // A look at one key needs no snapshot.
         let look = |region: &Arc<Region>| match region.range.contains(key) {
             true => Ok(self.look_at(region, cf, key)),
@@ -272,6 +281,7 @@ impl<K: KvEngine> NodeHandle<K> {
             Ok(Some(value)) => value.len(),
             Ok(None) | Err(_) => 0,
         };
+        self.inner.quotas.has_read((key.len() + value_bytes) as u64);
         let counts = Counts {
             read: Size {
                 bytes: (key.len() + value_bytes) as u64,
@@ -413,6 +423,9 @@ impl<K: KvEngine> NodeHandle<K> {
             let room = inner.memory.wait_for_room(inner.busy_wait).await;
             room.map_err(|NoRoom| self.busy(region, "the memory limit is reached"))?;
         }
+        let flows = inner.flow.admit(bytes, inner.busy_wait).await;
+        flows.map_err(|TooFarBehind| self.busy(region, "the engine is behind"))?;
+        inner.quotas.write(bytes).await;
         Ok(admitted)
     }
 
@@ -555,6 +568,8 @@ mod tests {
             identity: members.identify("a", ApiVersion::V1, "").unwrap(),
             engine: Disk::new().open_kv("kv").unwrap(),
             memory: MemoryBudget::unlimited(),
+            flow: FlowControl::new(Default::default()),
+            quotas: Quotas::new(Default::default()),
             peers: peers.router(),
             replies: Arc::default(),
             write_bytes: Semaphore::new(0),

@@ -12,6 +12,7 @@ use crate::budget::{self, MemoryBudget, PartLimits};
 use crate::clock::SystemClock;
 use crate::consistency::{ConsistencyOptions, HashQueue, Quarantines, check_in_rounds};
 use crate::error::StartError;
+use crate::flow::{FlowControl, FlowOptions, FlowWatch, QuotaOptions, Quotas};
 use crate::fsm::actors;
 use crate::fsm::{ApplyFsm, ApplyMessage, NoControl, PeerFsm, PeerMessage, StoreFsm, StoreMessage};
 use crate::growth::Growth;
@@ -34,6 +35,7 @@ use crate::room::DiskRoom;
 use crate::slowness::Slowness;
 use crate::snap::{SnapOptions, SnapSenders, SnapshotDir, Snapshots, recover_snapshots};
 use crate::split_check::{SplitChecker, SplitOptions};
+use crate::threads::ask_for_short_turns;
 use crate::traffic::Traffic;
 use crate::tuned::Tuned;
 use batch_system::{Builder, ByteBudget, Config, DeadLetter, System, ThreadDriver};
@@ -70,6 +72,10 @@ pub struct NodeOptions {
     pub reads_max: usize,
     /// The memory that the process may have, in bytes; below it each part has its own bound.
     pub memory_bytes_max: usize,
+    /// From where on the engine is behind, so that writes are slowed down.
+    pub flow: FlowOptions,
+    /// What clients may do in a second.
+    pub quota: QuotaOptions,
     /// Bytes of answers that are gathered, or wait to be sent.
     pub answer_bytes_max: usize,
     /// Bytes of committed entries that are not applied yet; beyond it no entries are taken from
@@ -108,6 +114,8 @@ impl Default for NodeOptions {
             busy_wait: Duration::from_secs(1),
             reads_max: 64 << 10,
             memory_bytes_max: usize::MAX,
+            flow: FlowOptions::default(),
+            quota: QuotaOptions::default(),
             answer_bytes_max: 512 << 20,
             unapplied_bytes_max: 256 << 20,
             log_cache_bytes_max: 256 << 20,
@@ -158,6 +166,7 @@ pub struct Node<K: KvEngine> {
     ticker: Ticker,
     split_checker: SplitChecker,
     load_checker: LoadChecker,
+    flow_watch: FlowWatch,
     background: Background<K>,
     /// The placement host; nothing else.
     host: JoinSet<()>,
@@ -209,6 +218,7 @@ impl<K: KvEngine> Node<K> {
         let split_checker = SplitChecker::start(handle.clone(), growth.clone(), runtime())?;
         let load_checker =
             LoadChecker::start(handle.clone(), growth.clone(), load.clone(), runtime())?;
+        let flow_watch = FlowWatch::start(handle.inner.flow.clone(), kv.clone())?;
         let check_interval = options.consistency.interval;
         let control = NodeControl::new(online::Shared {
             peers: peers.clone(),
@@ -220,6 +230,8 @@ impl<K: KvEngine> Node<K> {
             slowness: shared.slowness,
             snapshots: tuning,
             memory: handle.memory().clone(),
+            flow: handle.inner.flow.clone(),
+            quotas: handle.inner.quotas.clone(),
             options: Mutex::new(options),
         });
         // Last: a start that has failed leaves no task behind.
@@ -235,6 +247,7 @@ impl<K: KvEngine> Node<K> {
             ticker,
             split_checker,
             load_checker,
+            flow_watch,
             background,
             host,
             checks,
@@ -275,6 +288,7 @@ impl<K: KvEngine> Node<K> {
         self.ticker.stop();
         self.split_checker.stop();
         self.load_checker.stop();
+        self.flow_watch.stop();
         self.handle.stop_writing_to_a_full_disk();
         let mut effects = Vec::new();
         for (_, mut fsm) in self.peers.shutdown().normals {
@@ -396,6 +410,8 @@ fn handle_of<K: KvEngine>(
         identity,
         engine,
         memory: memory_of(ports, options),
+        flow: FlowControl::new(options.flow),
+        quotas: Quotas::new(options.quota),
         peers: ports.peers.clone(),
         replies,
         write_bytes: Semaphore::new(options.write_bytes_max),
@@ -464,10 +480,11 @@ fn spawn<K: KvEngine, L: RaftLog>(
     ports: Ports,
 ) -> Result<Drivers, batch_system::Error> {
     let to_appliers = ports.clone();
-    let appliers = ThreadDriver::spawn("apply", appliers, move |_| {
+    let prepare = ask_for_short_turns;
+    let appliers = ThreadDriver::spawn_prepared("apply", appliers, prepare, move |_| {
         ApplyHandler::new(kv.clone(), to_appliers.clone())
     })?;
-    let peers = ThreadDriver::spawn("peer", peers, move |_| {
+    let peers = ThreadDriver::spawn_prepared("peer", peers, prepare, move |_| {
         PeerHandler::new(log.clone(), ports.clone())
     })?;
     Ok((peers, appliers))

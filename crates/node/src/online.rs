@@ -9,6 +9,7 @@
 //! **Not here.** Which configuration items those are, and whether their values make sense.
 
 use crate::budget::MemoryBudget;
+use crate::flow::{FlowControl, Quotas};
 use crate::fsm::{ApplyFsm, NoControl, PeerFsm, PeerMessage, StoreFsm, StoreMessage};
 use crate::growth::Growth;
 use crate::load_check::LoadTuning;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) slowness: Slowness,
     pub(crate) snapshots: SnapTuning,
     pub(crate) memory: MemoryBudget,
+    pub(crate) flow: FlowControl,
+    pub(crate) quotas: Quotas,
     /// What is in force. Held through a change.
     pub(crate) options: Mutex<NodeOptions>,
 }
@@ -68,6 +71,10 @@ impl NodeControl {
         let mailboxes = next.mailbox_bytes_max;
         shared.memory.want(|wanted| wanted.mailboxes = mailboxes);
         shared.memory.set_limit_bytes(next.memory_bytes_max);
+        shared.flow.set_options(next.flow);
+        if next.quota != current.quota {
+            shared.quotas.set_options(next.quota);
+        }
         shared.growth.set_options(next.split);
         shared.load.set(next.load);
         shared.log_gc.set(&next);
@@ -116,6 +123,8 @@ impl NodeOptions {
             apply_pool: wanted.apply_pool.clone(),
             mailbox_bytes_max: wanted.mailbox_bytes_max,
             memory_bytes_max: wanted.memory_bytes_max,
+            flow: wanted.flow,
+            quota: wanted.quota,
             store_report_ticks: wanted.store_report_ticks,
             split: wanted.split,
             load: wanted.load,

@@ -3,6 +3,7 @@
 //! **Invariants.** What lies outside of the Region's range is not seen through this view. What is seen is
 //! counted as traffic: keys at once, rows when their iterator is let go.
 
+use crate::flow::Quotas;
 use crate::traffic::{Counts, Keys, Traffic};
 use bytes::Bytes;
 use engine::{Cf, KvEngine, KvIterator, KvSnapshot, Result};
@@ -23,6 +24,7 @@ pub struct RegionSnapshot<K: KvEngine> {
 /// Counts what one request sees.
 pub(crate) struct Meter {
     traffic: Traffic,
+    quotas: Quotas,
     region: RegionId,
     leads: bool,
     /// The request itself is counted once.
@@ -30,9 +32,10 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(traffic: Traffic, region: RegionId, leads: bool) -> Self {
+    pub(crate) fn new((traffic, quotas): (Traffic, Quotas), region: RegionId, leads: bool) -> Self {
         Self {
             traffic,
+            quotas,
             region,
             leads,
             is_counted: AtomicBool::new(false),
@@ -40,6 +43,7 @@ impl Meter {
     }
 
     fn count(&self, read: Size, begun: Instant, keys: Keys<'_>) {
+        self.quotas.has_read(read.bytes);
         let counts = Counts {
             read,
             reads: u64::from(!self.is_counted.swap(true, Ordering::Relaxed)),

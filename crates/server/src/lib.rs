@@ -50,7 +50,7 @@ pub use meters::{CATALOGUE, ServiceMeters, reference as metrics_reference};
 pub use newcomer::{NewcomerError, check_newcomer};
 pub use placement_link::{LinkNode, PdLink};
 pub use status::{
-    Attached, Configuration, Fault, Inspect, NodeStatus, Refused, Stage, StatusServer,
+    Attached, Configuration, Fault, HeapProfiler, Inspect, NodeStatus, Refused, Stage, StatusServer,
 };
 pub use transport::{GrpcTransport, OnUnreachable, TransportOptions};
 

@@ -96,10 +96,10 @@ impl Limits {
     }
 }
 
-/// Four of five processors, but not fewer than four threads: some wait for the disk.
+/// Four of five processors: the others are left to requests that are short.
 fn default_read_threads() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    (processors * 4 / 5).max(4)
+    (processors * 4 / 5).max(1)
 }
 
 /// Why a request is refused for good. The text goes to the client.

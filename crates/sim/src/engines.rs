@@ -9,7 +9,7 @@ use crate::planted::PlantedBug;
 use crate::ports::SharedOutbox;
 use bytes::Bytes;
 use engine::mem::{Disk, MemBatch, MemKv, MemLog, MemSnapshot};
-use engine::{Cf, Durability, Error, KvBatch, KvEngine, RaftLog, RaftLogBatch, Result};
+use engine::{Backlog, Cf, Durability, Error, KvBatch, KvEngine, RaftLog, RaftLogBatch, Result};
 use metrics::Page;
 use parking_lot::Mutex;
 use raftstore::state::RegionRecord;
@@ -288,6 +288,10 @@ impl KvEngine for SimKv {
 
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {
         self.inner.approximate_size(cf, start, end)
+    }
+
+    fn backlog(&self) -> Backlog {
+        self.inner.backlog()
     }
 
     fn collect(&self, page: &mut Page) {

@@ -7,7 +7,7 @@
 
 use super::journal::{Journal, State};
 use crate::meter::Meter;
-use crate::{Cf, Durability, Error, KvBatch, KvEngine, KvIterator, KvSnapshot, Result};
+use crate::{Backlog, Cf, Durability, Error, KvBatch, KvEngine, KvIterator, KvSnapshot, Result};
 use bytes::Bytes;
 use metrics::{Page, Stopwatch};
 use rpds::RedBlackTreeMapSync;
@@ -149,6 +149,10 @@ impl KvEngine for MemKv {
         };
         let pairs = state.family(cf).range::<[u8], _>(range);
         Ok(pairs.map(|(k, v)| (k.len() + v.len()) as u64).sum())
+    }
+
+    fn backlog(&self) -> Backlog {
+        Backlog::default()
     }
 
     fn collect(&self, page: &mut Page) {

@@ -36,6 +36,9 @@ const ITEMS: &[(&str, Module)] = &[
     ("log.level", Module::Log),
     ("memory-usage-limit", Module::Node),
     ("metrics.enable", Module::Metrics),
+    ("quota.foreground-read-bandwidth", Module::Node),
+    ("quota.foreground-write-bandwidth", Module::Node),
+    ("quota.max-delay-duration", Module::Node),
     ("raftstore.apply-max-batch-size", Module::Node),
     ("raftstore.apply-pool-size", Module::Node),
     ("raftstore.concurrent-recv-snap-limit", Module::Node),
@@ -68,6 +71,17 @@ const ITEMS: &[(&str, Module)] = &[
     ("split.qps-threshold", Module::Node),
     ("split.region-cpu-threshold", Module::Node),
     ("storage.block-cache.capacity", Module::Engine),
+    ("storage.flow-control.enable", Module::Node),
+    (
+        "storage.flow-control.hard-pending-compaction-bytes-limit",
+        Module::Node,
+    ),
+    ("storage.flow-control.l0-files-threshold", Module::Node),
+    ("storage.flow-control.memtables-threshold", Module::Node),
+    (
+        "storage.flow-control.soft-pending-compaction-bytes-limit",
+        Module::Node,
+    ),
 ];
 
 /// Who applies a change of this item; none if it can't be changed online.

@@ -9,6 +9,7 @@ use super::units::{ReadableDuration, ReadableSize};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Everything that an operator can set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub struct Config {
     pub readpool: Readpool,
     /// Where and how data is kept.
     pub storage: Storage,
+    /// What clients may do in a second.
+    pub quota: Quota,
     /// The engine of the data.
     pub rocksdb: Rocksdb,
     /// The engine of the Raft logs.
@@ -60,6 +63,7 @@ impl Default for Config {
             server: Server::default(),
             readpool: Readpool::default(),
             storage: Storage::default(),
+            quota: Quota::default(),
             rocksdb: Rocksdb::default(),
             raft_engine: RaftEngine::default(),
             raftstore: Raftstore::default(),
@@ -237,7 +241,7 @@ pub struct Readpool {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct UnifiedReadpool {
-    /// Its threads. 0: four of five processors, and at least 4.
+    /// Its threads. 0: four of five processors, so that one is left for requests that are short.
     pub max_thread_count: usize,
 }
 
@@ -253,6 +257,8 @@ pub struct Storage {
     pub scheduler_pending_write_threshold: ReadableSize,
     /// The cache of blocks read from disk.
     pub block_cache: BlockCache,
+    /// When clients' writes are slowed down because the engine is behind.
+    pub flow_control: FlowControl,
 }
 
 impl Default for Storage {
@@ -262,6 +268,58 @@ impl Default for Storage {
             api_version: 1,
             scheduler_pending_write_threshold: ReadableSize::mib(100),
             block_cache: BlockCache::default(),
+            flow_control: FlowControl::default(),
+        }
+    }
+}
+
+/// When clients' writes are slowed down because the engine is behind: before it stops all of them by itself. Each number
+/// is of the family that has most; at twice as much no write is taken for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FlowControl {
+    /// Whether they are.
+    pub enable: bool,
+    /// From so many memtables on that wait to be flushed.
+    pub memtables_threshold: u64,
+    /// From so many files at level 0 on.
+    pub l0_files_threshold: u64,
+    /// From so many bytes on that wait to be compacted.
+    pub soft_pending_compaction_bytes_limit: ReadableSize,
+    /// With so many no write is taken for a while.
+    pub hard_pending_compaction_bytes_limit: ReadableSize,
+}
+
+impl Default for FlowControl {
+    fn default() -> Self {
+        Self {
+            enable: true,
+            memtables_threshold: 3,
+            l0_files_threshold: 20,
+            soft_pending_compaction_bytes_limit: ReadableSize::mib(48 << 10),
+            hard_pending_compaction_bytes_limit: ReadableSize::mib(192 << 10),
+        }
+    }
+}
+
+/// What clients may do in a second. What exceeds it takes longer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Quota {
+    /// The most bytes that clients write in a second, at leaders on this node. 0: no bound.
+    pub foreground_write_bandwidth: ReadableSize,
+    /// The most bytes that clients read from this node in a second. 0: no bound.
+    pub foreground_read_bandwidth: ReadableSize,
+    /// The longest that a quota holds a request up; more than the quota passes then. 0: as long as it takes.
+    pub max_delay_duration: ReadableDuration,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            foreground_write_bandwidth: ReadableSize(0),
+            foreground_read_bandwidth: ReadableSize(0),
+            max_delay_duration: ReadableDuration(Duration::from_millis(500)),
         }
     }
 }

@@ -169,6 +169,22 @@ impl Check<'_> {
         self.require(fine, "storage.scheduler-pending-write-threshold", || {
             format!("must be between raft-entry-max-size ({entry}) and 2GiB")
         });
+        let flow = &storage.flow_control;
+        let (soft, hard) = (
+            flow.soft_pending_compaction_bytes_limit,
+            flow.hard_pending_compaction_bytes_limit,
+        );
+        for (key, threshold) in [
+            ("memtables-threshold", flow.memtables_threshold),
+            ("l0-files-threshold", flow.l0_files_threshold),
+        ] {
+            let key = format!("storage.flow-control.{key}");
+            self.require(threshold > 0, &key, || "must be 1 or more".to_owned());
+        }
+        let key = "storage.flow-control.hard-pending-compaction-bytes-limit";
+        self.require(hard > soft, key, || {
+            format!("must be more than the soft limit ({soft})")
+        });
         let (limit, cache) = (config.memory_usage_limit, storage.block_cache.capacity);
         let least = cache.0.saturating_add(MEMORY_BESIDE_CACHE.0);
         let fine = limit.0 == 0 || limit.0 >= least;
@@ -495,6 +511,17 @@ mod tests {
         refused("storage.api-version", |c| c.storage.api_version = 0);
         refused("storage.scheduler-pending-write-threshold", |c| {
             c.storage.scheduler_pending_write_threshold = ReadableSize::mib(7);
+        });
+        refused("storage.flow-control.memtables-threshold", |c| {
+            c.storage.flow_control.memtables_threshold = 0;
+        });
+        refused("storage.flow-control.l0-files-threshold", |c| {
+            c.storage.flow_control.l0_files_threshold = 0;
+        });
+        let hard = "storage.flow-control.hard-pending-compaction-bytes-limit";
+        refused(hard, |c| {
+            let flow = &mut c.storage.flow_control;
+            flow.hard_pending_compaction_bytes_limit = flow.soft_pending_compaction_bytes_limit;
         });
         refused("rocksdb.max-background-jobs", |c| {
             c.rocksdb.max_background_jobs = 0;

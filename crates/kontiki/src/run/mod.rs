@@ -4,6 +4,7 @@
 
 mod data_dir;
 mod engines;
+mod heap;
 mod memory;
 mod node;
 mod online;

@@ -13,6 +13,7 @@
 
 use super::data_dir::DataDir;
 use super::engines;
+use super::heap::Jemalloc;
 use super::memory::MemoryWatch;
 use super::online::Online;
 use super::ports::Ports;
@@ -48,6 +49,7 @@ pub async fn run(config: Config, online: Online, ports: Ports, stop: StopRequest
     let address = config.server.addr.as_str();
     let online = Arc::new(online);
     let status = settings::status(&config, Arc::clone(&online));
+    status.profile_heap(Arc::new(Jemalloc));
     // Dropped last.
     let _status_server = match ports.status {
         Some(listener) => Some(show_status(listener, status.clone())?),

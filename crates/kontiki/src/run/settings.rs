@@ -10,7 +10,7 @@ use super::online::Online;
 use crate::config::{Config, Raftstore};
 use engine_rocks::RocksOptions;
 use node::snap::SnapOptions;
-use node::{ConsistencyOptions, NodeOptions, SplitOptions, Told};
+use node::{ConsistencyOptions, FlowOptions, NodeOptions, QuotaOptions, SplitOptions, Told};
 use placement::Bootstrap;
 use raftstore::LogGcOptions;
 use raftstore::op::load_split::LoadLimits;
@@ -124,6 +124,8 @@ pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
         peer_pool: pool(raftstore.store_pool_size, raftstore.store_max_batch_size),
         apply_pool: pool(raftstore.apply_pool_size, raftstore.apply_max_batch_size),
         memory_bytes_max: memory_bytes_max(config),
+        flow: flow_options(config),
+        quota: quota_options(config),
         mailbox_bytes_max: to_usize(raftstore.mailbox_memory_limit.0),
         write_bytes_max: to_usize(config.storage.scheduler_pending_write_threshold.0),
         store_report_ticks: ticks(raftstore.pd_store_heartbeat_tick_interval.0, tick),
@@ -152,6 +154,26 @@ pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
             bytes_per_s_max: raftstore.consistency_check_io_max_bytes_per_sec.0,
         },
         ..NodeOptions::default()
+    }
+}
+
+fn flow_options(config: &Config) -> FlowOptions {
+    let items = &config.storage.flow_control;
+    FlowOptions {
+        enable: items.enable,
+        memtables: items.memtables_threshold,
+        level0_files: items.l0_files_threshold,
+        compaction_bytes_soft: items.soft_pending_compaction_bytes_limit.0,
+        compaction_bytes_hard: items.hard_pending_compaction_bytes_limit.0,
+    }
+}
+
+fn quota_options(config: &Config) -> QuotaOptions {
+    let items = &config.quota;
+    QuotaOptions {
+        write_bytes_per_s: items.foreground_write_bandwidth.0,
+        read_bytes_per_s: items.foreground_read_bandwidth.0,
+        delay_max: items.max_delay_duration.0,
     }
 }
 
@@ -251,9 +273,9 @@ mod tests {
     #[test]
     fn the_threads_of_reads_are_derived_or_given() {
         let mut config = Config::default();
-        assert!(limits(&config).read_threads >= 4);
-        config.readpool.unified.max_thread_count = 1;
-        assert_eq!(limits(&config).read_threads, 1);
+        assert!(limits(&config).read_threads >= 1);
+        config.readpool.unified.max_thread_count = 7;
+        assert_eq!(limits(&config).read_threads, 7);
     }
 
     #[test]

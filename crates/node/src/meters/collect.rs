@@ -48,6 +48,7 @@ impl<K: KvEngine> Collect for NodeHandle<K> {
         actors(page, "apply", &inner.watched.appliers);
         self.collect_raft(page);
         self.collect_memory(page);
+        self.collect_flow(page);
         self.collect_snapshots(page);
         inner.engine.collect(page);
         inner.watched.log.collect(page);
@@ -118,6 +119,19 @@ impl<K: KvEngine> NodeHandle<K> {
         let (admitted, refused) = memory.waited();
         page.counter(&MEMORY_WAITS, &["admitted"], admitted);
         page.counter(&MEMORY_WAITS, &["refused"], refused);
+    }
+
+    fn collect_flow(&self, page: &mut Page) {
+        let (flow, quotas) = (&self.inner.flow, &self.inner.quotas);
+        let rate = flow.rate();
+        page.gauge(&FLOW_PACED, &[], u64::from(rate.is_some()));
+        page.gauge(&FLOW_RATE, &[], rate.unwrap_or(0));
+        let (admitted, refused) = flow.waited();
+        page.counter(&FLOW_WAITS, &["admitted"], admitted);
+        page.counter(&FLOW_WAITS, &["refused"], refused);
+        let (writes, reads) = quotas.delayed();
+        page.counter(&QUOTA_DELAYS, &["write"], writes);
+        page.counter(&QUOTA_DELAYS, &["read"], reads);
     }
 
     fn collect_snapshots(&self, page: &mut Page) {

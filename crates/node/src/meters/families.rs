@@ -81,6 +81,14 @@ families! {
         "What is left of the limit. New work waits when a sixteenth of the limit is left.";
     MEMORY_WAITS = counter "kontiki_memory_waits_total" ["result"]
         "Requests that waited for room in memory, and were admitted or refused.";
+    FLOW_PACED = gauge "kontiki_flow_control_active" []
+        "1 while the engine is behind and clients' writes are slowed down, else 0.";
+    FLOW_RATE = gauge "kontiki_flow_control_bytes_per_second" []
+        "What clients may write while they are slowed down.";
+    FLOW_WAITS = counter "kontiki_flow_control_waits_total" ["result"]
+        "Writes that came while the engine was behind, and were admitted or refused.";
+    QUOTA_DELAYS = counter "kontiki_quota_delays_total" ["kind"]
+        "Requests that were delayed by a quota.";
 
     SNAPSHOTS_SENT = counter "kontiki_snapshots_sent_total" ["result"]
         "Snapshots that were sent to other stores.";

@@ -328,7 +328,10 @@ mod tests {
         let mut begun = answers.gather_by(Instant::now()).await.unwrap();
         assert!(begun.take(90_000).is_ok());
         assert!(begun.take(90_000).is_err());
-        assert!(memory.has_room(), "whoever takes no answer holds no write up");
+        assert!(
+            memory.has_room(),
+            "whoever takes no answer holds no write up"
+        );
         memory.observe(resident(1_500_000));
         assert!(answers.gather_by(Instant::now()).await.is_err());
     }

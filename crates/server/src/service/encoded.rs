@@ -6,23 +6,27 @@
 //! **How.** What the generated service would encode is empty, and the message goes along as an extension of the
 //! response; the listener makes a body of it (`listener::answer`).
 //!
-//! **Invariants.** A large answer is there twice, as rows and as bytes, for [`AT_ONCE`] calls at the most.
+//! **Invariants.** A large answer is there twice, as rows and as bytes, for half as many calls as there are
+//! processors at the most.
 //!
 //! **Not here.** Streams of batched commands: their outboxes cut what they send into small responses.
 
 use bytes::Bytes;
 use prost::Message;
+use std::sync::LazyLock;
 use tokio::sync::Semaphore;
 use tonic::{Response, Status};
 
 /// To encode less is done before another thread has woken.
 const LARGE_BYTES: usize = 128 << 10;
-/// So many threads encode.
-const AT_ONCE: usize = 2;
 /// Whether the message is compressed, and its length.
 const HEAD_BYTES: usize = 5;
 
-static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
+/// So many encode at once: half of the processors are left to others.
+static TURNS: LazyLock<Semaphore> = LazyLock::new(|| {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Semaphore::new(processors.div_ceil(2))
+});
 
 /// A message as gRPC sends it, with its head.
 #[derive(Clone)]

@@ -43,6 +43,7 @@ mod tests;
 
 pub use configuration::{Configuration, Fault, Refused};
 pub use inspect::Inspect;
+pub use profile::HeapProfiler;
 pub use runtime::StatusServer;
 
 use crate::meters::{BUILD, STAGE};
@@ -123,6 +124,7 @@ struct Shared {
     last_panic: OnceLock<String>,
     /// Whom the console may ask.
     stores: console::Stores,
+    heap: OnceLock<Arc<dyn HeapProfiler>>,
 }
 
 /// What changes.
@@ -168,6 +170,7 @@ impl NodeStatus {
             process: Process::begin(),
             last_panic: OnceLock::new(),
             stores: console::Stores::default(),
+            heap: OnceLock::new(),
         };
         Self {
             shared: Arc::new(shared),
@@ -200,6 +203,15 @@ impl NodeStatus {
     /// The last life of the node ended in a panic. The first one told counts.
     pub fn tell_of_panic(&self, text: String) {
         let _ = self.shared.last_panic.set(text);
+    }
+
+    /// The allocator can tell where memory was asked for. The first one told counts.
+    pub fn profile_heap(&self, heap: Arc<dyn HeapProfiler>) {
+        let _ = self.shared.heap.set(heap);
+    }
+
+    fn heap(&self) -> Option<Arc<dyn HeapProfiler>> {
+        self.shared.heap.get().cloned()
     }
 
     /// The directory has said whose it is.

@@ -113,6 +113,10 @@ impl KvEngine for CutKv {
         self.inner.approximate_size(cf, start, end)
     }
 
+    fn backlog(&self) -> engine::Backlog {
+        self.inner.backlog()
+    }
+
     fn collect(&self, page: &mut metrics::Page) {
         self.inner.collect(page);
     }

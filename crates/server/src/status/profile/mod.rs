@@ -1,31 +1,37 @@
-//! `/debug/pprof`: where a process spends its processor time.
+//! `/debug/pprof`: where a process spends its processor time, and where its memory was asked for.
 //!
 //! | route | answer |
 //! |---|---|
 //! | `GET /debug/pprof/profile?seconds=&frequency=&format=` | processor time over some seconds, for all threads |
+//! | `GET /debug/pprof/heap?format=` | memory that is held, by where it was asked for, since that is looked at |
+//! | `PUT /debug/pprof/heap_activate`, `heap_deactivate` | begins and ends to look at it |
 //! | `GET /debug/pprof/cmdline` | how the process was called |
 //! | `GET POST /debug/pprof/symbol` | names of addresses, as `pprof` asks for them |
 //!
 //! **Forms.** `format=svg` is a flame graph, `format=pprof` what `go tool pprof` reads, `format=folded` a line for
-//! each stack. Without `format` a client that says which it accepts gets that, `go tool pprof` (which says nothing)
-//! its own, and everybody else the flame graph.
+//! each stack, and of the heap `format=jemalloc` the allocator's own. Without `format` a client that says
+//! which it accepts gets that, `go tool pprof` (which says nothing) its own, and everybody else the flame graph.
 //!
 //! **Invariants.** One profile of the processor at a time. It ends when whoever asked for it is gone.
 //!
-//! **Not here.** Profiles of memory: `heap` answers that they are not.
+//! **Not here.** Which allocator the process has: that is the binary's ([`HeapProfiler`]).
 
 mod cpu;
 mod flame;
+mod heap;
 mod proto;
 mod stacks;
 
+pub use heap::HeapProfiler;
+
 use super::NodeStatus;
-use super::routes::{Flags, failure, waiting};
+use super::routes::{Flags, Shown, failure, waiting};
 use axum::Router;
-use axum::extract::Query;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, put};
+use serde_json::json;
 use stacks::Stacks;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -43,7 +49,9 @@ pub(super) fn router() -> Router<NodeStatus> {
     let at = |path: &str| format!("/debug/pprof/{path}");
     Router::new()
         .route(&at("profile"), get(profile))
-        .route(&at("heap"), get(heap))
+        .route(&at("heap"), get(heap_profile))
+        .route(&at("heap_activate"), put(activate))
+        .route(&at("heap_deactivate"), put(deactivate))
         .route(&at("cmdline"), get(cmdline))
         .route(
             &at("symbol"),
@@ -57,6 +65,7 @@ enum Form {
     Svg,
     Pprof,
     Folded,
+    Jemalloc,
 }
 
 impl Form {
@@ -65,7 +74,12 @@ impl Form {
             Some("svg") => return Ok(Form::Svg),
             Some("pprof" | "protobuf") => return Ok(Form::Pprof),
             Some("folded") => return Ok(Form::Folded),
-            Some(other) => return Err(format!("format {other:?} is none: svg, pprof or folded")),
+            Some("jemalloc") => return Ok(Form::Jemalloc),
+            Some(other) => {
+                return Err(format!(
+                    "format {other:?} is none: svg, pprof, folded or jemalloc"
+                ));
+            }
             None => {}
         }
         let Some(accept) = headers.get(header::ACCEPT) else {
@@ -83,7 +97,9 @@ impl Form {
         let (kind, body) = match self {
             Form::Svg => ("image/svg+xml", flame::svg(stacks).into_bytes()),
             Form::Pprof => ("application/octet-stream", proto::encode(stacks)),
-            Form::Folded => ("text/plain; charset=utf-8", stacks.folded().into_bytes()),
+            Form::Folded | Form::Jemalloc => {
+                ("text/plain; charset=utf-8", stacks.folded().into_bytes())
+            }
         };
         ([(header::CONTENT_TYPE, kind)], body).into_response()
     }
@@ -107,8 +123,11 @@ fn number(
 }
 
 async fn profile(Query(flags): Flags, headers: HeaderMap) -> Response {
-    let asked = || -> Result<_, String> {
+    let asked = || {
         let form = Form::of(&flags, &headers)?;
+        if form == Form::Jemalloc {
+            return Err("format jemalloc is for the heap".to_owned());
+        }
         let seconds = number(&flags, "seconds", SECONDS_DEFAULT, SECONDS_MAX)?;
         let frequency = number(
             &flags,
@@ -139,8 +158,45 @@ async fn profile(Query(flags): Flags, headers: HeaderMap) -> Response {
     }
 }
 
-async fn heap() -> Response {
-    let reason = "this program was built without an allocator that can tell where memory went";
+async fn heap_profile(State(status): Shown, Query(flags): Flags, headers: HeaderMap) -> Response {
+    let form = match Form::of(&flags, &headers) {
+        Ok(form) => form,
+        Err(reason) => return failure(StatusCode::BAD_REQUEST, &reason),
+    };
+    let Some(heap) = status.heap() else {
+        return without_heap();
+    };
+    let work = move || {
+        let dump = heap.dump()?;
+        if form == Form::Jemalloc {
+            return Ok(dump.into_response());
+        }
+        heap::read(&dump).map(|stacks| form.answer(&stacks))
+    };
+    let found: Result<Response, String> = waiting(work).await;
+    found.unwrap_or_else(|reason| failure(StatusCode::SERVICE_UNAVAILABLE, &reason))
+}
+
+async fn activate(State(status): Shown) -> Response {
+    switch(&status, true)
+}
+
+async fn deactivate(State(status): Shown) -> Response {
+    switch(&status, false)
+}
+
+fn switch(status: &NodeStatus, is_active: bool) -> Response {
+    let Some(heap) = status.heap() else {
+        return without_heap();
+    };
+    match heap.activate(is_active) {
+        Ok(()) => Json(json!({ "active": is_active })).into_response(),
+        Err(reason) => failure(StatusCode::SERVICE_UNAVAILABLE, &reason),
+    }
+}
+
+fn without_heap() -> Response {
+    let reason = "this program was built without an allocator that can tell";
     failure(StatusCode::NOT_IMPLEMENTED, reason)
 }
 

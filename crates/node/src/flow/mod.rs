@@ -1,0 +1,256 @@
+//! Flow control: writes of clients wait while the engine is behind, before they are proposed.
+//!
+//! **How.** A thread looks at the engine's backlog ten times in a second and sets the pace ([`pace`]). A write takes
+//! its bytes from it: at a pace each write has its moment, the next one after what those before it take. One whose
+//! moment is too far away is refused, and leaves its place to others.
+//!
+//! **Invariants.** With an engine that keeps up, a write costs two atomic operations here and waits for nothing.
+//! Nobody waits for longer than it was allowed to.
+//!
+//! **Not here.** What replicas on other stores have to catch up with: their logs wait for them. What placement
+//! writes: it is little, and must not wait for clients.
+
+mod lane;
+mod pace;
+mod quota;
+
+pub use pace::FlowOptions;
+pub use quota::{QuotaOptions, Quotas};
+
+use crate::threads::EndsWithProcess;
+use engine::KvEngine;
+use lane::Lane;
+use metrics::Counter;
+use pace::{Flow, Pace};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// The engine is too far behind for a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooFarBehind;
+
+/// The flow of writes to one store. Clones are the same.
+#[derive(Clone)]
+pub struct FlowControl(Arc<Shared>);
+
+struct Shared {
+    begun: Instant,
+    /// What was written since the thread has looked last. Bytes.
+    written: AtomicU64,
+    is_free: AtomicBool,
+    turns: Mutex<Turns>,
+    admitted: Counter,
+    refused: Counter,
+}
+
+/// When whose turn is, at a pace.
+struct Turns {
+    pace: Pace,
+    flow: Flow,
+    lane: Lane,
+}
+
+/// What a write is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Turn {
+    /// Its moment is so far away.
+    In(Duration),
+    /// Nobody has one now: it may ask again after so long.
+    None(Duration),
+    /// Too far away.
+    Never,
+}
+
+impl Turns {
+    fn take(&mut self, bytes: usize, now: Duration, within: Duration) -> Turn {
+        let rate = match self.flow {
+            Flow::Free => return Turn::In(Duration::ZERO),
+            Flow::Held if within.is_zero() => return Turn::Never,
+            Flow::Held => return Turn::None(within.min(INTERVAL)),
+            Flow::Paced(rate) => rate,
+        };
+        let wait = self.lane.wait(now);
+        if wait > within {
+            return Turn::Never;
+        }
+        self.lane.enter(bytes as u64, rate, now, Duration::MAX);
+        Turn::In(wait)
+    }
+}
+
+impl FlowControl {
+    /// Of an engine that is not behind.
+    pub fn new(options: FlowOptions) -> Self {
+        Self(Arc::new(Shared {
+            begun: Instant::now(),
+            written: AtomicU64::new(0),
+            is_free: AtomicBool::new(true),
+            turns: Mutex::new(Turns {
+                pace: Pace::new(options, Duration::ZERO),
+                flow: Flow::Free,
+                lane: Lane::default(),
+            }),
+            admitted: Counter::new(),
+            refused: Counter::new(),
+        }))
+    }
+
+    /// Goes by these from the next look on.
+    pub fn set_options(&self, options: FlowOptions) {
+        self.0.turns.lock().pace.set_options(options);
+    }
+
+    /// Waits until a write of so many bytes may come.
+    ///
+    /// # Errors
+    /// That would take too long.
+    pub async fn admit(&self, bytes: usize, within: Duration) -> Result<(), TooFarBehind> {
+        let shared = &*self.0;
+        if !shared.is_free.load(Ordering::Relaxed) {
+            let admitted = self.wait(bytes, within).await;
+            let counter = match admitted {
+                Ok(()) => &shared.admitted,
+                Err(TooFarBehind) => &shared.refused,
+            };
+            counter.add(1);
+            admitted?;
+        }
+        shared.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn wait(&self, bytes: usize, within: Duration) -> Result<(), TooFarBehind> {
+        let deadline = self.0.begun.elapsed() + within;
+        loop {
+            let now = self.0.begun.elapsed();
+            let left = deadline.saturating_sub(now);
+            let turn = self.0.turns.lock().take(bytes, now, left);
+            match turn {
+                Turn::In(Duration::ZERO) => return Ok(()),
+                Turn::In(wait) => {
+                    tokio::time::sleep(wait).await;
+                    return Ok(());
+                }
+                Turn::None(pause) => tokio::time::sleep(pause).await,
+                Turn::Never => return Err(TooFarBehind),
+            }
+        }
+    }
+
+    /// The bytes a second that may be written now; none if there is no bound.
+    pub fn rate(&self) -> Option<u64> {
+        match self.0.turns.lock().flow {
+            Flow::Free => None,
+            Flow::Paced(rate) => Some(rate as u64),
+            Flow::Held => Some(0),
+        }
+    }
+
+    /// Writes that had to wait: that came through, and that were refused.
+    pub fn waited(&self) -> (u64, u64) {
+        (self.0.admitted.get(), self.0.refused.get())
+    }
+
+    fn look<K: KvEngine>(&self, engine: &K) {
+        let (shared, backlog) = (&*self.0, engine.backlog());
+        let written = shared.written.swap(0, Ordering::Relaxed);
+        let now = shared.begun.elapsed();
+        let mut turns = shared.turns.lock();
+        let flow = turns.pace.observe(&backlog, written, now);
+        let (was_free, is_free) = (turns.flow == Flow::Free, flow == Flow::Free);
+        turns.flow = flow;
+        shared.is_free.store(is_free, Ordering::Relaxed);
+        drop(turns);
+        match (was_free, is_free) {
+            (true, false) => {
+                tracing::warn!(?backlog, "the engine is behind: writes are slowed down")
+            }
+            (false, true) => tracing::info!("the engine has caught up"),
+            (_, _) => {}
+        }
+    }
+}
+
+/// The thread that looks at the engine.
+pub(crate) struct FlowWatch {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl FlowWatch {
+    pub(crate) fn start<K: KvEngine>(flow: FlowControl, engine: K) -> std::io::Result<Self> {
+        let (stop, stopped) = channel::<()>();
+        let watch = move || {
+            let _guard = EndsWithProcess;
+            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                flow.look(&engine);
+            }
+        };
+        let thread = std::thread::Builder::new().name("flow".to_owned());
+        let thread = thread.spawn(watch)?;
+        Ok(Self { stop, thread })
+    }
+
+    pub(crate) fn stop(self) {
+        drop(self.stop);
+        let ended = self.thread.join();
+        ended.expect("a panic would have ended the process");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn turns(flow: Flow) -> Turns {
+        Turns {
+            pace: Pace::new(FlowOptions::default(), Duration::ZERO),
+            flow,
+            lane: Lane::default(),
+        }
+    }
+
+    #[test]
+    fn at_a_pace_writes_come_one_after_the_other_and_who_can_not_wait_takes_no_place() {
+        let mut turns = turns(Flow::Paced(1_000.0));
+        let mut take = |bytes, now, within| turns.take(bytes, now, within);
+        assert_eq!(take(500, SECOND, SECOND), Turn::In(Duration::ZERO));
+        assert_eq!(take(2_000, SECOND, SECOND), Turn::In(SECOND / 2));
+        assert_eq!(take(10, SECOND, SECOND), Turn::Never);
+        assert_eq!(take(10, SECOND, SECOND * 3), Turn::In(SECOND * 5 / 2));
+        let later = SECOND * 60;
+        assert_eq!(take(10, later, Duration::ZERO), Turn::In(Duration::ZERO));
+    }
+
+    #[test]
+    fn nobody_has_a_turn_while_all_are_held() {
+        let mut turns = turns(Flow::Held);
+        assert_eq!(turns.take(1, SECOND, SECOND), Turn::None(INTERVAL));
+        assert_eq!(turns.take(1, SECOND, Duration::ZERO), Turn::Never);
+        turns.flow = Flow::Free;
+        assert_eq!(turns.take(1, SECOND, SECOND), Turn::In(Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_waits_for_its_moment_and_is_refused_if_that_is_too_far_away() {
+        let flow = FlowControl::new(FlowOptions::default());
+        flow.admit(1 << 30, Duration::ZERO).await.unwrap();
+        assert_eq!(flow.waited(), (0, 0), "an engine that keeps up");
+        flow.0.turns.lock().flow = Flow::Paced(1_000.0);
+        flow.0.is_free.store(false, Ordering::Relaxed);
+        flow.admit(600_000, SECOND).await.unwrap();
+        assert_eq!(flow.admit(1, SECOND).await, Err(TooFarBehind));
+        let since = tokio::time::Instant::now();
+        flow.admit(1, SECOND * 3_600).await.unwrap();
+        assert!(since.elapsed() > SECOND * 500);
+        assert_eq!((flow.waited(), flow.rate()), ((2, 1), Some(1_000)));
+    }
+}
