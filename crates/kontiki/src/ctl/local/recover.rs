@@ -42,7 +42,7 @@ pub(super) fn run(stopped: &Stopped, args: &RecoverArgs, printer: &mut Printer) 
     }
     if changes > 0 && !args.yes_lose_data {
         return Err(Error::Incomplete(format!(
-            "nothing was changed: with --yes-lose-data {changes} Regions are"
+            "nothing was changed: with --yes-lose-data {changes} Regions would be"
         )));
     }
     let done = match local::perform(&kv, &planned)? {
@@ -83,7 +83,7 @@ fn row(planned: &Planned) -> Row {
         _ => None,
     };
     let outcome = match &planned.outcome {
-        Outcome::Change(_) => "recovered",
+        Outcome::Change(_) => "goes on with those after",
         Outcome::NotConcerned => "no replica on these stores",
         Outcome::HasMajority => "left alone: it has its majority (--even-with-majority)",
         Outcome::Refused(reason) => reason,
@@ -129,7 +129,10 @@ mod tests {
             row(&planned(Outcome::Refused("it is damaged".to_owned()))),
         ];
         let lines = table::lines(&rows);
-        assert_eq!(lines[1], "2   21@1,22@2,23@3  23@3         recovered");
+        assert_eq!(
+            lines[1],
+            "2   21@1,22@2,23@3  23@3         goes on with those after"
+        );
         assert_eq!(lines[2], "2   21@1,22@2,23@3  -            it is damaged");
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn run(stopped: &Stopped, printer: &mut Printer) -> Result<()> {
     match report.problems.len() {
         0 => Ok(()),
         count => Err(Error::Incomplete(format!(
-            "{count} things are not as they should be in {}",
+            "not all is as it should be in {}: {count} problems",
             stopped.path().display()
         ))),
     }
