@@ -29,6 +29,7 @@ mod check;
 mod convert;
 mod disk;
 mod encode;
+mod frozen;
 mod items;
 mod log;
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::RaftLogOptions;
 use crate::convert::{EntryExt, from_raft};
 use crate::encode::{APPLY_STATE_KEY, Encoder, FIRST_INDEX_KEY, HARD_STATE_KEY, decode_index};
 use crate::manifest::Queue;
-use crate::open::{Opened, WatchedEngine, log_queue, open, translate};
+use crate::open::{Opened, WatchedEngine, log_queue, open, open_read_only, translate};
 use crate::reader::Reader;
 use engine::bounds::{Bounds, check_fetch};
 use engine::log_batch::LogBatch;
@@ -77,18 +77,45 @@ impl RaftLogEngine {
         options: &RaftLogOptions,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Self> {
-        let log = Self {
+        let log = Self::of(directory, open(directory, options, progress)?);
+        log.compact_again()?;
+        Ok(log)
+    }
+
+    /// Verifies and opens the logs in `directory` for reading only: no file there is made, changed or removed,
+    /// and every write answers [`Error::Stopped`]. The caller sees to it that nobody writes meanwhile.
+    /// `progress` as in [`Self::open_showing`].
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] as [`Self::open`]; [`Error::Io`] if the files can't be read, or the temporary
+    /// directory can't be used.
+    pub fn open_read_only(
+        directory: &Path,
+        options: &RaftLogOptions,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Self> {
+        let log = Self::of(directory, open_read_only(directory, options, progress)?);
+        // In memory only: what is written to the frozen files goes nowhere.
+        log.compact_again()?;
+        let reason = "the Raft log was opened for reading only";
+        log.inner
+            .opened
+            .watch
+            .stop(Error::Stopped { reason }, reason);
+        Ok(log)
+    }
+
+    fn of(directory: &Path, opened: Opened) -> Self {
+        Self {
             inner: Arc::new(Inner {
-                opened: open(directory, options, progress)?,
+                opened,
                 directory: directory.to_path_buf(),
                 reader: Reader::new(),
                 unsynced: AtomicBool::new(false),
                 syncing: Mutex::new(()),
                 encoders: Mutex::default(),
             }),
-        };
-        log.compact_again()?;
-        Ok(log)
+        }
     }
 
     /// Drops the entries whose compaction raft-engine may have forgotten.

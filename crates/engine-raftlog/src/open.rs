@@ -10,8 +10,9 @@
 //! **Not here.** Reads and writes: see `log`.
 
 use crate::RaftLogOptions;
+use crate::frozen::Frozen;
 use crate::manifest::{Manifest, Queue};
-use crate::verify::{Progress, verify};
+use crate::verify::{Progress, examine, verify};
 use crate::watch::Watch;
 use engine::file::{create_directory, failed, lock_directory, sync_directory, sync_failed};
 use engine::{Error, REMEDY, Result};
@@ -27,10 +28,18 @@ pub(crate) type WatchedEngine = Engine<Watch, FilePipeLog<Watch>>;
 
 /// An open log.
 pub(crate) struct Opened {
-    // Declared before the lock, so that it is closed before another may open it.
+    // Declared before what it stands on, so that it is closed before another may open it.
     pub(crate) engine: WatchedEngine,
     pub(crate) watch: Watch,
-    _lock: File,
+    _on: Ground,
+}
+
+/// What must outlive an open log.
+enum Ground {
+    /// The lock of its directory.
+    Locked { _file: File },
+    /// The directory in whose place it was opened.
+    Frozen { _frozen: Frozen },
 }
 
 pub(crate) fn open(
@@ -48,12 +57,7 @@ pub(crate) fn open(
     failpoint::at!("engine_raftlog::open::verified");
     let manifest = verified.unwrap_or_else(Manifest::fresh);
     let watch = Watch::new(directory);
-    let opened = Engine::open_with(
-        options.config(directory),
-        Arc::new(watch.clone()),
-        vec![Arc::new(watch.clone())],
-    );
-    let engine = opened.map_err(|error| translate(error, "open", directory))?;
+    let engine = open_watched(directory, directory, options, &watch)?;
     for queue in Queue::ALL {
         let files = manifest.files(queue);
         let (wanted, found) = (
@@ -75,8 +79,39 @@ pub(crate) fn open(
     Ok(Opened {
         engine,
         watch,
-        _lock: lock,
+        _on: Ground::Locked { _file: lock },
     })
+}
+
+/// Opens what is in `directory` without a change to it. The caller sees to it that nobody writes there.
+pub(crate) fn open_read_only(
+    directory: &Path,
+    options: &RaftLogOptions,
+    progress: Progress<'_>,
+) -> Result<Opened> {
+    let (manifest, repairs) = examine(directory, options.recovery_threads, progress)?;
+    let frozen = Frozen::new(directory, manifest.as_ref(), &repairs)?;
+    let watch = Watch::frozen(frozen.directory(), frozen.lengths.clone());
+    Ok(Opened {
+        engine: open_watched(frozen.directory(), directory, options, &watch)?,
+        watch,
+        _on: Ground::Frozen { _frozen: frozen },
+    })
+}
+
+/// Opens raft-engine in a directory; errors name the one that is `shown`.
+fn open_watched(
+    directory: &Path,
+    shown: &Path,
+    options: &RaftLogOptions,
+    watch: &Watch,
+) -> Result<WatchedEngine> {
+    let opened = Engine::open_with(
+        options.config(directory),
+        Arc::new(watch.clone()),
+        vec![Arc::new(watch.clone())],
+    );
+    opened.map_err(|error| translate(error, "open", shown))
 }
 
 pub(crate) fn log_queue(queue: Queue) -> LogQueue {

@@ -37,7 +37,7 @@ const UNHEARD: &dyn Fn(u64) = &|_| ();
 
 /// Something to do once everything was found good.
 #[derive(Debug, PartialEq, Eq)]
-enum Repair {
+pub(crate) enum Repair {
     /// Removes a file.
     Remove(PathBuf),
     /// Shortens a file to so many bytes.
@@ -68,14 +68,27 @@ pub(crate) fn verify(
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<Option<Manifest>> {
+    let (found, repairs) = examine(directory, threads, progress)?;
+    carry_out(directory, repairs)?;
+    Ok(found)
+}
+
+/// As [`verify`], but changes nothing, and answers what it would have cut and removed.
+///
+/// # Errors
+/// [`Error::Corruption`], with the file, the offset and what to do; errors of reading.
+pub(crate) fn examine(
+    directory: &Path,
+    threads: usize,
+    progress: Progress<'_>,
+) -> Result<(Option<Manifest>, Vec<Repair>)> {
     let files = list(directory)?;
     let mut repairs = Vec::new();
     let Some(listed) = Manifest::load(directory)? else {
         for (queue, sequences) in Queue::ALL.into_iter().zip(&files) {
             refuse_records(directory, queue, sequences, &mut repairs)?;
         }
-        carry_out(directory, repairs)?;
-        return Ok(None);
+        return Ok((None, repairs));
     };
     let mut tasks = Vec::new();
     let mut found = listed.clone();
@@ -86,8 +99,7 @@ pub(crate) fn verify(
         tasks.extend(of_queue);
     }
     repairs.extend(check_all(&tasks, threads, progress)?);
-    carry_out(directory, repairs)?;
-    Ok(Some(found))
+    Ok((Some(found), repairs))
 }
 
 /// The numbers of the files in `directory`, by queue.

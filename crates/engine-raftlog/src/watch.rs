@@ -11,7 +11,8 @@
 //! **Invariants.** A sync that fails stops the log, and so does a file that can't be listed: the call
 //! in which it happened and all later ones answer an error, so nothing that isn't durable or stands
 //! in an unlisted file is ever promised; and no file is deleted any more. A file that can't be
-//! forgotten because the disk is full stays, and is given back by a later purge.
+//! forgotten because the disk is full stays, and is given back by a later purge. A frozen file is opened for
+//! reading, and what raft-engine does to it has no effect.
 //!
 //! **Not here.** Where the records go: see `disk`.
 
@@ -25,6 +26,7 @@ use metrics::Stopwatch;
 use parking_lot::Mutex;
 use raft_engine::env::{FileSystem, Handle, Permission, WriteExt};
 use raft_engine::internals::{EventListener, FileId, LogQueue};
+use std::collections::BTreeMap;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,6 +56,8 @@ struct Shared {
     marks: [Marks; 2],
     /// The first failure, until a call has answered it.
     failure: Mutex<Option<Error>>,
+    /// How long the files are that are only read, where they are (`frozen`). Bytes.
+    frozen: BTreeMap<PathBuf, u64>,
     /// Why the log has stopped, once it has.
     stopped: OnceLock<&'static str>,
     meter: Meter,
@@ -61,6 +65,11 @@ struct Shared {
 
 impl Watch {
     pub(crate) fn new(directory: &Path) -> Self {
+        Self::frozen(directory, BTreeMap::new())
+    }
+
+    /// Of a log of which these files are only read, and shown with these lengths. It keeps no list.
+    pub(crate) fn frozen(directory: &Path, frozen: BTreeMap<PathBuf, u64>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 directory: directory.to_path_buf(),
@@ -68,6 +77,7 @@ impl Watch {
                 manifest: Mutex::new(None),
                 marks: Default::default(),
                 failure: Mutex::new(None),
+                frozen,
                 stopped: OnceLock::new(),
                 meter: Meter::default(),
             }),
@@ -231,6 +241,8 @@ pub(crate) struct WatchedHandle {
     file: Option<(Queue, u64)>,
     /// Where the next write goes. raft-engine writes and syncs a file under one lock.
     written_bytes: AtomicU64,
+    /// The length with which it is shown, if it is only read.
+    frozen_bytes: Option<u64>,
     watch: Watch,
 }
 
@@ -240,6 +252,7 @@ impl WatchedHandle {
             inner: Arc::new(inner),
             file: parse_file_name(path),
             written_bytes: AtomicU64::new(0),
+            frozen_bytes: watch.shared.frozen.get(path).copied(),
             watch: watch.clone(),
         }
     }
@@ -256,14 +269,23 @@ impl WatchedHandle {
 
 impl Handle for WatchedHandle {
     fn truncate(&self, offset: usize) -> io::Result<()> {
-        self.inner.truncate(offset)
+        match self.frozen_bytes {
+            Some(_) => Ok(()),
+            None => self.inner.truncate(offset),
+        }
     }
 
     fn file_size(&self) -> io::Result<usize> {
-        self.inner.file_size()
+        match self.frozen_bytes {
+            Some(bytes) => usize::try_from(bytes).map_err(io::Error::other),
+            None => self.inner.file_size(),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
+        if self.frozen_bytes.is_some() {
+            return Ok(());
+        }
         let since = Stopwatch::start();
         let bytes = self.written_bytes.load(Ordering::SeqCst);
         let synced = self.sync_inner();
@@ -288,6 +310,9 @@ pub(crate) struct WatchedWriter {
 
 impl Write for WatchedWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.handle.frozen_bytes.is_some() {
+            return Ok(bytes.len());
+        }
         let written = self.inner.write(bytes)?;
         let place = &self.handle.written_bytes;
         place.fetch_add(written as u64, Ordering::SeqCst);
@@ -309,11 +334,17 @@ impl Seek for WatchedWriter {
 
 impl WriteExt for WatchedWriter {
     fn truncate(&mut self, offset: usize) -> io::Result<()> {
-        self.inner.truncate(offset)
+        match self.handle.frozen_bytes {
+            Some(_) => Ok(()),
+            None => self.inner.truncate(offset),
+        }
     }
 
     fn allocate(&mut self, offset: usize, bytes: usize) -> io::Result<()> {
-        self.inner.allocate(offset, bytes)
+        match self.handle.frozen_bytes {
+            Some(_) => Ok(()),
+            None => self.inner.allocate(offset, bytes),
+        }
     }
 }
 
@@ -328,6 +359,10 @@ impl FileSystem for Watch {
     }
 
     fn open<P: AsRef<Path>>(&self, path: P, permission: Permission) -> io::Result<WatchedHandle> {
+        let permission = match self.shared.frozen.contains_key(path.as_ref()) {
+            true => Permission::ReadOnly,
+            false => permission,
+        };
         let inner = self.shared.disk.open(&path, permission)?;
         Ok(WatchedHandle::new(self, path.as_ref(), inner))
     }

@@ -11,7 +11,7 @@ use crate::properties;
 use crate::size::SizeEstimator;
 use crate::tail::{ListTail, list_mark};
 use crate::tuner::Sizes;
-use crate::{RocksOptions, RocksSnapshot, RocksTuner, files};
+use crate::{RocksOptions, RocksSnapshot, RocksTuner, files, wal};
 use bytes::Bytes;
 use engine::file::create_directory;
 use engine::meter::Meter;
@@ -19,8 +19,9 @@ use engine::{Backlog, Cf, Durability, Error, KvBatch, KvEngine, Result};
 use metrics::{Page, Stopwatch};
 use rocksdb::{Cache, ColumnFamily, DB, DBRecoveryMode, ReadOptions, WriteBatch, WriteOptions};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+const FAILED: &str = "a write or a sync of RocksDB failed";
 
 /// An open database; closed when the last handle, batch or snapshot is gone.
 pub(crate) struct Database {
@@ -28,8 +29,8 @@ pub(crate) struct Database {
     pub(crate) path: PathBuf,
     /// The same for every read.
     read_options: ReadOptions,
-    /// A write or a sync failed.
-    stopped: AtomicBool,
+    /// Why nothing is written any more: a write or a sync failed, or nothing was to be written from the start.
+    stopped: OnceLock<&'static str>,
     pub(crate) meter: Meter,
 }
 
@@ -39,7 +40,7 @@ impl Database {
             db,
             path: path.to_path_buf(),
             read_options: ReadOptions::default(),
-            stopped: AtomicBool::new(false),
+            stopped: OnceLock::new(),
             meter: Meter::default(),
         }
     }
@@ -53,13 +54,25 @@ impl Database {
         translate(error, operation, &self.path)
     }
 
-    /// An error if a write or a sync has failed.
+    /// A database that was opened for reading only.
+    pub(crate) fn read_only(db: DB, path: &Path) -> Self {
+        let database = Self::new(db, path);
+        database.stop("RocksDB was opened for reading only");
+        database
+    }
+
+    /// From now on nothing is written.
+    fn stop(&self, reason: &'static str) {
+        // The first reason counts.
+        let _ = self.stopped.set(reason);
+    }
+
+    /// An error if nothing may be written any more.
     pub(crate) fn check_running(&self) -> Result<()> {
-        if self.stopped.load(Ordering::SeqCst) {
-            let reason = "a write or a sync of RocksDB failed";
-            return Err(Error::Stopped { reason });
+        match self.stopped.get() {
+            Some(reason) => Err(Error::Stopped { reason }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Changes files, and stops for good if that fails.
@@ -70,12 +83,12 @@ impl Database {
     ) -> Result<()> {
         self.check_running()?;
         failpoint::at!("engine_rocks::change::begin", |_| {
-            self.stopped.store(true, Ordering::SeqCst);
+            self.stop(FAILED);
             let path = self.path.clone();
             Err(Error::Sync { path, source: None })
         });
         change(&self.db).map_err(|error| {
-            self.stopped.store(true, Ordering::SeqCst);
+            self.stop(FAILED);
             translate_change(error, sync, &self.path)
         })
     }
@@ -108,7 +121,8 @@ impl Database {
 pub struct RocksKv {
     database: Arc<Database>,
     cache: Cache,
-    list: Arc<ListTail>,
+    /// None where nothing is written.
+    list: Option<Arc<ListTail>>,
     sizes: Arc<SizeEstimator>,
     memory: Arc<Sizes>,
 }
@@ -130,10 +144,50 @@ impl RocksKv {
         Ok(Self {
             database: Arc::new(Database::new(db, path)),
             cache,
-            list: Arc::new(ListTail::begin(path)?),
+            list: Some(Arc::new(ListTail::begin(path)?)),
             sizes: Arc::default(),
             memory: Arc::new(Sizes::of(options)),
         })
+    }
+
+    /// Opens the engine in `path` for reading only: no file is made, changed or removed, and every write
+    /// answers [`Error::Stopped`]. What the write-ahead log holds is read into memory. The caller sees to it
+    /// that nobody writes meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] for damaged files, or if there are none; [`Error::Io`] if they can't be read.
+    pub fn open_read_only(path: &Path, options: &RocksOptions) -> Result<Self> {
+        files::check(path, list_mark(path)?)?;
+        if files::current(path)?.is_none() {
+            return Err(Error::corrupt(path, "there is no database"));
+        }
+        let database = options.database(DBRecoveryMode::PointInTime);
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let families = options.families(&cache);
+        let opened = DB::open_cf_descriptors_read_only(&database, path, families, false);
+        let db = opened.map_err(|error| translate(error, "open", path))?;
+        Ok(Self {
+            database: Arc::new(Database::read_only(db, path)),
+            cache,
+            list: None,
+            sizes: Arc::default(),
+            memory: Arc::new(Sizes::of(options)),
+        })
+    }
+
+    /// Reads the write-ahead log in `path` for damage that [`Self::open`] passes over, because the Raft log
+    /// brings back what stands behind it.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] for such damage; [`Error::Io`] if the files can't be read.
+    pub fn check_wal(path: &Path) -> Result<()> {
+        for (_, file) in wal::list(path)? {
+            if let Some(what) = wal::scan_file(&file)?.damage() {
+                let advice = "the store starts with what stands before it, and takes the rest from its Raft log";
+                return Err(Error::corrupt(file, format!("{what}; {advice}")));
+            }
+        }
+        Ok(())
     }
 
     /// What changes the open database's tuning.
@@ -149,8 +203,14 @@ impl RocksKv {
         let database = &self.database;
         let flush = |cf| database.change(true, |db| db.flush_cf(database.family(cf)));
         Cf::ALL.into_iter().try_for_each(flush)?;
-        self.list.raise();
+        self.raise_list();
         Ok(())
+    }
+
+    fn raise_list(&self) {
+        if let Some(list) = &self.list {
+            list.raise();
+        }
     }
 }
 
@@ -204,7 +264,7 @@ impl KvEngine for RocksKv {
         failpoint::at!("engine_rocks::kv::before_sync");
         self.database.sync()?;
         failpoint::at!("engine_rocks::kv::synced");
-        self.list.raise();
+        self.raise_list();
         Ok(())
     }
 

@@ -13,7 +13,7 @@
 use crate::error::translate;
 use crate::kv::Database;
 use crate::log_keys as keys;
-use crate::tail::{Tail, list_mark, wal_mark};
+use crate::tail::{Place, Tail, list_mark, wal_mark};
 use crate::{RocksOptions, files, properties, wal};
 use engine::bounds::{Bounds, check_fetch};
 use engine::file::{create_directory, lock_directory};
@@ -46,9 +46,11 @@ struct Inner {
     bounds: RwLock<BTreeMap<RegionId, (u64, u64)>>,
     /// The number of the write-ahead log that must be there at the next start.
     noted_wal: Mutex<Option<u64>>,
-    tail: Tail,
-    // Declared behind the database, so that it is closed before another may open it.
-    _lock: File,
+    /// None where nothing is written.
+    tail: Option<Tail>,
+    // Declared behind the database, so that it is closed before another may open it. None where nothing is
+    // written.
+    _lock: Option<File>,
 }
 
 impl RocksLog {
@@ -77,8 +79,37 @@ impl RocksLog {
                 database,
                 bounds: RwLock::new(bounds),
                 noted_wal: Mutex::new(noted),
-                tail,
-                _lock: lock,
+                tail: Some(tail),
+                _lock: Some(lock),
+            }),
+        })
+    }
+
+    /// Checks and opens the logs in `path` for reading only: no file is made, changed or removed, and every
+    /// write answers [`engine::Error::Stopped`]. The caller sees to it that nobody writes meanwhile.
+    ///
+    /// # Errors
+    /// [`engine::Error::Corruption`] for damaged files, or if there are none; [`engine::Error::Io`] if they
+    /// can't be read.
+    pub fn open_read_only(path: &Path, options: &RocksOptions) -> Result<Self> {
+        files::check(path, list_mark(path)?)?;
+        if files::current(path)?.is_none() {
+            return Err(Error::corrupt(path, "there is no database"));
+        }
+        wal::check(path, wal_mark(path)?)?;
+        let database = options.database(DBRecoveryMode::TolerateCorruptedTailRecords);
+        let family = options.log_family();
+        let opened = DB::open_cf_descriptors_read_only(&database, path, family, false);
+        let db = opened.map_err(|error| translate(error, "open", path))?;
+        let database = Database::read_only(db, path);
+        let bounds = find_bounds(&database)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                database,
+                bounds: RwLock::new(bounds),
+                noted_wal: Mutex::new(None),
+                tail: None,
+                _lock: None,
             }),
         })
     }
@@ -89,6 +120,18 @@ impl RocksLog {
 
     fn version(&self) -> Option<u64> {
         self.database().db.property_int_value(VERSION).ok()?
+    }
+
+    /// Where the write-ahead log ends before a sync.
+    fn place(&self) -> Option<Place> {
+        self.inner.tail.as_ref()?.look(self.version())
+    }
+
+    /// So many bytes more than at `place` are synced.
+    fn synced(&self, place: Option<Place>, bytes: u64) {
+        if let Some(tail) = &self.inner.tail {
+            tail.synced(place, bytes, self.version());
+        }
     }
 
     fn current(&self, region: RegionId) -> Bounds {
@@ -136,6 +179,7 @@ impl RocksLog {
         durability: Durability,
         after: BoundsAfter,
     ) -> Result<()> {
+        self.database().check_running()?;
         let shared = |(region, after): (&RegionId, &Bounds)| {
             let ((first, last), (new_first, new_last)) = self.current(*region).zip(*after)?;
             let (first, last) = (first.max(new_first), last.min(new_last));
@@ -146,13 +190,13 @@ impl RocksLog {
         self.set_bounds(during);
         let bytes = RECORD_HEADER_BYTES + batch.size_in_bytes() as u64;
         let place = match durability {
-            Durability::Synced => self.inner.tail.look(self.version()),
+            Durability::Synced => self.place(),
             Durability::Buffered => None,
         };
         failpoint::at!("engine_rocks::log::before_write");
         self.database().write(batch, durability)?;
         failpoint::at!("engine_rocks::log::written");
-        self.inner.tail.synced(place, bytes, self.version());
+        self.synced(place, bytes);
         self.set_bounds(after);
         Ok(())
     }
@@ -316,9 +360,9 @@ impl RaftLog for RocksLog {
     }
 
     fn sync(&self) -> Result<()> {
-        let place = self.inner.tail.look(self.version());
+        let place = self.place();
         self.database().sync()?;
-        self.inner.tail.synced(place, 0, self.version());
+        self.synced(place, 0);
         Ok(())
     }
 
@@ -327,7 +371,9 @@ impl RaftLog for RocksLog {
         self.database().check_running()?;
         let mut noted = self.inner.noted_wal.lock();
         *noted = wal::note(&self.database().path, *noted)?;
-        self.inner.tail.list.raise();
+        if let Some(tail) = &self.inner.tail {
+            tail.list.raise();
+        }
         Ok(())
     }
 

@@ -149,17 +149,22 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// What a crash can't explain, whatever was synced: a broken record with a whole one behind it.
+    pub(crate) fn damage(&self) -> Option<String> {
+        let Broken { at, why, next } = self.broken?;
+        let next = next?;
+        Some(format!(
+            "the record at offset {at} is broken ({why}), but a whole one follows at offset {next}"
+        ))
+    }
+
     /// Refuses what a crash can't explain in the file at `path`, of which so much was synced.
     pub(crate) fn check(&self, path: &Path, synced_bytes: u64) -> Result<()> {
         let refuse = |what: String| Err(Error::damaged(path, what));
+        if let Some(what) = self.damage() {
+            return refuse(what);
+        }
         match self.broken {
-            Some(Broken {
-                at,
-                why,
-                next: Some(next),
-            }) => refuse(format!(
-                "the record at offset {at} is broken ({why}), but a whole one follows at offset {next}"
-            )),
             Some(Broken { at, why, .. }) if at < synced_bytes => refuse(format!(
                 "the record at offset {at} is broken ({why}), but the file was synced up to offset \
                  {synced_bytes}"

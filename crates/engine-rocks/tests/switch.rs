@@ -135,3 +135,24 @@ fn a_move_that_stops_at_any_step_is_redone_finished_or_taken_back() {
     fill(&to_raft_engine(root.path(), usize::MAX).expect("opens"));
     check(&to_rocks(root.path(), REGIONS as usize + 4).expect("the move has no more steps"));
 }
+
+#[test]
+fn which_directory_counts_is_told_without_a_change() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let place = Place {
+        root: root.path().to_owned(),
+        marker: "MARKER".to_owned(),
+        wanted: RAFT_ENGINE.to_owned(),
+        other: ROCKS.to_owned(),
+    };
+    assert_eq!(switch::current(&place).expect("it reads"), None);
+    std::fs::create_dir(root.path().join(ROCKS)).expect("it is made");
+    let current = switch::current(&place).expect("it reads");
+    assert_eq!(current.as_deref(), Some(ROCKS));
+    assert!(!root.path().join("MARKER").exists());
+    std::fs::create_dir(root.path().join(RAFT_ENGINE)).expect("it is made");
+    switch::current(&place).expect_err("it is not clear which");
+    std::fs::write(root.path().join("MARKER"), RAFT_ENGINE).expect("it is written");
+    let current = switch::current(&place).expect("it reads");
+    assert_eq!(current.as_deref(), Some(RAFT_ENGINE));
+}

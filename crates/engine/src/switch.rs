@@ -206,6 +206,18 @@ fn mark(place: &Place, name: &str) -> Result<()> {
     write_atomically(&path, format!("{name}\n").as_bytes())
 }
 
+/// The directory that counts, as [`open`] would find it, and without a change; none if there are no logs yet.
+///
+/// # Errors
+/// [`Error::Corruption`] if it isn't clear which one counts, or if that is gone; errors of reading.
+pub fn current(place: &Place) -> Result<Option<String>> {
+    let Some(name) = read_marker(place)? else {
+        return candidate(place);
+    };
+    check_there(place, &name)?;
+    Ok(Some(name))
+}
+
 fn check_there(place: &Place, name: &str) -> Result<()> {
     let path = place.root.join(name);
     if path.is_dir() {
@@ -214,8 +226,17 @@ fn check_there(place: &Place, name: &str) -> Result<()> {
     Err(Error::damaged(path, "the Raft logs were here and are gone"))
 }
 
-/// Which directory counts where no marker says it.
+/// Marks which directory counts where no marker says it.
 fn adopt(place: &Place) -> Result<Option<String>> {
+    let name = candidate(place)?;
+    if let Some(name) = &name {
+        mark(place, name)?;
+    }
+    Ok(name)
+}
+
+/// Which directory counts where no marker says it.
+fn candidate(place: &Place) -> Result<Option<String>> {
     let there = |name: &String| place.root.join(name).is_dir();
     let name = match (there(&place.wanted), there(&place.other)) {
         (false, false) => return Ok(None),
@@ -230,7 +251,6 @@ fn adopt(place: &Place) -> Result<Option<String>> {
             return Err(Error::corrupt(&place.root, reason));
         }
     };
-    mark(place, name)?;
     Ok(Some(name.clone()))
 }
 

@@ -34,6 +34,9 @@ pub enum Error {
     /// An engine failed while it was opened or synced.
     #[error("the storage engine failed")]
     Engine(#[source] engine::Error),
+    /// The data folder of a stopped node can't be looked at, or not be changed as asked.
+    #[error(transparent)]
+    Local(#[from] node::local::LocalError),
     /// The store's directory is new, but the store is not.
     #[error("the node does not start")]
     Newcomer(#[from] server::NewcomerError),

@@ -29,6 +29,7 @@ mod identity;
 mod inspect;
 mod leaders;
 mod load_check;
+pub mod local;
 mod local_read;
 mod log_gc;
 mod manage;

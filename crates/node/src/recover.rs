@@ -342,7 +342,7 @@ fn log_info<L: RaftLog>(
         return Err(inconsistent(region, what));
     }
     if let Some((_, last)) = bounds
-        && !continues(log, region, applied, bounds)?
+        && !continues(log, region, applied, bounds).map_err(failed())?
     {
         drop_entries(log, region, last + 1)?;
         bounds = None;
@@ -380,20 +380,19 @@ fn log_info<L: RaftLog>(
 
 /// Whether the log goes on from where the data was put by a snapshot. A crash between the two leaves
 /// the log of before: it ends sooner, or has another entry at that place.
-fn continues<L: RaftLog>(
+pub(crate) fn continues<L: RaftLog>(
     log: &L,
     region: RegionId,
     applied: &ApplyState,
     bounds: Option<(u64, u64)>,
-) -> Result<bool, StartError> {
+) -> engine::Result<bool> {
     let place = applied.truncated_index;
     match bounds {
         // What is applied has been in the log.
         _ if applied.applied_index > place => Ok(true),
         Some((_, last)) if last < place => Ok(false),
         Some((first, _)) if first <= place => {
-            let failed = StartError::engine("reading a Raft log");
-            let entry = log.entry(region, place).map_err(failed)?;
+            let entry = log.entry(region, place)?;
             Ok(entry.is_some_and(|entry| entry.term == applied.truncated_term))
         }
         _ => Ok(true),

@@ -27,6 +27,7 @@ mod fuzz_targets;
 mod message;
 pub mod op;
 pub mod peer;
+mod read_entry;
 pub mod state;
 pub mod store;
 
@@ -45,3 +46,4 @@ pub use op::lease::MonotonicTime;
 pub use op::log_gc::LogGcOptions;
 pub use op::snapshot::{GenerateSnapshot, InstallSnapshot, SnapshotKey, SnapshotMeta};
 pub use peer::{Peer, RequestContext};
+pub use read_entry::EntryContent;

@@ -5,6 +5,7 @@
 use super::diagnose::DiagnoseArgs;
 use super::encoding::Encoding;
 use super::load::Format;
+use super::local::LocalArgs;
 use super::operator::OperatorCommand;
 use super::region::RegionArgs;
 use super::scheduler::SchedulerCommand;
@@ -47,6 +48,8 @@ pub enum Output {
 pub enum CtlCommand {
     /// Look at all nodes, say what is wrong and what to do, and pack all that was collected for a report.
     Diagnose(DiagnoseArgs),
+    /// Look at the data folder of a node that is stopped, and bring Regions back that have lost their majority.
+    Local(LocalArgs),
     /// All others.
     #[command(flatten)]
     OfCluster(ClusterCommand),

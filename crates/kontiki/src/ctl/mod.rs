@@ -1,8 +1,9 @@
-//! `kontiki ctl`: reads, writes and changes a running cluster, and shows what it is made of.
+//! `kontiki ctl`: reads, writes and changes a running cluster, and shows what it is made of; and looks at the folder
+//! of a node that is stopped.
 //!
 //! **Why.** A store that one can only reach through a program of one's own can't be looked at.
 //!
-//! **Invariants.** It is a client like any other: what it can do, the protocol can. Results go to the
+//! **Invariants.** To a cluster it is a client like any other: what it can do, the protocol can. Results go to the
 //! standard output, everything else to the standard error stream; the exit code says whether all that
 //! was asked for was done.
 //!
@@ -14,6 +15,7 @@ mod diagnose;
 mod drain;
 mod encoding;
 mod load;
+mod local;
 mod member;
 mod node_settings;
 mod operator;
@@ -38,11 +40,13 @@ use session::Session;
 /// Does what the command line says.
 pub async fn run(args: CtlArgs) -> Result<()> {
     let encoding = args.encoding.unwrap_or(Encoding::Escaped);
-    let mut printer = Printer::new(args.output, encoding);
+    let form = args.output;
+    let mut printer = Printer::new(form, encoding);
     let done = match args.command {
         CtlCommand::Diagnose(command) => {
-            diagnose::run(&args.cluster, command, args.output, &mut printer).await
+            diagnose::run(&args.cluster, command, form, &mut printer).await
         }
+        CtlCommand::Local(args) => local::run(args, (form, encoding), &mut printer),
         CtlCommand::OfCluster(command) => {
             let cluster = (&args.cluster, args.encoding);
             on_cluster(cluster, command, &mut printer).await

@@ -241,7 +241,7 @@ fn shape(region: &Region) -> Row {
 }
 
 /// `peer@store`, and the role if it is no voter.
-fn peer(peer: &Peer) -> String {
+pub(super) fn peer(peer: &Peer) -> String {
     let role = match peer.role {
         PeerRole::Voter => "",
         PeerRole::Learner => " learner",

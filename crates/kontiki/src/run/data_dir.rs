@@ -36,16 +36,35 @@ impl DataDir {
         let mut options = OpenOptions::new();
         let options = options.create(true).truncate(false).write(true);
         let lock = options.open(path.join(LOCK)).map_err(unusable())?;
+        Self::locked(path, lock, "another process is using it")
+    }
+
+    /// Locks a folder that a node has used; makes and changes nothing.
+    ///
+    /// # Errors
+    /// No node has used it, a process has it, or it can't be read.
+    pub fn lock_stopped(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        match File::open(path.join(LOCK)) {
+            Ok(lock) => Self::locked(path, lock, "a process is using it: stop the node first"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::Usage(format!(
+                "{shown} is no data folder of a node: there is no file {LOCK} in it"
+            ))),
+            Err(error) => Err(Error::io(format!("the data folder {shown} can't be used"))(
+                error,
+            )),
+        }
+    }
+
+    fn locked(path: &Path, lock: File, in_use: &'static str) -> Result<Self> {
+        let unusable = Error::io(format!("the data folder {} can't be used", path.display()));
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 path: path.to_owned(),
                 _lock: lock,
             }),
-            Err(TryLockError::Error(error)) => Err(unusable()(error)),
-            Err(TryLockError::WouldBlock) => {
-                let other = io::Error::other("another process is using it");
-                Err(unusable()(other))
-            }
+            Err(TryLockError::Error(error)) => Err(unusable(error)),
+            Err(TryLockError::WouldBlock) => Err(unusable(io::Error::other(in_use))),
         }
     }
 
@@ -71,6 +90,21 @@ mod tests {
         );
         drop(first);
         assert_eq!(DataDir::lock(&path).unwrap().path(), path);
+    }
+
+    #[test]
+    fn only_a_folder_that_a_node_has_used_and_uses_no_more_is_locked_as_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = || DataDir::lock_stopped(folder.path()).unwrap_err().in_full();
+        assert!(refused().contains("no data folder"), "{}", refused());
+        let empty = std::fs::read_dir(folder.path()).unwrap().next().is_none();
+        assert!(empty, "nothing is made");
+        let running = DataDir::lock(folder.path()).unwrap();
+        assert!(refused().contains("stop the node first"), "{}", refused());
+        drop(running);
+        let stopped = DataDir::lock_stopped(folder.path()).unwrap();
+        assert!(DataDir::lock(folder.path()).is_err());
+        drop(stopped);
     }
 
     #[test]

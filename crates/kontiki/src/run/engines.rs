@@ -9,7 +9,8 @@
 //! ```
 //!
 //! **Invariants.** Logs that are in the other engine are moved before the node sees any. A crash while
-//! they are moved is repaired at the next start, whichever engine is then wanted.
+//! they are moved is repaired at the next start, whichever engine is then wanted. What is opened for reading
+//! only stays as it is.
 //!
 //! **Not here.** The moving itself (`engine::switch`).
 
@@ -38,6 +39,65 @@ pub type Progress<'a> = &'a (dyn Fn(&'static str, u64, u64) + Sync);
 pub fn open_kv(config: &Config, data_dir: &DataDir) -> Result<RocksKv> {
     let options = settings::rocks_options(config);
     RocksKv::open(&data_dir.path().join(KV), &options).map_err(Error::Engine)
+}
+
+/// Opens the data for reading only.
+///
+/// # Errors
+/// It is damaged, or can't be read.
+pub fn read_kv(config: &Config, data_dir: &DataDir) -> Result<RocksKv> {
+    let options = settings::rocks_options(config);
+    RocksKv::open_read_only(&data_dir.path().join(KV), &options).map_err(Error::Engine)
+}
+
+/// Looks for damage in the data that [`open_kv`] passes over.
+///
+/// # Errors
+/// There is some, or it can't be read.
+pub fn check_kv(data_dir: &DataDir) -> Result<()> {
+    RocksKv::check_wal(&data_dir.path().join(KV)).map_err(Error::Engine)
+}
+
+/// Raft logs in either engine.
+pub enum Logs {
+    /// In the log engine.
+    Engine(RaftLogEngine),
+    /// In RocksDB.
+    Rocks(RocksLog),
+}
+
+/// Opens the Raft logs for reading only, in the engine that they are in.
+///
+/// # Errors
+/// There are none, they are damaged, or they can't be read.
+pub fn read_logs(config: &Config, data_dir: &DataDir) -> Result<Logs> {
+    let place = place(data_dir, LOG_ENGINE, ROCKS);
+    let current = switch::current(&place).map_err(Error::Engine)?;
+    let path = |name: &str| data_dir.path().join(name);
+    let opened = match current.as_deref() {
+        Some(LOG_ENGINE) => {
+            let options = RaftLogOptions::default();
+            RaftLogEngine::open_read_only(&path(LOG_ENGINE), &options, &|_, _| ()).map(Logs::Engine)
+        }
+        Some(_) => {
+            let options = settings::rocks_log_options(config);
+            RocksLog::open_read_only(&path(ROCKS), &options).map(Logs::Rocks)
+        }
+        None => Err(engine::Error::corrupt(
+            data_dir.path(),
+            "there are no Raft logs",
+        )),
+    };
+    opened.map_err(Error::Engine)
+}
+
+fn place(data_dir: &DataDir, wanted: &str, other: &str) -> Place {
+    Place {
+        root: data_dir.path().to_owned(),
+        marker: MARKER.to_owned(),
+        wanted: wanted.to_owned(),
+        other: other.to_owned(),
+    }
 }
 
 /// Opens the Raft logs in the log engine, after moving them there if they are in RocksDB.
@@ -85,12 +145,7 @@ fn open_log<W: RaftLog, O: RaftLog>(
     wanted: (&str, impl Fn(&Path) -> engine::Result<W>),
     other: (&str, impl FnOnce(&Path) -> engine::Result<O>),
 ) -> Result<W> {
-    let place = Place {
-        root: data_dir.path().to_owned(),
-        marker: MARKER.to_owned(),
-        wanted: wanted.0.to_owned(),
-        other: other.0.to_owned(),
-    };
+    let place = place(data_dir, wanted.0, other.0);
     let opened = switch::open(&place, wanted.1, other.1, &mut |step| {
         reach(step);
         report(step, &place);

@@ -1,4 +1,5 @@
-//! `kontiki server` and `kontiki playground`: nodes from their start to their end.
+//! `kontiki server` and `kontiki playground`: nodes from their start to their end; and the folder of one that is
+//! stopped.
 //!
 //! **Not here.** What a node does in between.
 
@@ -13,9 +14,12 @@ mod ports;
 mod settings;
 mod signal;
 mod stages;
+mod stopped;
 mod usage;
 
+pub use engines::Logs;
 pub use playground::playground;
+pub use stopped::Stopped;
 
 use crate::cli::ServerArgs;
 use crate::config::{self, Config};
