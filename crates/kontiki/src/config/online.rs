@@ -20,6 +20,8 @@ pub enum Module {
     Log,
     /// Whether hot paths count.
     Metrics,
+    /// Which requests are traced.
+    Tracing,
     /// The engine of the data.
     Engine,
     /// The node: pools, intervals, bounds.
@@ -68,6 +70,7 @@ const ITEMS: &[(&str, Module)] = &[
     ("split.qps-threshold", Module::Node),
     ("split.region-cpu-threshold", Module::Node),
     ("storage.block-cache.capacity", Module::Engine),
+    ("tracing.sample-one-in", Module::Tracing),
 ];
 
 /// Who applies a change of this item; none if it can't be changed online.
