@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 static SPANS: Desc = Desc::counter(
     "kontiki_trace_spans_total",
-    "Spans of traces that a collector has taken, that were dropped since too many waited for it, or that it did not take. None while tracing.endpoint is empty.",
+    "Spans of traces that a collector has taken, that were dropped since too many waited for it, or that it did not take.",
 )
 .by(&["result"]);
 
@@ -148,10 +148,8 @@ impl Shared {
 
 impl Collect for Tracer {
     fn collect(&self, page: &mut Page) {
-        let Some(shared) = &self.0 else {
-            return;
-        };
-        let cells = shared.queue.cells();
+        let none = Cells::default();
+        let cells = self.0.as_ref().map_or(&none, |shared| shared.queue.cells());
         for (result, counter) in [
             ("sent", &cells.sent),
             ("dropped", &cells.dropped),
