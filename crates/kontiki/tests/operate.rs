@@ -198,6 +198,7 @@ const ONLINE: &[(&str, &str)] = &[
     ("split.byte-threshold", "10MiB"),
     ("split.region-cpu-threshold", "100ms"),
     ("split.detect-duration", "5s"),
+    ("tracing.sample-one-in", "10"),
 ];
 
 #[test]

@@ -12,11 +12,11 @@ use crate::fsm::{PeerMessage, PeerRouter, StoreMessage};
 use crate::identity::{Identity, Members};
 use crate::leaders::Leaders;
 use crate::local_read::ReadDelegates;
-use crate::meters::{Lost, Meters, ReadPath, Watched};
+use crate::meters::{Lost, Meters, Point, ReadPath, Watched, current_journey, mark};
 use crate::owner::remember_members;
 use crate::placement_host::PlacementHandle;
 use crate::ports::PlacementLink;
-use crate::replies::ReplyTable;
+use crate::replies::{Pending, ReplyTable};
 use crate::room::DiskRoom;
 use crate::slowness::Slowness;
 use crate::snap::{IncomingSnapshot, SnapshotRefused, Snapshots};
@@ -176,8 +176,18 @@ impl<K: KvEngine> NodeHandle<K> {
     ) -> Result<Outcome, RequestError> {
         let region = context.region_id;
         let inner = &*self.inner;
+        let now = || inner.clock.now();
+        let journey = current_journey();
+        let pending = match journey {
+            Some(_) => inner.replies.register_as(mark),
+            None => inner.replies.register(),
+        };
+        let _following = journey.map(|journey| {
+            journey.pass(Point::HandedIn, now());
+            let journeys = &inner.meters.journeys;
+            journeys.follow(pending.id(), region, journey)
+        });
         let input = |request| {
-            let now = || inner.clock.now();
             inner.meters.waterfall.begin(request, region, now);
             Input::Propose {
                 request,
@@ -185,7 +195,7 @@ impl<K: KvEngine> NodeHandle<K> {
                 command,
             }
         };
-        match self.ask(region, input, send).await? {
+        match self.ask_as(pending, region, input, send).await? {
             Reply::Command(outcome) => Ok(outcome),
             other => unreachable!("a command is not answered with {other:?}"),
         }
@@ -465,6 +475,16 @@ impl<K: KvEngine> NodeHandle<K> {
         send: SendFn,
     ) -> Result<Reply, RequestError> {
         let pending = self.inner.replies.register();
+        self.ask_as(pending, region_id, input, send).await
+    }
+
+    async fn ask_as(
+        &self,
+        pending: Pending,
+        region_id: RegionId,
+        input: impl FnOnce(RequestId) -> Input,
+        send: SendFn,
+    ) -> Result<Reply, RequestError> {
         let message = PeerMessage(input(pending.id()));
         match send(&self.inner.peers, region_id.get(), message) {
             Ok(()) => pending.answer().await,

@@ -71,7 +71,7 @@ pub use leaders::Leaders;
 pub use local_read::{Attempt, Granted, ReadDelegates};
 pub use log_gc::KvSyncs;
 pub use memory::Memory;
-pub use meters::{FAMILIES, Meters};
+pub use meters::{FAMILIES, Journey, Meters, Point, note_failure, within};
 pub use node::{Node, NodeOptions, Parts};
 pub use online::NodeControl;
 pub use owner::{Owner, Told, find_owner, known_members};

@@ -64,7 +64,15 @@ pub(crate) struct Pending {
 impl ReplyTable {
     /// A new request.
     pub(crate) fn register(self: &Arc<Self>) -> Pending {
-        let id = RequestId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1);
+        self.register_as(|id| id)
+    }
+
+    /// A new request, whose id is what is made of a new one.
+    pub(crate) fn register_as(
+        self: &Arc<Self>,
+        made: impl FnOnce(RequestId) -> RequestId,
+    ) -> Pending {
+        let id = made(RequestId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1));
         let (sender, receiver) = oneshot::channel();
         self.shard(id).lock().insert(id.get(), sender);
         Pending {

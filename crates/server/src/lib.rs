@@ -37,6 +37,7 @@ mod status;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod transport;
 mod turn;
 mod wire;
@@ -52,6 +53,7 @@ pub use placement_link::{LinkNode, PdLink};
 pub use status::{
     Attached, Configuration, Fault, HeapProfiler, Inspect, NodeStatus, Refused, Stage, StatusServer,
 };
+pub use traces::{Exporter, Tracer, TracerOptions};
 pub use transport::{GrpcTransport, OnUnreachable, TransportOptions};
 
 use engine::KvEngine;
@@ -77,6 +79,8 @@ pub struct ServeOptions {
     pub meters: ServiceMeters,
     /// Whether clients are served.
     pub gate: Gate,
+    /// Which requests are traced.
+    pub tracer: Tracer,
 }
 
 impl ServeOptions {
@@ -89,6 +93,7 @@ impl ServeOptions {
             drain: Duration::from_secs(2),
             meters: ServiceMeters::default(),
             gate: Gate::default(),
+            tracer: Tracer::default(),
         }
     }
 }
@@ -111,8 +116,9 @@ async fn serve_backend<B: backend::Backend>(
     shutdown: impl Future<Output = ()>,
 ) {
     let (stopper, stop) = stop::channel();
-    let bounds = (options.limits.clone(), options.meters, options.gate);
-    let services = listener::Services::new(backend, options.book, bounds, &stop);
+    let bounds = (options.limits.clone(), options.gate);
+    let watched = (options.meters, options.tracer);
+    let services = listener::Services::new(backend, options.book, bounds, watched, &stop);
     let end = (stopper, options.drain);
     listener::run(options.listener, services, &options.limits, shutdown, end).await;
 }

@@ -20,6 +20,8 @@ pub enum Module {
     Log,
     /// Whether hot paths count.
     Metrics,
+    /// Which requests are traced.
+    Tracing,
     /// The engine of the data.
     Engine,
     /// The node: pools, intervals, bounds.
@@ -82,6 +84,7 @@ const ITEMS: &[(&str, Module)] = &[
         "storage.flow-control.soft-pending-compaction-bytes-limit",
         Module::Node,
     ),
+    ("tracing.sample-one-in", Module::Tracing),
 ];
 
 /// Who applies a change of this item; none if it can't be changed online.

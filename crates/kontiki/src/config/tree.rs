@@ -28,6 +28,8 @@ pub struct Config {
     pub security: Security,
     /// What is counted.
     pub metrics: Metrics,
+    /// Which requests are traced, and where their spans go.
+    pub tracing: Tracing,
     /// Which cluster this node founds or joins.
     pub cluster: Cluster,
     /// How this node is reached.
@@ -59,6 +61,7 @@ impl Default for Config {
             log: Log::default(),
             security: Security::default(),
             metrics: Metrics::default(),
+            tracing: Tracing::default(),
             cluster: Cluster::default(),
             server: Server::default(),
             readpool: Readpool::default(),
@@ -173,6 +176,31 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self { enable: true }
+    }
+}
+
+/// Which requests are traced, and where their spans go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Tracing {
+    /// An OpenTelemetry collector that takes OTLP over gRPC, as `http://host:port`. Empty: nothing is traced.
+    pub endpoint: String,
+    /// One request in so many is traced, beside those that come with a sampled `traceparent`. 0: only these.
+    pub sample_one_in: u64,
+    /// So many spans are sent together at the most.
+    pub batch_size: usize,
+    /// So many spans wait for the collector at the most, about a KiB each; more are dropped and counted.
+    pub queue_size: usize,
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            sample_one_in: 1_000,
+            batch_size: 512,
+            queue_size: 4_096,
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! **Not here.** What only the machine can say: whether a port is free, a folder writable.
 
 use super::layers::{Problem, Source, Sources};
-use super::tree::{Config, Coprocessor, Raftstore, Split};
+use super::tree::{Config, Coprocessor, Raftstore, Split, Tracing};
 use super::units::{ReadableDuration, ReadableSize};
 use node::{Members, MembersError, is_address, is_member_name};
 use std::time::Duration;
@@ -16,6 +16,8 @@ use std::time::Duration;
 /// Threads and rounds beyond this are a typing error, not a wish.
 const POOL_SIZE_MAX: usize = 256;
 const JOBS_MAX: u16 = 64;
+/// About a hundred MiB.
+const SPANS_MAX: usize = 100_000;
 /// What a node needs beside its block cache: memtables, queues, connections, code.
 const MEMORY_BESIDE_CACHE: ReadableSize = ReadableSize::mib(256);
 /// The largest Raft entry: what a client's limit of a request leaves room for.
@@ -30,6 +32,7 @@ fn is_wildcard(address: &str) -> bool {
 pub(super) fn check(config: &Config, sources: &Sources, problems: &mut Vec<Problem>) {
     let mut check = Check { sources, problems };
     check.logs(config);
+    check.tracing(&config.tracing);
     check.addresses(config);
     check.cluster(config);
     check.readpool(config);
@@ -78,6 +81,26 @@ impl Check<'_> {
         self.require(threshold <= hour, "slow-log-threshold", || {
             "must be 1h or less".to_owned()
         });
+    }
+
+    fn tracing(&mut self, items: &Tracing) {
+        let endpoint = &items.endpoint;
+        let address = endpoint.strip_prefix("http://");
+        let fine = endpoint.is_empty() || address.is_some_and(is_address);
+        self.require(fine, "tracing.endpoint", || {
+            format!("`{endpoint}` is not of the form http://host:port")
+        });
+        let sizes = 1..=SPANS_MAX;
+        self.require(
+            sizes.contains(&items.batch_size),
+            "tracing.batch-size",
+            || format!("must be between 1 and {SPANS_MAX}"),
+        );
+        self.require(
+            sizes.contains(&items.queue_size),
+            "tracing.queue-size",
+            || format!("must be between 1 and {SPANS_MAX}"),
+        );
     }
 
     fn addresses(&mut self, config: &Config) {

@@ -31,7 +31,7 @@ use node::{Identified, Identity, Members, Node, NodeHandle, Origin, Owner, Parts
 use placement::{Bootstrap, Store};
 use raftstore::bootstrap::first_regions;
 use server::{AddressBook, Attached, Gate, GrpcTransport, LinkNode, NodeStatus, PdLink, Resolver};
-use server::{ServeOptions, ServiceMeters, Stage, StatusServer, TransportOptions};
+use server::{ServeOptions, ServiceMeters, Stage, StatusServer, Tracer, TransportOptions};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -98,6 +98,8 @@ struct RunningNode {
     node: Node<RocksKv>,
     transport: Arc<GrpcTransport>,
     link: JoinSet<()>,
+    /// The exporter of traces, whose end nobody else suffers from.
+    traces: JoinSet<()>,
     service: JoinSet<()>,
     stop_service: oneshot::Sender<()>,
     memory: MemoryWatch,
@@ -202,6 +204,7 @@ async fn start_on<L: RaftLog>(
     let store = own_store(config, &identity);
     let link = PdLink::new(identity.clone(), book.clone(), store);
     let resolver = Resolver::new(book.clone(), link.clone());
+    let (tracer, traces) = tracer(config, &identity, stages);
     let transport = transport(identity, resolver, &runtime);
     let received = FileDir::new(&data_dir.path().join("snap")).map_err(Error::Engine)?;
     let parts = Parts {
@@ -228,8 +231,8 @@ async fn start_on<L: RaftLog>(
     let (mut tasks_of_link, mut service) = (JoinSet::new(), JoinSet::new());
     tasks_of_link.spawn(link.run(link_node(&handle, usage)));
     let mut options = ServeOptions::new(listener, book);
-    options.limits = settings::limits(config);
-    let counted = (Arc::clone(&transport), options.meters.clone());
+    (options.limits, options.tracer) = (settings::limits(config), tracer.clone());
+    let counted = (Arc::clone(&transport), options.meters.clone(), tracer);
     let memory = MemoryWatch::start(handle.memory().clone(), tuner)?;
     show(stages, &node, counted, (options.gate.clone(), seed));
     service.spawn(server::serve(options, handle, shutdown));
@@ -237,11 +240,27 @@ async fn start_on<L: RaftLog>(
         node,
         transport,
         link: tasks_of_link,
+        traces,
         service,
         stop_service,
         memory,
         data_dir,
     })
+}
+
+/// Decides what is traced, and what sends the traces; nothing without a collector.
+fn tracer(config: &Config, identity: &Identity, stages: &Stages) -> (Tracer, JoinSet<()>) {
+    let mut tasks = JoinSet::new();
+    let tracer = match settings::tracer_options(config, identity) {
+        Some(options) => {
+            let (tracer, exporter) = Tracer::new(options);
+            tasks.spawn(exporter.run());
+            tracer
+        }
+        None => Tracer::default(),
+    };
+    stages.online.manage_tracing(tracer.clone());
+    (tracer, tasks)
 }
 
 /// Somebody who is told to stop, and what tells him.
@@ -278,12 +297,17 @@ fn tell_of_unreachable(transport: &GrpcTransport, node: NodeHandle<RocksKv>) {
 fn show(
     stages: &Stages,
     node: &Node<RocksKv>,
-    (transport, meters): (Arc<GrpcTransport>, ServiceMeters),
+    (transport, meters, tracer): (Arc<GrpcTransport>, ServiceMeters, Tracer),
     (gate, seed): (Gate, u64),
 ) {
     let handle = Arc::new(node.handle());
     stages.status.attach(Attached {
-        collectors: vec![Arc::clone(&handle) as _, transport, Arc::new(meters)],
+        collectors: vec![
+            Arc::clone(&handle) as _,
+            transport,
+            Arc::new(meters),
+            Arc::new(tracer),
+        ],
         inspect: Some(handle),
         gate: Some(gate),
     });
@@ -318,6 +342,7 @@ impl RunningNode {
         while self.service.join_next().await.is_some() {}
         stages.stopping(Stage::Stopping);
         self.link.shutdown().await;
+        self.traces.shutdown().await;
         self.transport.stop();
         failpoint::at!("kontiki::stop::drained");
         drop(self.memory);

@@ -18,7 +18,7 @@ use engine_rocks::RocksTuner;
 use node::NodeControl;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use server::{Configuration, Fault, Refused};
+use server::{Configuration, Fault, Refused, Tracer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -77,6 +77,15 @@ impl Manager for EngineManager {
     }
 }
 
+struct TracingManager(Tracer);
+
+impl Manager for TracingManager {
+    fn apply(&self, config: &Config) -> Result<(), String> {
+        self.0.set_sample_one_in(config.tracing.sample_one_in);
+        Ok(())
+    }
+}
+
 struct NodeManager {
     control: NodeControl,
     seed: u64,
@@ -131,6 +140,12 @@ impl Online {
     pub fn manage_engine(&self, tuner: RocksTuner) {
         let manager = Box::new(EngineManager(tuner));
         self.state.lock().managers.insert(Module::Engine, manager);
+    }
+
+    /// Some requests are traced.
+    pub fn manage_tracing(&self, tracer: Tracer) {
+        let manager = Box::new(TracingManager(tracer));
+        self.state.lock().managers.insert(Module::Tracing, manager);
     }
 
     /// The node runs, with this seed, and can be changed.

@@ -10,14 +10,16 @@ use super::online::Online;
 use crate::config::{Config, Raftstore};
 use engine_rocks::RocksOptions;
 use node::snap::SnapOptions;
-use node::{ConsistencyOptions, FlowOptions, NodeOptions, QuotaOptions, SplitOptions, Told};
+use node::{
+    ConsistencyOptions, FlowOptions, Identity, NodeOptions, QuotaOptions, SplitOptions, Told,
+};
 use placement::Bootstrap;
 use raftstore::LogGcOptions;
 use raftstore::op::load_split::LoadLimits;
 use raftstore::op::measure::SplitLimits;
 use raftstore::peer::PeerOptions;
 use raftstore::store::SlowScoreOptions;
-use server::{Joining, Limits, NodeStatus};
+use server::{Joining, Limits, NodeStatus, TracerOptions};
 use std::sync::Arc;
 use std::time::Duration;
 use types::ApiVersion;
@@ -89,6 +91,18 @@ pub fn limits(config: &Config) -> Limits {
         limits.read_threads = read_threads;
     }
     limits
+}
+
+/// For traces, if there are any.
+pub fn tracer_options(config: &Config, identity: &Identity) -> Option<TracerOptions> {
+    let items = &config.tracing;
+    (!items.endpoint.is_empty()).then(|| TracerOptions {
+        endpoint: items.endpoint.clone(),
+        sample_one_in: items.sample_one_in,
+        batch_size: items.batch_size,
+        queue_size: items.queue_size,
+        instance: (config.cluster.name.clone(), identity.store_id.get()),
+    })
 }
 
 /// For the node. `seed` decides its election timeouts.

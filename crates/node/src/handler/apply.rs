@@ -245,7 +245,7 @@ impl<K: KvEngine> Handler<ApplyFsm, NoControl> for ApplyHandler<K> {
         self.counts.flush(&self.ports.meters);
         let Ports { meters, clock, .. } = &self.ports;
         for (request, result) in self.out.answers.drain(..) {
-            meters.waterfall.pass(request, Stage::Apply, || clock.now());
+            meters.pass(request, Stage::Apply, || clock.now());
             self.ports.replies.complete(request, result);
         }
         failpoint::at!("node::apply::answered");

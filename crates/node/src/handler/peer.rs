@@ -11,7 +11,7 @@
 use crate::consistency::log_difference;
 use crate::fsm::{ApplyMessage, PeerFsm, PeerMessage, StoreFsm, StoreMessage, actors};
 use crate::memory::is_over;
-use crate::meters::{Lost, MessageKind, PeerCounts, Role, Stage};
+use crate::meters::{Appends, Lost, MessageKind, PeerCounts, Point, Role, Stage};
 use crate::ports::Ports;
 use crate::recover::create_replica;
 use crate::room::Insisted;
@@ -44,6 +44,7 @@ pub struct PeerHandler<L: RaftLog> {
     /// Replicas whose log the batch removes.
     removed: Vec<Tombstone>,
     counts: PeerCounts,
+    appends: Appends,
     slow: SlowRound,
     ports: Ports,
 }
@@ -60,6 +61,7 @@ impl<L: RaftLog> PeerHandler<L> {
             effects: Vec::new(),
             removed: Vec::new(),
             counts: PeerCounts::default(),
+            appends: Appends::default(),
             slow: SlowRound::default(),
             ports,
         }
@@ -180,6 +182,7 @@ impl<L: RaftLog> PeerHandler<L> {
                 failpoint::at!("node::peer::propose");
                 self.counts.proposals += 1;
                 self.passed(*request, Stage::Queue);
+                self.appends.take(self.handled, *request);
             }
             Input::Message(message) => {
                 failpoint::at!("node::peer::receive");
@@ -193,7 +196,14 @@ impl<L: RaftLog> PeerHandler<L> {
 
     fn passed(&self, request: RequestId, stage: Stage) {
         let Ports { meters, clock, .. } = &self.ports;
-        meters.waterfall.pass(request, stage, || clock.now());
+        meters.pass(request, stage, || clock.now());
+    }
+
+    /// The log write comes to a point.
+    fn log_passes(&self, point: Point) {
+        let Ports { meters, clock, .. } = &self.ports;
+        let at = (&meters.journeys, point);
+        self.appends.pass(at, &self.writes, || clock.now());
     }
 
     fn apply(&mut self, task: ApplyTask) {
@@ -536,13 +546,17 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
         self.ports.transport.flush();
         // What becomes durable may bring more to write: a lone voter that wins its election.
         while !self.batch.is_empty() {
+            self.log_passes(Point::LogBegun);
             if self.write_log() == Insisted::GaveUp {
                 self.batch.clear();
                 self.writes.clear();
                 self.removed.clear();
+                self.appends.clear();
                 return;
             }
             failpoint::at!("node::log::written");
+            self.log_passes(Point::LogWritten);
+            self.appends.clear();
             self.bury_removed();
             let mut writes = std::mem::replace(&mut self.writes, std::mem::take(&mut self.written));
             for (position, number) in writes.drain(..) {
@@ -558,6 +572,7 @@ impl<L: RaftLog> Handler<PeerFsm, StoreFsm> for PeerHandler<L> {
             failpoint::at!("node::log::before_flush");
             self.ports.transport.flush();
         }
+        self.appends.clear();
         self.counts.flush(&self.ports.meters);
         self.slow.end(&*self.ports.clock, "Peers", batch.len());
     }

@@ -2,7 +2,7 @@
 //!
 //! **How it is cheap.** A poller counts in plain fields ([`PeerCounts`], [`ApplyCounts`]) and adds them to the
 //! node's cells once a round; of requests one in sixteen is timed ([`waterfall`]). Reads, which go through no
-//! round, are counted in cells that their threads don't share.
+//! round, are counted in cells that their threads don't share. Single requests may be followed ([`journey`]).
 //!
 //! **Invariants.** `raftstore` and `placement` know nothing of this: what they want done says enough. Times
 //! come from the node's clock, so that simulations stay what they are.
@@ -11,12 +11,15 @@
 
 mod collect;
 mod families;
+mod journey;
 mod messages;
 mod round;
 mod waterfall;
 
 pub(crate) use collect::Watched;
 pub use families::FAMILIES;
+pub(crate) use journey::{Appends, Journeys, current as current_journey, mark};
+pub use journey::{Journey, Point, note_failure, within};
 pub(crate) use messages::MessageKind;
 pub(crate) use round::{ApplyCounts, PeerCounts};
 pub(crate) use waterfall::{Stage, Waterfall};
@@ -24,8 +27,10 @@ pub(crate) use waterfall::{Stage, Waterfall};
 use metrics::{ByLabel, Counter, Gauge, Histogram, Striped, is_on};
 use parking_lot::Mutex;
 use placement::PlacementStats;
+use raftstore::MonotonicTime;
 use std::sync::Arc;
 use std::time::Duration;
+use types::RequestId;
 
 metrics::label! {"path":
     /// How a read was allowed.
@@ -93,6 +98,7 @@ pub struct Cells {
     pub(crate) leaderships: ByLabel<Role, Counter>,
     pub(crate) asleep: Gauge,
     pub(crate) waterfall: Waterfall,
+    pub(crate) journeys: Journeys,
     pub(crate) reads: ByLabel<ReadPath, Striped<Counter>>,
     /// How long reads waited to be allowed; not those under a lease.
     pub(crate) read_waits: ByLabel<ReadPath, Histogram>,
@@ -126,6 +132,7 @@ impl Default for Cells {
             leaderships: ByLabel::default(),
             asleep: Gauge::new(),
             waterfall: Waterfall::default(),
+            journeys: Journeys::default(),
             reads: ByLabel::default(),
             read_waits: ByLabel::new(Histogram::latencies),
             snapshots: SnapshotCells {
@@ -142,6 +149,17 @@ impl Default for Cells {
 }
 
 impl Cells {
+    /// A request has come through a stage of a write.
+    pub(crate) fn pass(&self, request: RequestId, stage: Stage, now: impl Fn() -> MonotonicTime) {
+        self.waterfall.pass(request, stage, &now);
+        let point = match stage {
+            Stage::Queue => Point::TakenUp,
+            Stage::Replicate => Point::Committed,
+            Stage::Apply | Stage::All => Point::Applied,
+        };
+        self.journeys.pass(request, point, &now);
+    }
+
     pub(crate) fn count_read(&self, path: ReadPath) {
         if is_on() {
             self.reads.of(path).mine().add(1);

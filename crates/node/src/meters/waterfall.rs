@@ -18,6 +18,7 @@
 //!
 //! **Not here.** What the log's own write and sync take: the engines say so.
 
+use super::journey::plain;
 use logs::slow;
 use metrics::{ByLabel, Histogram, is_on};
 use raftstore::MonotonicTime;
@@ -62,7 +63,7 @@ impl Slot {
             let ms = |ns: u64| slow::ms(Duration::from_nanos(ns));
             logs::slow!(
                 region = self.region.load(Ordering::Relaxed),
-                request = request.get(),
+                request = plain(request),
                 took_ms = slow::ms(all),
                 queue_ms = ms(self.queue_ns.load(Ordering::Relaxed)),
                 replicate_ms = ms(self.replicate_ns.load(Ordering::Relaxed)),

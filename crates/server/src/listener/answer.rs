@@ -9,6 +9,7 @@
 
 use crate::service::answers::Held;
 use crate::service::encoded::Encoded;
+use crate::traces::Trace;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -25,12 +26,34 @@ const PART_BYTES: usize = 256 << 10;
 type Answer = Result<Response<Body>, Infallible>;
 
 /// A service's answer, when it is there.
-pub(crate) struct Answering(Pin<Box<dyn Future<Output = Answer> + Send>>);
+pub(crate) struct Answering {
+    answer: Pin<Box<dyn Future<Output = Answer> + Send>>,
+    trace: Option<Box<Trace>>,
+}
 
 impl Answering {
     /// From what a service returns.
     pub(super) fn new(answer: Pin<Box<dyn Future<Output = Answer> + Send>>) -> Self {
-        Self(answer)
+        Self {
+            answer,
+            trace: None,
+        }
+    }
+
+    /// The same, of a request that is traced.
+    pub(super) fn traced(self, trace: Option<Box<Trace>>) -> Self {
+        Self { trace, ..self }
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        let Some(trace) = &self.trace else {
+            return self.answer.as_mut().poll(cx);
+        };
+        let answer = ready!(trace.poll(self.answer.as_mut(), cx));
+        if let (Some(trace), Ok(response)) = (self.trace.take(), &answer) {
+            trace.answered(response);
+        }
+        Poll::Ready(answer)
     }
 }
 
@@ -38,7 +61,7 @@ impl Future for Answering {
     type Output = Answer;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let Ok(mut response) = ready!(self.0.as_mut().poll(cx));
+        let Ok(mut response) = ready!(self.poll_answer(cx));
         if let Some(Encoded(message)) = response.extensions_mut().remove::<Encoded>() {
             response = response.map(|_| Body::new(Message::Left(message)));
         }

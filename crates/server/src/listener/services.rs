@@ -23,6 +23,7 @@ use crate::service::raft::RaftReceiver;
 use crate::service::raw::Raw;
 use crate::service::tikv::TikvService;
 use crate::stop::Stop;
+use crate::traces::Tracer;
 use axum::Router;
 use http::{Request, Response, header};
 use hyper::service::Service;
@@ -53,6 +54,7 @@ pub(crate) struct Services<B: Backend> {
     http: Router,
     message_timeout: Duration,
     meters: ServiceMeters,
+    tracer: Tracer,
 }
 
 impl<B: Backend> Clone for Services<B> {
@@ -69,6 +71,7 @@ impl<B: Backend> Clone for Services<B> {
             http: self.http.clone(),
             message_timeout: self.message_timeout,
             meters: self.meters.clone(),
+            tracer: self.tracer.clone(),
         }
     }
 }
@@ -78,13 +81,14 @@ impl<B: Backend> Services<B> {
     pub(crate) fn new(
         backend: B,
         book: AddressBook,
-        (limits, meters, gate): (Limits, ServiceMeters, Gate),
+        (limits, gate): (Limits, Gate),
+        (meters, tracer): (ServiceMeters, Tracer),
         stop: &Stop,
     ) -> Self {
         let bytes_max = limits.request_bytes_max;
         let message_timeout = limits.message_timeout;
-        let raw = Raw::new(backend.clone(), limits, meters.clone()).behind(gate);
-        let raw = Arc::new(raw);
+        let raw = Raw::new(backend.clone(), limits, meters.clone());
+        let raw = Arc::new(raw.behind(gate).traced(tracer.clone()));
         let receiver = RaftReceiver::new(backend.clone(), book.clone());
         let tikv = TikvService::new(raw, receiver, stop.clone());
         let pd = PdService::new(backend.clone(), book.clone(), stop.clone());
@@ -106,6 +110,7 @@ impl<B: Backend> Services<B> {
             http: crate::http::router(backend, book),
             message_timeout,
             meters,
+            tracer,
         }
     }
 
@@ -158,11 +163,13 @@ impl<B: Backend> Service<Request<hyper::body::Incoming>> for Routes<B> {
         let services = &self.services;
         let path = request.uri().path();
         if let Some(method) = path.strip_prefix("/tikvpb.Tikv/") {
+            let trace = services.tracer.begin(method, request.headers());
             if matches!(method, "Raft" | "BatchRaft" | "Snapshot") {
                 // By this the receiver of Raft messages says whose connection it is.
                 request.extensions_mut().insert(Arc::clone(&self.place));
             }
-            return Answering::new(services.tikv.clone().call(services.grpc(request)));
+            let answer = services.tikv.clone().call(services.grpc(request));
+            return Answering::new(answer).traced(trace);
         }
         let placement_method = path.strip_prefix("/pdpb.PD/").map(Method::of_placement);
         let is_for_placement = placement_method.is_some();

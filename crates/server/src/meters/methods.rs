@@ -90,7 +90,15 @@ impl Method {
 
     /// The method of `pdpb.PD` with this name.
     pub(crate) fn of_placement(name: &str) -> Option<Self> {
-        let methods = &Self::ALL[Method::GetClusterInfo.position()..];
+        Self::among(&Self::ALL[Method::GetClusterInfo.position()..], name)
+    }
+
+    /// The method of `tikvpb.Tikv` with this name; streams are none.
+    pub(crate) fn of_store(name: &str) -> Option<Self> {
+        Self::among(&Self::ALL[..Method::GetClusterInfo.position()], name)
+    }
+
+    fn among(methods: &[Self], name: &str) -> Option<Self> {
         methods
             .iter()
             .copied()
@@ -114,5 +122,7 @@ mod tests {
             assert!(Method::of_placement(name).is_some(), "{name}");
         }
         assert_eq!(Method::of_placement("RawGet"), None);
+        assert_eq!(Method::of_store("RawGet"), Some(Method::RawGet));
+        assert_eq!(Method::of_store("GetMembers"), None);
     }
 }

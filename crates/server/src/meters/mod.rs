@@ -74,6 +74,7 @@ pub static FAMILIES: &[&Desc] = &[
 /// Everything that a node with the engines of production shows, by what it is about.
 pub const CATALOGUE: &[(&str, &[&Desc])] = &[
     ("The network", FAMILIES),
+    ("Traces", crate::traces::FAMILIES),
     ("Raft, reads, memory, snapshots, placement", node::FAMILIES),
     ("Engines", engine::meter::ENGINES),
     ("RocksDB", engine::meter::ROCKSDB),

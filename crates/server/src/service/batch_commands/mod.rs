@@ -156,7 +156,11 @@ async fn begin<B: Backend>(
 ) -> Done {
     let request_bytes = request.encoded_len();
     let mut held = None;
-    let answer = run(&raw, request.cmd, &mut held).await;
+    let method = || request.cmd.as_ref().and_then(method_of);
+    let answer = match raw.tracer().begin_command(method) {
+        Some(trace) => trace.follow(run(&raw, request.cmd, &mut held)).await,
+        None => run(&raw, request.cmd, &mut held).await,
+    };
     Done {
         id,
         request_bytes,
@@ -221,6 +225,22 @@ fn pair(request: BatchCommandsRequest) -> Result<Commands, Status> {
         )));
     }
     Ok(ids.into_iter().zip(requests))
+}
+
+/// What a command is; a probe is none.
+fn method_of(command: &Command) -> Option<Method> {
+    Some(match command {
+        Command::RawGet(_) => Method::RawGet,
+        Command::RawBatchGet(_) => Method::RawBatchGet,
+        Command::RawPut(_) => Method::RawPut,
+        Command::RawBatchPut(_) => Method::RawBatchPut,
+        Command::RawDelete(_) => Method::RawDelete,
+        Command::RawBatchDelete(_) => Method::RawBatchDelete,
+        Command::RawScan(_) => Method::RawScan,
+        Command::RawDeleteRange(_) => Method::RawDeleteRange,
+        Command::RawBatchScan(_) => Method::RawBatchScan,
+        Command::Empty(_) => return None,
+    })
 }
 
 /// Runs a command; what its answer holds is counted in `held`.

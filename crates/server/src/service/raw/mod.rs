@@ -30,7 +30,9 @@ use crate::limits::{Limits, Refusal};
 use crate::meters::{ServiceMeters, StreamKind};
 use crate::service::answers::{Answers, Gathered, Held};
 use crate::service::slow::Asked;
+use crate::traces::Tracer;
 use bytes::Bytes;
+use metrics::Label;
 use node::Identity;
 use proto::kvrpcpb;
 use raftstore::RequestError;
@@ -47,6 +49,7 @@ pub(crate) struct Raw<B> {
     answers: Answers,
     meters: ServiceMeters,
     gate: Gate,
+    tracer: Tracer,
 }
 
 impl<B: Backend> Raw<B> {
@@ -63,12 +66,23 @@ impl<B: Backend> Raw<B> {
             backend,
             limits,
             gate: Gate::default(),
+            tracer: Tracer::default(),
         }
     }
 
     /// Refuses as busy what comes while this gate is closed.
     pub(crate) fn behind(self, gate: Gate) -> Self {
         Self { gate, ..self }
+    }
+
+    /// Traces some of the commands that come by streams.
+    pub(crate) fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// Which of them are traced.
+    pub(crate) fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// Counts the answer to a request: by its method, and among those that wait to be sent; and logs it if it was slow.
@@ -82,6 +96,9 @@ impl<B: Backend> Raw<B> {
         let error = answer.error_kind();
         self.meters.answered(asked.method, &asked.since, error);
         asked.end(error);
+        if let Some(kind) = error {
+            node::note_failure(kind.value());
+        }
         answer
     }
 
