@@ -23,6 +23,8 @@ const RATE_MIN: f64 = (256 << 10) as f64;
 const BEGIN: f64 = 0.5;
 /// In a second a rate falls to this part of itself while the engine falls further behind.
 const FALL: f64 = 0.3;
+/// A rate at which the engine came to need a rest is cut to this part of itself. It stays during the rest.
+const CUT: f64 = 0.7;
 /// In a second a rate rises so many times while the engine catches up.
 const RISE: f64 = 1.3;
 /// An engine that has caught up is left alone after so long; until then the rate rises.
@@ -98,6 +100,12 @@ struct Search {
 }
 
 impl Search {
+    /// Nothing was written.
+    fn rest(&mut self, catches_up: bool, now: Duration) {
+        self.behind_at = now;
+        self.catches_up |= catches_up;
+    }
+
     /// So many seconds later: by how much further the engine is behind, if it is.
     fn go_on(&mut self, change: Option<f64>, passed: f64, now: Duration) {
         let factor = match change {
@@ -148,10 +156,16 @@ impl Pace {
             return Flow::Free;
         }
         let pressure = self.options.pressure(backlog);
-        let change = pressure - std::mem::replace(&mut self.pressure, pressure);
+        let before = std::mem::replace(&mut self.pressure, pressure);
         let is_behind = pressure >= 1.0;
         match &mut self.search {
-            Some(search) => search.go_on(is_behind.then_some(change), passed, now),
+            Some(search) if before >= FULL => search.rest(pressure < before, now),
+            Some(search) => {
+                search.go_on(is_behind.then_some(pressure - before), passed, now);
+                if pressure >= FULL {
+                    search.rate = (search.rate * CUT).max(RATE_MIN);
+                }
+            }
             None if is_behind => {
                 let rate = BEGIN * written as f64 / passed.max(0.001);
                 self.search = Some(Search {
