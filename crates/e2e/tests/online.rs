@@ -72,7 +72,7 @@ struct Operator {
 
 impl Operator {
     fn series(&self, name: &str) -> f64 {
-        self.node.series()[name]
+        self.node.series().get(name).copied().unwrap_or(0.0)
     }
 
     /// Threads whose names begin like this.

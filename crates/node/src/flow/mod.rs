@@ -61,8 +61,6 @@ struct Turns {
 enum Turn {
     /// Its moment is so far away.
     In(Duration),
-    /// Nobody has one now: it may ask again after so long.
-    None(Duration),
     /// Too far away.
     Never,
 }
@@ -71,11 +69,9 @@ impl Turns {
     fn take(&mut self, bytes: usize, now: Duration, within: Duration) -> Turn {
         let rate = match self.flow {
             Flow::Free => return Turn::In(Duration::ZERO),
-            Flow::Held if within.is_zero() => return Turn::Never,
-            Flow::Held => return Turn::None(within.min(INTERVAL)),
             Flow::Paced(rate) => rate,
         };
-        let wait = self.lane.wait(now);
+        let wait = self.lane.wait(rate, now);
         if wait > within {
             return Turn::Never;
         }
@@ -126,20 +122,15 @@ impl FlowControl {
     }
 
     async fn wait(&self, bytes: usize, within: Duration) -> Result<(), TooFarBehind> {
-        let deadline = self.0.begun.elapsed() + within;
-        loop {
-            let now = self.0.begun.elapsed();
-            let left = deadline.saturating_sub(now);
-            let turn = self.0.turns.lock().take(bytes, now, left);
-            match turn {
-                Turn::In(Duration::ZERO) => return Ok(()),
-                Turn::In(wait) => {
-                    tokio::time::sleep(wait).await;
-                    return Ok(());
-                }
-                Turn::None(pause) => tokio::time::sleep(pause).await,
-                Turn::Never => return Err(TooFarBehind),
+        let now = self.0.begun.elapsed();
+        let turn = self.0.turns.lock().take(bytes, now, within);
+        match turn {
+            Turn::In(Duration::ZERO) => Ok(()),
+            Turn::In(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
             }
+            Turn::Never => Err(TooFarBehind),
         }
     }
 
@@ -148,7 +139,6 @@ impl FlowControl {
         match self.0.turns.lock().flow {
             Flow::Free => None,
             Flow::Paced(rate) => Some(rate as u64),
-            Flow::Held => Some(0),
         }
     }
 
@@ -228,15 +218,6 @@ mod tests {
         assert_eq!(take(10, SECOND, SECOND * 3), Turn::In(SECOND * 5 / 2));
         let later = SECOND * 60;
         assert_eq!(take(10, later, Duration::ZERO), Turn::In(Duration::ZERO));
-    }
-
-    #[test]
-    fn nobody_has_a_turn_while_all_are_held() {
-        let mut turns = turns(Flow::Held);
-        assert_eq!(turns.take(1, SECOND, SECOND), Turn::None(INTERVAL));
-        assert_eq!(turns.take(1, SECOND, Duration::ZERO), Turn::Never);
-        turns.flow = Flow::Free;
-        assert_eq!(turns.take(1, SECOND, SECOND), Turn::In(Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@
 //! that applies them, and with it every Region of the store. Writes that are slowed down before they are proposed
 //! wait one by one, can be refused, and hold nobody else up.
 //!
-//! **How.** What is undone is held against thresholds: at 1 the engine is behind, at 2 it has to have a rest. In
+//! **How.** What is undone is held against thresholds: at 1 the engine is behind, at 2 it gets next to nothing. In
 //! between a rate is looked for at which the engine just keeps up: it begins at half of what was written last, falls
 //! from when more was left undone until less is, and rises from then on. (What is undone is counted in buffers and files:
 //! between two changes nothing is known but which way the last one went.)
@@ -22,8 +22,8 @@ const RATE_MIN: f64 = (256 << 10) as f64;
 /// Of what came when the engine fell behind.
 const BEGIN: f64 = 0.5;
 /// In a second a rate falls to this part of itself while the engine falls further behind.
-const FALL: f64 = 0.3;
-/// A rate at which the engine came to need a rest is cut to this part of itself. It stays during the rest.
+const FALL: f64 = 0.7;
+/// A rate at which the engine came so far behind is cut to this part of itself, and stays while that lasts.
 const CUT: f64 = 0.7;
 /// In a second a rate rises so many times while the engine catches up.
 const RISE: f64 = 1.3;
@@ -33,7 +33,8 @@ const CALM: Duration = Duration::from_secs(2);
 const CALM_RISE: f64 = 4.0;
 /// Less of a difference is none.
 const NOTABLE: f64 = 0.01;
-/// An engine that is so many times as far behind as it may be takes nothing more for a while.
+/// An engine that is so many times as far behind as it may be gets the least there is: a compaction may take a minute,
+/// and for so long nobody waits.
 const FULL: f64 = 2.0;
 
 /// From where on an engine is behind.
@@ -47,7 +48,7 @@ pub struct FlowOptions {
     pub level0_files: u64,
     /// So many bytes of a family wait to be compacted.
     pub compaction_bytes_soft: u64,
-    /// With so many nothing more is taken.
+    /// With so many next to nothing is taken.
     pub compaction_bytes_hard: u64,
 }
 
@@ -70,8 +71,6 @@ pub enum Flow {
     Free,
     /// So many bytes a second.
     Paced(f64),
-    /// Not now.
-    Held,
 }
 
 impl FlowOptions {
@@ -100,7 +99,7 @@ struct Search {
 }
 
 impl Search {
-    /// Nothing was written.
+    /// Next to nothing was written.
     fn rest(&mut self, catches_up: bool, now: Duration) {
         self.behind_at = now;
         self.catches_up |= catches_up;
@@ -185,7 +184,7 @@ impl Pace {
     fn flow(&self) -> Flow {
         match self.search {
             None => Flow::Free,
-            Some(_) if self.pressure >= FULL => Flow::Held,
+            Some(_) if self.pressure >= FULL => Flow::Paced(RATE_MIN),
             Some(Search { rate, .. }) => Flow::Paced(rate),
         }
     }
@@ -223,7 +222,6 @@ mod tests {
                 let rate = match flow {
                     Flow::Free => wanted,
                     Flow::Paced(rate) => rate.min(wanted),
-                    Flow::Held => 0.0,
                 };
                 let bytes = rate * STEP.as_secs_f64();
                 written += bytes;
@@ -282,18 +280,18 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_taken_far_beyond_the_thresholds_and_something_is_once_it_is_better() {
+    fn next_to_nothing_is_taken_far_beyond_the_thresholds_and_more_once_it_is_better() {
         let mut pace = pace();
         let files = |level0_files| Backlog {
             level0_files,
             ..Backlog::default()
         };
-        pace.observe(&files(30), 0, STEP);
-        assert_eq!(pace.observe(&files(40), 0, STEP * 2), Flow::Held);
+        pace.observe(&files(30), 10 << 20, STEP);
+        assert_eq!(pace.observe(&files(40), 0, STEP * 2), Flow::Paced(RATE_MIN));
         let Flow::Paced(rate) = pace.observe(&files(39), 0, STEP * 3) else {
             panic!("{pace:?}");
         };
-        assert!(rate >= RATE_MIN);
+        assert!(rate > 10.0 * RATE_MIN);
     }
 
     #[test]
@@ -319,7 +317,7 @@ mod tests {
             level0_files: 1_000,
             ..Backlog::default()
         };
-        assert_eq!(pace.observe(&far, 0, STEP), Flow::Held);
+        assert_eq!(pace.observe(&far, 0, STEP), Flow::Paced(RATE_MIN));
         pace.set_options(FlowOptions {
             enable: false,
             ..FlowOptions::default()

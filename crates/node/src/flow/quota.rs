@@ -73,9 +73,10 @@ impl Quota {
         if bytes_per_s == 0 {
             return Duration::ZERO;
         }
-        let (lane, delay_max) = &mut *self.lane.lock();
-        let wait = lane.wait(now);
-        lane.enter(bytes, bytes_per_s as f64, now, *delay_max);
+        let (bytes_per_s, taken) = (bytes_per_s as f64, &mut *self.lane.lock());
+        let (lane, delay_max) = taken;
+        let wait = lane.wait(bytes_per_s, now);
+        lane.enter(bytes, bytes_per_s, now, *delay_max);
         wait
     }
 
