@@ -156,7 +156,7 @@ async fn items_of_a_dozen_kinds_have_their_effect_within_a_second_under_load() {
     operator.set(quota, |_| load.rate() < f64::from(512 << 10));
     let none = json!({ "quota.foreground-write-bandwidth": "0" });
     operator.set(none, |_| load.rate() > f64::from(1 << 20));
-    let written = "kontiki_kv_written_bytes_total";
+    let written = "kontiki_grpc_request_seconds_count{method=\"RawPut\"}";
     operator.set(json!({ "metrics.enable": false }), |operator| {
         let before = operator.series(written);
         load.rate();
