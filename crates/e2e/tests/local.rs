@@ -319,7 +319,13 @@ fn the_last_of_three_nodes_serves_again_with_all_data_and_gets_new_company() {
     println!("-- kontiki ctl member\n{members}");
     assert!(members.contains(&cluster.endpoints()[2]), "{members}");
 
-    // New nodes take the places of those that are lost.
+    replace_the_lost(&mut cluster);
+    let got = at_last(&cluster, &["raw", "get", "after"]);
+    assert!(got.contains("the loss"), "{got}");
+}
+
+/// New nodes take the places of those that are lost.
+fn replace_the_lost(cluster: &mut Cluster) {
     let survivor = cluster.endpoints()[2].clone();
     cluster.set_join(Some(&survivor));
     for _ in 0..2 {
@@ -334,12 +340,10 @@ fn the_last_of_three_nodes_serves_again_with_all_data_and_gets_new_company() {
         (!regions.is_empty() && regions.iter().all(is_whole)).then_some(())
     });
     for lost in ["1", "2"] {
-        at_last(&cluster, &["store", "drain", lost, "--wait"]);
+        at_last(cluster, &["store", "drain", lost, "--wait"]);
     }
-    at_last(&cluster, &["store", "remove-tombstone"]);
-    let stores = at_last(&cluster, &["store"]);
+    at_last(cluster, &["store", "remove-tombstone"]);
+    let stores = at_last(cluster, &["store"]);
     println!("-- kontiki ctl store\n{stores}");
     assert_eq!(stores.lines().count(), 4, "{stores}");
-    let got = at_last(&cluster, &["raw", "get", "after"]);
-    assert!(got.contains("the loss"), "{got}");
 }

@@ -15,6 +15,7 @@
 
 mod background;
 mod budget;
+mod checkers;
 mod clock;
 mod consistency;
 mod error;

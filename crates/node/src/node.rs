@@ -9,10 +9,11 @@
 
 use crate::background::Background;
 use crate::budget::{self, MemoryBudget, PartLimits};
+use crate::checkers::Checkers;
 use crate::clock::SystemClock;
 use crate::consistency::{ConsistencyOptions, HashQueue, Quarantines, check_in_rounds};
 use crate::error::StartError;
-use crate::flow::{FlowControl, FlowOptions, FlowWatch, QuotaOptions, Quotas};
+use crate::flow::{FlowControl, FlowOptions, QuotaOptions, Quotas};
 use crate::fsm::actors;
 use crate::fsm::{ApplyFsm, ApplyMessage, NoControl, PeerFsm, PeerMessage, StoreFsm, StoreMessage};
 use crate::growth::Growth;
@@ -21,7 +22,7 @@ use crate::handler::{ApplyHandler, PeerHandler};
 use crate::ident::Identified;
 use crate::identity::Identity;
 use crate::leaders::Leaders;
-use crate::load_check::{LoadChecker, LoadTuning};
+use crate::load_check::LoadTuning;
 use crate::local_read::ReadDelegates;
 use crate::log_gc::KvSyncs;
 use crate::memory::Memory;
@@ -34,7 +35,7 @@ use crate::replies::ReplyTable;
 use crate::room::DiskRoom;
 use crate::slowness::Slowness;
 use crate::snap::{SnapOptions, SnapSenders, SnapshotDir, Snapshots, recover_snapshots};
-use crate::split_check::{SplitChecker, SplitOptions};
+use crate::split_check::SplitOptions;
 use crate::threads::ask_for_short_turns;
 use crate::traffic::Traffic;
 use crate::tuned::Tuned;
@@ -164,9 +165,7 @@ pub struct Node<K: KvEngine> {
     appliers: ThreadDriver<ApplyFsm, NoControl>,
     replies: Arc<ReplyTable>,
     ticker: Ticker,
-    split_checker: SplitChecker,
-    load_checker: LoadChecker,
-    flow_watch: FlowWatch,
+    checkers: Checkers,
     background: Background<K>,
     /// The placement host; nothing else.
     host: JoinSet<()>,
@@ -214,11 +213,7 @@ impl<K: KvEngine> Node<K> {
         let (peers, appliers) = spawn((peers, appliers), (kv.clone(), log.clone()), ports)?;
         let ticker = Ticker::start(peers.router(), options.peer.tick)?;
         let (growth, load) = (shared.growth.clone(), LoadTuning::new(options.load));
-        let runtime = || parts.runtime.clone();
-        let split_checker = SplitChecker::start(handle.clone(), growth.clone(), runtime())?;
-        let load_checker =
-            LoadChecker::start(handle.clone(), growth.clone(), load.clone(), runtime())?;
-        let flow_watch = FlowWatch::start(handle.inner.flow.clone(), kv.clone())?;
+        let checkers = Checkers::start(&handle, (&growth, &load), &parts.runtime)?;
         let check_interval = options.consistency.interval;
         let control = NodeControl::new(online::Shared {
             peers: peers.clone(),
@@ -245,9 +240,7 @@ impl<K: KvEngine> Node<K> {
             appliers,
             replies,
             ticker,
-            split_checker,
-            load_checker,
-            flow_watch,
+            checkers,
             background,
             host,
             checks,
@@ -286,9 +279,7 @@ impl<K: KvEngine> Node<K> {
 
     fn stop_threads(self) -> engine::Result<()> {
         self.ticker.stop();
-        self.split_checker.stop();
-        self.load_checker.stop();
-        self.flow_watch.stop();
+        self.checkers.stop();
         self.handle.stop_writing_to_a_full_disk();
         let mut effects = Vec::new();
         for (_, mut fsm) in self.peers.shutdown().normals {

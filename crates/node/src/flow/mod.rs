@@ -56,27 +56,19 @@ struct Turns {
     lane: Lane,
 }
 
-/// What a write is told.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Turn {
-    /// Its moment is so far away.
-    In(Duration),
-    /// Too far away.
-    Never,
-}
-
 impl Turns {
-    fn take(&mut self, bytes: usize, now: Duration, within: Duration) -> Turn {
+    /// How long a write waits for its moment; none if that is too far away.
+    fn take(&mut self, bytes: usize, now: Duration, within: Duration) -> Option<Duration> {
         let rate = match self.flow {
-            Flow::Free => return Turn::In(Duration::ZERO),
+            Flow::Free => return Some(Duration::ZERO),
             Flow::Paced(rate) => rate,
         };
         let wait = self.lane.wait(rate, now);
         if wait > within {
-            return Turn::Never;
+            return None;
         }
         self.lane.enter(bytes as u64, rate, now, Duration::MAX);
-        Turn::In(wait)
+        Some(wait)
     }
 }
 
@@ -123,15 +115,12 @@ impl FlowControl {
 
     async fn wait(&self, bytes: usize, within: Duration) -> Result<(), TooFarBehind> {
         let now = self.0.begun.elapsed();
-        let turn = self.0.turns.lock().take(bytes, now, within);
-        match turn {
-            Turn::In(Duration::ZERO) => Ok(()),
-            Turn::In(wait) => {
-                tokio::time::sleep(wait).await;
-                Ok(())
-            }
-            Turn::Never => Err(TooFarBehind),
+        let wait = self.0.turns.lock().take(bytes, now, within);
+        let wait = wait.ok_or(TooFarBehind)?;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
+        Ok(())
     }
 
     /// The bytes a second that may be written now; none if there is no bound.
@@ -212,12 +201,12 @@ mod tests {
     fn at_a_pace_writes_come_one_after_the_other_and_who_can_not_wait_takes_no_place() {
         let mut turns = turns(Flow::Paced(1_000.0));
         let mut take = |bytes, now, within| turns.take(bytes, now, within);
-        assert_eq!(take(500, SECOND, SECOND), Turn::In(Duration::ZERO));
-        assert_eq!(take(2_000, SECOND, SECOND), Turn::In(SECOND / 2));
-        assert_eq!(take(10, SECOND, SECOND), Turn::Never);
-        assert_eq!(take(10, SECOND, SECOND * 3), Turn::In(SECOND * 5 / 2));
+        assert_eq!(take(500, SECOND, SECOND), Some(Duration::ZERO));
+        assert_eq!(take(2_000, SECOND, SECOND), Some(SECOND / 2));
+        assert_eq!(take(10, SECOND, SECOND), None);
+        assert_eq!(take(10, SECOND, SECOND * 3), Some(SECOND * 5 / 2));
         let later = SECOND * 60;
-        assert_eq!(take(10, later, Duration::ZERO), Turn::In(Duration::ZERO));
+        assert_eq!(take(10, later, Duration::ZERO), Some(Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
