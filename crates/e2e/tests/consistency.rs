@@ -67,6 +67,7 @@ async fn compare(cluster: &Cluster, region: &str) -> (String, bool) {
             Err(Error::BadExit { output, .. }) => (output, true),
             Err(other) => panic!("{other}"),
         };
+        println!("after {:.1?}:\n{table}", start.elapsed());
         let is_complete = (1..=3).all(|store| verdict(&table, store).is_some());
         if is_complete && !table.contains("no answer") {
             return (table, differs);

@@ -258,6 +258,13 @@ impl Peer {
         }
     }
 
+    /// A replica is sent a snapshot with all up to this entry. The next tick sees whether anybody is waited for.
+    pub(crate) fn passed_over(&mut self, to: PeerId, last_index: u64) {
+        if let Some(check) = self.consistency.check() {
+            check.pass_over(to, last_index);
+        }
+    }
+
     /// Ends the check under way, if it is time.
     fn end_check(&mut self, out: &mut Vec<Effect>) {
         let state = self.consistency.0.as_ref();

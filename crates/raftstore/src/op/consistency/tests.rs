@@ -99,6 +99,22 @@ fn a_check_ends_with_the_last_answer_or_when_those_that_are_missing_are_silent_o
 }
 
 #[test]
+fn nobody_waits_for_a_replica_whose_snapshot_is_ahead_of_the_check() {
+    let mut check = Check::new(9, RequestId(1));
+    let nobody = |_| false;
+    check.begin(9, &region(3));
+    check.hear(PeerId(1), 9, Some(Hash(7)));
+    check.hear(PeerId(2), 9, Some(Hash(7)));
+    check.pass_over(PeerId(3), 8);
+    assert_eq!(check.end(2, nobody), None, "it comes to the entry");
+    check.pass_over(PeerId(2), 9);
+    check.pass_over(PeerId(3), 9);
+    let report = check.end(2, nobody).expect("nobody else is waited for");
+    assert_eq!((report.agreed, report.hashes[2].1), (Some(Hash(7)), None));
+    assert_eq!(report.hashes[1].1, Some(Hash(7)), "it has answered before");
+}
+
+#[test]
 fn the_hash_tells_shapes_families_keys_and_values_apart() {
     let hash = |region: &Region, pairs: &[(Cf, &[u8], &[u8])]| {
         let mut hasher = RegionHasher::new(region);

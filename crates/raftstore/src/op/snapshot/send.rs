@@ -98,6 +98,7 @@ impl Peer {
             age_ticks: 0,
         };
         self.sending.sent.insert(message.to.id, sent);
+        self.passed_over(message.to.id, index);
         out.push(Effect::SendSnapshot(Box::new(message)));
     }
 
