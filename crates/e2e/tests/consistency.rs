@@ -119,14 +119,12 @@ async fn a_value_that_is_damaged_on_one_disk_is_found_by_request_and_its_replica
         assert_eq!(agreed.len(), 32, "both hashes are there in full: {table}");
     }
 
-    let mut log = String::new();
+    // Its own, unless it was replaced before it came to the verdict, and its leader's.
     let start = Instant::now();
-    while !log.contains("quarantined") {
-        assert!(start.elapsed() < PATIENCE, "its own log says so: {log}");
+    while !(0..3).any(|node| cluster.node(node).unwrap().output().contains(&found)) {
+        assert!(start.elapsed() < PATIENCE, "a log says so");
         tokio::time::sleep(Duration::from_millis(100)).await;
-        log = cluster.node(DAMAGED).unwrap().output();
     }
-    assert!(log.contains(&found), "{log}");
 
     let old = info.region.peers[DAMAGED];
     let old = format!("{}@{}", old.id, old.store_id);
