@@ -78,6 +78,14 @@ impl Load {
         moved as f64 / since.elapsed().as_secs_f64()
     }
 
+    /// Waits until so much is moved a second.
+    async fn until_rate(&self, is_met: impl Fn(f64) -> bool) {
+        let since = Instant::now();
+        while !is_met(self.rate(Duration::from_millis(500)).await) {
+            assert!(since.elapsed() < PATIENCE, "it has no effect");
+        }
+    }
+
     /// How long the longest operation took.
     async fn stop(self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);
@@ -170,10 +178,10 @@ async fn clients_write_and_read_as_much_as_their_quota_says_from_the_moment_it_i
             &node,
             json!({ item: "1MiB", "quota.max-delay-duration": "0s" }),
         );
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        load.until_rate(|rate| rate < 1.2 * MIB).await;
         let bound = load.rate(Duration::from_secs(5)).await;
         set(&node, json!({ item: "0" }));
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        load.until_rate(|rate| rate > 2.0 * MIB).await;
         let freed = load.rate(Duration::from_secs(2)).await;
         load.stop().await;
         println!("{item}: {free:.0}, {bound:.0}, {freed:.0} bytes a second");

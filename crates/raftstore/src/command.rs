@@ -293,6 +293,36 @@ impl BatchReader {
         }
     }
 
+    /// All commands that are left, with all of each: for those who don't execute them one by one.
+    pub(crate) fn commands(&mut self) -> Result<Vec<Command>, DecodeError> {
+        let mut commands = Vec::new();
+        while let Some(logged) = self.next()? {
+            commands.push(match logged {
+                Logged::Write { mutations } => {
+                    // The number is read from the entry: nothing is reserved for it.
+                    let mut all = Vec::new();
+                    for _ in 0..mutations {
+                        all.push(self.mutation()?);
+                    }
+                    Command::Write(all)
+                }
+                Logged::CompareAndSwap {
+                    key,
+                    expected,
+                    value,
+                    now_ms,
+                } => Command::CompareAndSwap {
+                    key,
+                    expected,
+                    value,
+                    now_ms,
+                },
+                Logged::Admin(admin) => Command::Admin(admin),
+            });
+        }
+        Ok(commands)
+    }
+
     /// The next of the mutations that [`Logged::Write`] announced.
     pub(crate) fn mutation(&mut self) -> Result<Mutation, DecodeError> {
         let tag = self.reader.byte()?;
@@ -431,29 +461,7 @@ mod tests {
     }
 
     fn read_all(data: Bytes) -> Result<Vec<Command>, DecodeError> {
-        let mut reader = BatchReader::open(data)?;
-        let mut commands = Vec::new();
-        while let Some(logged) = reader.next()? {
-            commands.push(match logged {
-                Logged::Write { mutations } => {
-                    let all = (0..mutations).map(|_| reader.mutation());
-                    Command::Write(all.collect::<Result<_, _>>()?)
-                }
-                Logged::CompareAndSwap {
-                    key,
-                    expected,
-                    value,
-                    now_ms,
-                } => Command::CompareAndSwap {
-                    key,
-                    expected,
-                    value,
-                    now_ms,
-                },
-                Logged::Admin(admin) => Command::Admin(admin),
-            });
-        }
-        Ok(commands)
+        BatchReader::open(data)?.commands()
     }
 
     proptest! {

@@ -4,7 +4,7 @@
 //! **Not here.** Raft messages: `server` has what comes before their decoder as well.
 
 use crate::admin::PeerChanges;
-use crate::command::{BatchEncoder, BatchReader, Logged};
+use crate::command::{BatchEncoder, BatchReader};
 use crate::op::consistency::{Hash, Quarantine, Word};
 use crate::state::{
     MergedInto, Merging, RegionRecord, Tombstone, decode_apply_state, decode_epoch, decode_shape,
@@ -94,30 +94,7 @@ fn encode(epoch: Epoch, commands: &[Command]) -> Vec<u8> {
 
 fn decode(data: Bytes) -> Result<(Epoch, Vec<Command>), DecodeError> {
     let mut reader = BatchReader::open(data)?;
-    let mut commands = Vec::new();
-    while let Some(logged) = reader.next()? {
-        commands.push(match logged {
-            Logged::Write { mutations } => {
-                let mut all = Vec::new();
-                for _ in 0..mutations {
-                    all.push(reader.mutation()?);
-                }
-                Command::Write(all)
-            }
-            Logged::CompareAndSwap {
-                key,
-                expected,
-                value,
-                now_ms,
-            } => Command::CompareAndSwap {
-                key,
-                expected,
-                value,
-                now_ms,
-            },
-            Logged::Admin(admin) => Command::Admin(admin),
-        });
-    }
+    let commands = reader.commands()?;
     Ok((reader.epoch(), commands))
 }
 

@@ -9,7 +9,7 @@
 
 use crate::admin::{Admin, PeerChange, PeerChanges};
 use crate::codec::DecodeError;
-use crate::command::{BatchReader, Command, Logged};
+use crate::command::{BatchReader, Command};
 use crate::peer::conf_change_context;
 use types::{EntryKind, Epoch, LogEntry};
 
@@ -78,31 +78,7 @@ impl EntryContent {
 
 fn read_commands(entry: &LogEntry) -> Result<EntryContent, DecodeError> {
     let mut reader = BatchReader::open(entry.data.clone())?;
-    let mut commands = Vec::new();
-    while let Some(logged) = reader.next()? {
-        commands.push(match logged {
-            Logged::Write { mutations } => {
-                // The number is read from the entry: nothing is reserved for it.
-                let mut gathered = Vec::new();
-                for _ in 0..mutations {
-                    gathered.push(reader.mutation()?);
-                }
-                Command::Write(gathered)
-            }
-            Logged::CompareAndSwap {
-                key,
-                expected,
-                value,
-                now_ms,
-            } => Command::CompareAndSwap {
-                key,
-                expected,
-                value,
-                now_ms,
-            },
-            Logged::Admin(admin) => Command::Admin(admin),
-        });
-    }
+    let commands = reader.commands()?;
     Ok(EntryContent::Commands {
         epoch: reader.epoch(),
         commands,

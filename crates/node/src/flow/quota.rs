@@ -68,11 +68,12 @@ impl Quota {
     }
 
     /// So many bytes; how long they have to wait.
-    fn take(&self, bytes: u64, now: Duration) -> Duration {
+    fn take(&self, bytes: u64, now: impl FnOnce() -> Duration) -> Duration {
         let bytes_per_s = self.bytes_per_s.load(Ordering::Relaxed);
         if bytes_per_s == 0 {
             return Duration::ZERO;
         }
+        let now = now();
         let (bytes_per_s, taken) = (bytes_per_s as f64, &mut *self.lane.lock());
         let (lane, delay_max) = taken;
         let wait = lane.wait(bytes_per_s, now);
@@ -110,20 +111,20 @@ impl Quotas {
     /// Waits until a write of so many bytes may go on.
     pub(crate) async fn write(&self, bytes: usize) {
         let writes = &self.0.writes;
-        let wait = writes.take(bytes as u64, self.0.begun.elapsed());
+        let wait = writes.take(bytes as u64, || self.0.begun.elapsed());
         writes.wait(wait).await;
     }
 
     /// Waits until a read may begin.
     pub(crate) async fn read(&self) {
         let reads = &self.0.reads;
-        let wait = reads.take(0, self.0.begun.elapsed());
+        let wait = reads.take(0, || self.0.begun.elapsed());
         reads.wait(wait).await;
     }
 
     /// A read has seen so many bytes.
     pub(crate) fn has_read(&self, bytes: u64) {
-        self.0.reads.take(bytes, self.0.begun.elapsed());
+        self.0.reads.take(bytes, || self.0.begun.elapsed());
     }
 
     /// Requests that were delayed: writes, and reads.
@@ -148,26 +149,26 @@ mod tests {
     #[test]
     fn without_a_quota_nobody_waits() {
         let quota = quota(0, SECOND);
-        assert_eq!(quota.take(1 << 40, SECOND), Duration::ZERO);
-        assert_eq!(quota.take(1 << 40, SECOND), Duration::ZERO);
+        assert_eq!(quota.take(1 << 40, || SECOND), Duration::ZERO);
+        assert_eq!(quota.take(1 << 40, || SECOND), Duration::ZERO);
     }
 
     #[test]
     fn each_waits_for_those_before_it_and_nobody_once_they_are_through() {
         let quota = quota(1_000, Duration::ZERO);
-        assert_eq!(quota.take(2_000, SECOND), Duration::ZERO);
-        assert_eq!(quota.take(500, SECOND), SECOND * 2);
-        assert_eq!(quota.take(0, SECOND * 2), SECOND * 3 / 2);
-        assert_eq!(quota.take(1, SECOND * 4), Duration::ZERO);
+        assert_eq!(quota.take(2_000, || SECOND), Duration::ZERO);
+        assert_eq!(quota.take(500, || SECOND), SECOND * 2);
+        assert_eq!(quota.take(0, || SECOND * 2), SECOND * 3 / 2);
+        assert_eq!(quota.take(1, || SECOND * 4), Duration::ZERO);
     }
 
     #[test]
     fn nobody_waits_for_longer_than_the_longest_delay() {
         let quota = quota(1_000, SECOND / 2);
-        assert_eq!(quota.take(u64::MAX, SECOND), Duration::ZERO);
-        assert_eq!(quota.take(u64::MAX, SECOND), SECOND / 2);
+        assert_eq!(quota.take(u64::MAX, || SECOND), Duration::ZERO);
+        assert_eq!(quota.take(u64::MAX, || SECOND), SECOND / 2);
         quota.set(0, SECOND / 2);
-        assert_eq!(quota.take(1, SECOND), Duration::ZERO);
+        assert_eq!(quota.take(1, || SECOND), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
