@@ -11,11 +11,11 @@ use crate::properties;
 use crate::size::SizeEstimator;
 use crate::tail::{ListTail, list_mark};
 use crate::tuner::Sizes;
-use crate::{RocksOptions, RocksSnapshot, RocksTuner, files, wal};
+use crate::{RocksOptions, RocksSnapshot, RocksTuner, compact, files, wal};
 use bytes::Bytes;
 use engine::file::create_directory;
 use engine::meter::Meter;
-use engine::{Backlog, Cf, Durability, Error, KvBatch, KvEngine, Result};
+use engine::{Backlog, Cf, Durability, Error, Files, KvBatch, KvEngine, Result};
 use metrics::{Page, Stopwatch};
 use rocksdb::{Cache, ColumnFamily, DB, DBRecoveryMode, ReadOptions, WriteBatch, WriteOptions};
 use std::path::{Path, PathBuf};
@@ -270,6 +270,14 @@ impl KvEngine for RocksKv {
 
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64> {
         self.sizes.estimate(&self.database, cf, start, end)
+    }
+
+    fn files(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<Files> {
+        compact::files(&self.database, cf, start, end)
+    }
+
+    fn compact(&self, cf: Cf, start: &[u8], end: &[u8], go_on: &dyn Fn() -> bool) -> Result<()> {
+        compact::compact(&self.database, cf, (start, end), go_on)
     }
 
     fn backlog(&self) -> Backlog {

@@ -16,6 +16,7 @@
 //!
 //! **Not here.** RocksDB's types: none is in a public signature.
 
+mod compact;
 mod crc32c;
 mod error;
 mod files;

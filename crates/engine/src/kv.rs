@@ -96,11 +96,57 @@ pub trait KvEngine: Clone + Send + Sync + 'static {
     /// Damaged or unreadable files.
     fn approximate_size(&self, cf: Cf, start: &[u8], end: &[u8]) -> Result<u64>;
 
+    /// The files that hold keys of `[start, end)`, each as a whole; an engine in memory has none.
+    ///
+    /// # Errors
+    /// The files can't be listed.
+    fn files(&self, _cf: Cf, _start: &[u8], _end: &[u8]) -> Result<Files> {
+        Ok(Files::default())
+    }
+
+    /// Rewrites the files of `[start, end)`, so that what was removed or overwritten takes no room any more, and no
+    /// read has to pass over it. Returns when it is done, or after the step in which `go_on` became false: a step
+    /// is some seconds. Reads and writes go on beside it. An engine in memory has nothing to do.
+    ///
+    /// # Errors
+    /// The files can't be listed, or the engine takes no writes any more.
+    fn compact(
+        &self,
+        _cf: Cf,
+        _start: &[u8],
+        _end: &[u8],
+        _go_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        Ok(())
+    }
+
     /// What it has to catch up with.
     fn backlog(&self) -> Backlog;
 
     /// Adds what the engine has counted to a page ([`crate::meter`]).
     fn collect(&self, page: &mut Page);
+}
+
+/// Some of an engine's files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// How many.
+    pub count: u64,
+    /// Their size on disk.
+    pub bytes: u64,
+    /// What was written in them, removals included.
+    pub entries: u64,
+    /// Those of the entries that remove something.
+    pub removals: u64,
+}
+
+impl std::ops::AddAssign for Files {
+    fn add_assign(&mut self, more: Self) {
+        self.count += more.count;
+        self.bytes += more.bytes;
+        self.entries += more.entries;
+        self.removals += more.removals;
+    }
 }
 
 /// What was written and is not where it belongs yet: of each number that of the family which has most.

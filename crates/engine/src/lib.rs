@@ -36,7 +36,7 @@ pub mod switch;
 pub mod watermark;
 
 pub use error::{Action, Error, REMEDY, Result};
-pub use kv::{Backlog, Cf, Durability, KvBatch, KvEngine, KvIterator, KvSnapshot};
+pub use kv::{Backlog, Cf, Durability, Files, KvBatch, KvEngine, KvIterator, KvSnapshot};
 pub use raft_log::{ENTRY_OVERHEAD_BYTES, RaftLog, RaftLogBatch, entry_bytes};
 
 #[cfg(test)]

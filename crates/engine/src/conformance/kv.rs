@@ -3,7 +3,7 @@
 //! **Not here.** Timing and performance.
 
 use super::KvPlace;
-use crate::{Cf, Durability, Error, KvBatch, KvEngine, KvIterator, KvSnapshot};
+use crate::{Cf, Durability, Error, Files, KvBatch, KvEngine, KvIterator, KvSnapshot};
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -497,6 +497,60 @@ pub fn the_approximate_size_grows_with_the_data<P: KvPlace>() {
             .expect("estimates"),
         0
     );
+}
+
+/// A compaction on request changes nothing for readers, and drops what was removed.
+pub fn a_compaction_changes_no_reading_and_leaves_no_removals<P: KvPlace>() {
+    let place = P::fresh();
+    let engine = place.open();
+    let value = incompressible(1 << 10);
+    let rows = |numbers: std::ops::Range<u32>| {
+        let mut batch = engine.batch();
+        for number in numbers {
+            batch.put(Cf::Default, &number.to_be_bytes(), &value);
+        }
+        batch
+    };
+    let write = |mut batch| {
+        let written = engine.write(&mut batch, Durability::Synced);
+        written.expect("the write succeeds");
+    };
+    let compact = |end: &[u8], is_wanted: bool| {
+        let compacted = engine.compact(Cf::Default, b"", end, &|| is_wanted);
+        compacted.expect("the compaction succeeds");
+    };
+    write(rows(0..1_000));
+    compact(b"", true);
+    let before = engine.snapshot();
+    let mut removals = engine.batch();
+    for number in 0..100_u32 {
+        removals.delete(Cf::Default, &number.to_be_bytes());
+    }
+    removals.delete_range(
+        Cf::Default,
+        &500_u32.to_be_bytes(),
+        &1_000_u32.to_be_bytes(),
+    );
+    write(removals);
+    compact(b"", false);
+    compact(b"", true);
+    let there = |number: u32| {
+        let found = engine.get(Cf::Default, &number.to_be_bytes());
+        found.expect("a read").is_some()
+    };
+    for number in 0..1_000_u32 {
+        let seen = before.get(Cf::Default, &number.to_be_bytes());
+        assert!(seen.expect("a read").is_some(), "{number}");
+        assert_eq!(there(number), (100..500).contains(&number), "{number}");
+    }
+    drop(before);
+    compact(&2_000_u32.to_be_bytes(), true);
+    let files = engine.files(Cf::Default, b"", b"").expect("a list");
+    assert_eq!(files.removals, 0, "{files:?}");
+    assert!(files.entries <= 400, "{files:?}");
+    let others = engine.files(Cf::Default, &600_u32.to_be_bytes(), b"");
+    assert_eq!(others.expect("a list"), Files::default());
+    assert!((0..1_000).all(|number| there(number) == (100..500).contains(&number)));
 }
 
 fn incompressible(length: usize) -> Vec<u8> {

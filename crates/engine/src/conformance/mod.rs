@@ -62,6 +62,7 @@ macro_rules! kv_conformance {
             synced_writes_are_there_after_reopening,
             sync_keeps_what_was_buffered,
             the_approximate_size_grows_with_the_data,
+            a_compaction_changes_no_reading_and_leaves_no_removals,
             a_random_history_reads_like_a_sorted_map,
         );
     };
