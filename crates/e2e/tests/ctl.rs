@@ -1,5 +1,6 @@
 //! Placement steered by `kontiki ctl` on real processes.
 
+use client::Client;
 use e2e::{Cluster, Options, kontiki_binary, own_client};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ const NODES: usize = 4;
 /// Reports that come often, so that what was asked for is seen soon.
 fn options() -> Options {
     Options {
+        status: true,
         extra: "raftstore.pd-heartbeat-tick-interval = \"500ms\"\n\
                 raftstore.pd-store-heartbeat-tick-interval = \"500ms\"\n"
             .to_owned(),
@@ -86,6 +88,7 @@ async fn a_cluster_is_steered_from_the_command_line() {
     client.put(b"k", "v".into()).await.unwrap();
     settings_are_set_online(&cluster);
     any_node_will_do(&cluster.endpoints());
+    removed_rows_leave_the_files(&cluster, &client).await;
     a_scheduler_is_paused(&cluster);
     a_leader_is_moved(&cluster);
     a_store_is_drained(&mut cluster);
@@ -124,6 +127,54 @@ fn any_node_will_do(endpoints: &[String]) {
         assert_eq!(stores.lines().count(), 1 + NODES, "{stores}");
         assert!(stores.starts_with("ID"), "{stores}");
     }
+}
+
+/// Rows that were removed are in the files until these are compacted.
+async fn removed_rows_leave_the_files(cluster: &Cluster, client: &Client) {
+    const ROWS: u64 = 2_000;
+    let pair = |row: u64| (format!("row/{row:04}").into(), "value".into());
+    let pairs: Vec<_> = (0..ROWS).map(pair).collect();
+    client.batch_put(&pairs).await.unwrap();
+    let (id, stores) = region(cluster);
+    let replicas: Vec<&str> = stores.iter().map(String::as_str).collect();
+    let compact = || {
+        json(
+            cluster,
+            &[&["store", "compact"], replicas.as_slice()].concat(),
+        )
+    };
+    let entries = |replica: &String| field(replica, "entries").parse::<u64>().unwrap();
+    let properties = || json(cluster, &["region", "properties", &id]);
+    // A follower has a row a moment after its leader.
+    until("rows in all files", || {
+        compact();
+        properties()
+            .iter()
+            .map(entries)
+            .filter(|&entries| entries >= ROWS)
+            .count()
+            == stores.len()
+    });
+    for row in 0..ROWS {
+        let key = format!("row/{row:04}");
+        client.delete(key.as_bytes()).await.unwrap();
+    }
+    until("files without removed rows", || {
+        let done = compact();
+        assert_eq!(done.len(), stores.len());
+        let is_clean =
+            |replica: &String| entries(replica) < ROWS / 10 && field(replica, "removals") == "0";
+        let shown = properties();
+        assert_eq!(shown.len(), stores.len());
+        shown.iter().all(is_clean)
+    });
+    let said = refused(cluster, &["store", "compact", "77"]);
+    assert!(said.contains("there is no store 77"), "{said}");
+    let said = refused(
+        cluster,
+        &["store", "compact", &stores[0], "--start", "b", "--end", "a"],
+    );
+    assert!(said.contains("behind"), "{said}");
 }
 
 fn a_scheduler_is_paused(cluster: &Cluster) {

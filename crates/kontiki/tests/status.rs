@@ -49,7 +49,8 @@ const ROUTES: &[(&str, &str, u16, &str)] = &[
     ("GET", "/config/items", 200, "raftstore.store-pool-size"),
     ("GET", "/metrics", 200, "kontiki_build_info"),
     ("GET", "/debug/actors", 200, "busiest"),
-    ("GET", "/region/{id}", 200, "leads_here"),
+    ("GET", "/region/{id}", 200, "removals"),
+    ("POST", "/compact", 200, "took_ms"),
     ("GET", "/engine_type", 200, "raft-kv"),
     ("PUT", "/log-level", 400, "log_level"),
     ("PUT", "/config/reload", 200, "changed"),
@@ -96,6 +97,7 @@ fn every_route_answers_as_it_should() {
         let path = path.replace("{name}", "kontiki::stop::begin");
         let (path, body) = match (*method, *route) {
             ("POST", "/config") => (path, "{\"raftstore.store-pool-size\": 3}"),
+            ("POST", "/compact") => (path, "{}"),
             ("PUT", "/log-level") => (path, "{}"),
             ("PUT", "/fail/{name}") => (path, "off"),
             ("POST", "/debug/pprof/symbol") => (path, "main"),

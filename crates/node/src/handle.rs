@@ -107,6 +107,8 @@ pub(crate) struct Inner<K: KvEngine> {
     pub(crate) write_bytes_max: usize,
     pub(crate) busy_wait: Duration,
     pub(crate) reads: Semaphore,
+    /// Held by whoever compacts on request.
+    pub(crate) compacting: parking_lot::Mutex<()>,
     pub(crate) leaders: Leaders,
     pub(crate) quarantines: Quarantines,
     pub(crate) delegates: ReadDelegates,
@@ -596,6 +598,7 @@ mod tests {
             write_bytes_max: 1,
             busy_wait: Duration::from_secs(3600),
             reads: Semaphore::new(0),
+            compacting: Default::default(),
             leaders: Leaders::default(),
             quarantines: Quarantines::default(),
             delegates: ReadDelegates::default(),

@@ -7,10 +7,11 @@
 
 use crate::handle::NodeHandle;
 use batch_system::{Actors, FsmStats};
-use engine::{Cf, KvEngine};
+use engine::{Cf, Files, KvEngine};
 use raftstore::op::measure::Size;
 use raftstore::state::{self, RegionRecord};
-use types::{ApplyState, Peer, RegionId, keys};
+use types::keys::Space;
+use types::{ApplyState, Peer, Region, RegionId, keys};
 
 /// A Region, as this store knows it.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct RegionInspection {
     pub leads: bool,
     /// About how large it is, if that was looked at.
     pub size: Option<Size>,
+    /// The files that have rows of it, with those of its neighbours that are in the same.
+    pub files: Files,
     /// What its Peer has done, and what waits for it; none if there is no replica here.
     pub peer: Option<FsmStats>,
     /// The same of its applier.
@@ -50,6 +53,12 @@ impl<K: KvEngine> NodeHandle<K> {
         if record.is_none() && peer.is_none() {
             return Ok(None);
         }
+        let files = match &record {
+            Some(RegionRecord::Normal(region) | RegionRecord::Merging(region, _)) => {
+                files(&inner.engine, region).map_err(|error| error.to_string())?
+            }
+            Some(RegionRecord::Tombstone(_)) | None => Files::default(),
+        };
         let (leader, leads) = inner.leaders.leader(id).unwrap_or_default();
         Ok(Some(RegionInspection {
             record,
@@ -57,6 +66,7 @@ impl<K: KvEngine> NodeHandle<K> {
             leader,
             leads,
             size: inner.watched.growth.known_size(id),
+            files,
             peer,
             applier: inner.watched.appliers.stats(id.get()),
         }))
@@ -70,4 +80,15 @@ impl<K: KvEngine> NodeHandle<K> {
             ("apply", inner.watched.appliers.actors(count)),
         ]
     }
+}
+
+fn files<K: KvEngine>(engine: &K, region: &Region) -> engine::Result<Files> {
+    let space = Space::of(region.id);
+    let start = space.key(&region.range.start);
+    let end = space.end_key(&region.range.end);
+    let mut all = Files::default();
+    for cf in [Cf::Default, Cf::Lock, Cf::Write] {
+        all += engine.files(cf, &start, &end)?;
+    }
+    Ok(all)
 }

@@ -409,6 +409,7 @@ fn handle_of<K: KvEngine>(
         write_bytes_max: options.write_bytes_max,
         busy_wait: options.busy_wait,
         reads: Semaphore::new(options.reads_max),
+        compacting: Default::default(),
         leaders: ports.leaders.clone(),
         quarantines: ports.quarantines.clone(),
         delegates: ports.delegates.clone(),

@@ -14,6 +14,7 @@ mod consistency;
 mod diagnose;
 mod drain;
 mod encoding;
+mod files;
 mod load;
 mod local;
 mod member;

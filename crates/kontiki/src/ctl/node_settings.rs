@@ -55,9 +55,21 @@ pub struct Which {
 
 /// A node that can be asked.
 #[derive(Debug, PartialEq, Eq)]
-struct Node {
-    store_id: u64,
+pub(super) struct Node {
+    pub(super) store_id: u64,
     status_address: String,
+}
+
+impl Node {
+    /// Asks it; with a body it is a POST.
+    pub(super) async fn ask(
+        &self,
+        path: &str,
+        body: Option<&Value>,
+        within: Duration,
+    ) -> Result<Value> {
+        Ok(client::ask_status(&self.status_address, path, body, within).await?)
+    }
 }
 
 /// Does it.
@@ -65,8 +77,8 @@ pub async fn run(session: &mut Session<'_>, command: NodeCommand) -> Result<()> 
     match command {
         NodeCommand::Show { key, which, all } => {
             let mut rows = Vec::new();
-            for node in nodes(session, &which).await? {
-                let shown = ask(&node, "/config/items", None).await?;
+            for node in nodes(session, which.store).await? {
+                let shown = node.ask("/config/items", None, TIMEOUT).await?;
                 rows.extend(shown_rows(&node, items(&shown), key.as_deref(), all)?);
             }
             session.printer.table(&rows)
@@ -83,8 +95,8 @@ pub async fn run(session: &mut Session<'_>, command: NodeCommand) -> Result<()> 
                 "/config"
             };
             let mut done: Vec<u64> = Vec::new();
-            for node in nodes(session, &which).await? {
-                if let Err(error) = ask(&node, path, Some(&body)).await {
+            for node in nodes(session, which.store).await? {
+                if let Err(error) = node.ask(path, Some(&body), TIMEOUT).await {
                     return Err(stopped(&done, node.store_id, &error));
                 }
                 done.push(node.store_id);
@@ -109,13 +121,10 @@ fn list(stores: &[u64]) -> String {
     format!("{noun} {}", ids.join(", "))
 }
 
-async fn ask(node: &Node, path: &str, body: Option<&Value>) -> Result<Value> {
-    Ok(client::ask_status(&node.status_address, path, body, TIMEOUT).await?)
-}
-
-async fn nodes(session: &Session<'_>, which: &Which) -> Result<Vec<Node>> {
+/// The node of a store, or of all of them.
+pub(super) async fn nodes(session: &Session<'_>, store: Option<u64>) -> Result<Vec<Node>> {
     let stores = session.get("/stores").await?;
-    select(items(at(&stores, "/stores")), which.store).map_err(Error::Usage)
+    select(items(at(&stores, "/stores")), store).map_err(Error::Usage)
 }
 
 /// The nodes of these stores that can be asked.

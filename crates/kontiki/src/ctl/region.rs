@@ -5,10 +5,10 @@
 //!
 //! **Not here.** Operators on single Regions (`operator`); how a comparison is printed (`consistency`).
 
-use super::consistency;
 use super::encoding::Encoding;
 use super::session::Session;
 use super::table::{Cell, Row, at, items};
+use super::{consistency, files};
 use crate::config::units::ReadableDuration;
 use crate::error::{Error, Result};
 use clap::{Args, Subcommand, ValueEnum};
@@ -59,6 +59,11 @@ pub enum RegionCommand {
         /// How long it may take: every replica reads all that it holds, at a bounded rate.
         #[arg(long, default_value = "15m", value_name = "DURATION")]
         within: ReadableDuration,
+    },
+    /// How the replicas of a Region stand: log, files, what was removed and still takes room.
+    Properties {
+        /// Its id.
+        id: u64,
     },
     /// Cut the Region of a key there, and print the Regions that it became.
     Split {
@@ -132,6 +137,9 @@ pub async fn run(session: &mut Session<'_>, args: RegionArgs) -> Result<()> {
             let key = session.key(key)?;
             let regions = session.client.split_region(&key).await?;
             regions.iter().map(shape).collect()
+        }
+        (Some(RegionCommand::Properties { id }), _) => {
+            return files::properties(session, *id).await;
         }
         (Some(RegionCommand::Scatter { ids, group }), _) => {
             return scatter(session, ids, group).await;

@@ -2,9 +2,10 @@
 //!
 //! **Not here.** Waiting until a drained store has left (`drain`).
 
+use super::files::CompactArgs;
 use super::session::Session;
 use super::table::{Cell, Row, at, items};
-use super::{drain, table};
+use super::{drain, files, table};
 use crate::error::{Error, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
@@ -52,6 +53,8 @@ pub enum StoreCommand {
         #[arg(required = true, value_name = "KEY=VALUE", value_parser = parse_label)]
         labels: Vec<(String, String)>,
     },
+    /// Rewrite the files of stores: what was removed takes no room then. Reads and writes go on, slower.
+    Compact(CompactArgs),
     /// Forget the stores that have left.
     RemoveTombstone,
 }
@@ -102,6 +105,7 @@ pub async fn run(session: &mut Session<'_>, args: StoreArgs) -> Result<()> {
             session.post(&format!("/store/{id}/label"), &body).await?;
             show(session, Some(id)).await
         }
+        StoreCommand::Compact(args) => files::compact(session, &args).await,
         StoreCommand::RemoveTombstone => {
             session.delete("/stores/remove-tombstone").await?;
             session.done("stores that have left are forgotten")

@@ -11,7 +11,8 @@
 //!
 //! **Not here.** A Region by its id, and operators: `scheduling`.
 
-use super::scheduling::{Reply, bad, unexpected, unhex};
+use super::scheduling::{Reply, bad, unexpected};
+use super::unhex;
 use super::{Http, region_json};
 use crate::backend::Backend;
 use crate::service::pd::scan;

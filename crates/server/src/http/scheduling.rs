@@ -17,7 +17,7 @@
 //!
 //! **Not here.** What the answers are (`placement`).
 
-use super::{Http, age_ms, region_json, store_json};
+use super::{Http, age_ms, region_json, store_json, unhex};
 use crate::backend::Backend;
 use axum::Router;
 use axum::extract::{Path, Query, State};
@@ -304,17 +304,6 @@ fn keys(list: &Value) -> Result<Vec<Vec<u8>>, String> {
         bytes.ok_or_else(|| format!("{key} is no key in hexadecimal"))
     };
     list.iter().map(key).collect()
-}
-
-/// The bytes of a key in hexadecimal.
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let pairs = (0..text.len()).step_by(2);
-    pairs
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
-        .collect()
 }
 
 fn record_json(record: &OperatorRecord) -> Value {

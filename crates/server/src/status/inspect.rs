@@ -3,8 +3,8 @@
 //! **Not here.** Finding out (`node::inspect`).
 
 use crate::http::{hex, peer_json};
-use engine::KvEngine;
-use node::{FsmStats, NodeHandle, RegionInspection};
+use engine::{Files, KvEngine};
+use node::{CompactError, Compaction, FsmStats, NodeHandle, RegionInspection};
 use raftstore::state::RegionRecord;
 use serde_json::{Value, json};
 use types::{Region, RegionId};
@@ -17,6 +17,12 @@ pub trait Inspect: Send + Sync {
     /// What it knows can't be read.
     fn region(&self, id: u64) -> Result<Option<Value>, String>;
 
+    /// Compacts, for as long as it takes.
+    ///
+    /// # Errors
+    /// As [`NodeHandle::compact`].
+    fn compact(&self, wanted: &Compaction) -> Result<Value, CompactError>;
+
     /// The actors that stand out, so many in each respect.
     fn actors(&self, count: usize) -> Value;
 }
@@ -25,6 +31,15 @@ impl<K: KvEngine> Inspect for NodeHandle<K> {
     fn region(&self, id: u64) -> Result<Option<Value>, String> {
         let found = self.inspect(RegionId(id))?;
         Ok(found.map(|found| region_json(id, &found)))
+    }
+
+    fn compact(&self, wanted: &Compaction) -> Result<Value, CompactError> {
+        let done = NodeHandle::compact(self, wanted)?;
+        Ok(json!({
+            "before": files_json(done.before),
+            "after": files_json(done.after),
+            "took_ms": done.took.as_millis() as u64,
+        }))
     }
 
     fn actors(&self, count: usize) -> Value {
@@ -44,6 +59,15 @@ impl<K: KvEngine> Inspect for NodeHandle<K> {
         });
         Value::Object(shown.collect())
     }
+}
+
+fn files_json(files: Files) -> Value {
+    json!({
+        "count": files.count,
+        "bytes": files.bytes,
+        "entries": files.entries,
+        "removals": files.removals,
+    })
 }
 
 fn actor(region: u64, stats: &FsmStats) -> Value {
@@ -86,6 +110,7 @@ fn region_json(id: u64, found: &RegionInspection) -> Value {
         "log": applied,
         "approximate_size_bytes": found.size.map(|size| size.bytes),
         "approximate_keys": found.size.map(|size| size.keys),
+        "files": files_json(found.files),
         "peer": found.peer.as_ref().map(stats_json),
         "applier": found.applier.as_ref().map(stats_json),
     })
@@ -121,12 +146,17 @@ mod tests {
             leader: Some(Peer::default()),
             leads: true,
             size: None,
+            files: Files {
+                removals: 4,
+                ..Files::default()
+            },
             peer: Some(FsmStats::default()),
             applier: None,
         };
         let shown = region_json(7, &found);
         assert_eq!(shown["state"], "normal");
         assert_eq!(shown["log"]["applied_index"], 9);
+        assert_eq!(shown["files"]["removals"], 4);
         assert_eq!(shown["peer"]["waiting"], 0);
         assert_eq!(shown["approximate_keys"], Value::Null);
         let nothing = RegionInspection {

@@ -14,6 +14,7 @@
 //! | `GET /metrics` | what is counted, for Prometheus |
 //! | `GET /debug/actors?limit=` | the actors that stand out: slowest, longest queues, busiest, rescheduled |
 //! | `GET /region/{id}` | a Region as this store knows it |
+//! | `POST /compact` | drops what was removed from the files of a range: `compact` |
 //! | `/debug/pprof/...` | profiles of processor time: `profile` |
 //! | `/log-level`, `/config/reload`, `/pause_grpc` and so on | single changes: `control` |
 //! | `/console/...` | the web page for the whole cluster: `console` |
@@ -26,6 +27,7 @@
 //!
 //! **Not here.** Accepting connections (`serve`), TLS, and who may ask.
 
+mod compact;
 mod configuration;
 mod console;
 mod control;
@@ -257,6 +259,11 @@ impl NodeStatus {
             collector.collect(&mut page);
         }
         page.render()
+    }
+
+    /// The node, for what takes long; none while it does not run.
+    fn node(&self) -> Option<Arc<dyn Inspect>> {
+        self.shared.attached.lock().inspect.clone()
     }
 
     /// What is to be found out with the node; none while it does not run.

@@ -3,7 +3,7 @@
 //! **Not here.** What they show (`NodeStatus`).
 
 use super::guard::guard;
-use super::{Inspect, NodeStatus, console, control, diagnosis, fail, page, profile};
+use super::{Inspect, NodeStatus, compact, console, control, diagnosis, fail, page, profile};
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, Uri, header};
@@ -38,6 +38,7 @@ pub(super) fn router(status: NodeStatus) -> Router {
         .route("/metrics", get(metrics))
         .route("/debug/actors", get(actors))
         .route("/region/{id}", get(region))
+        .merge(compact::router())
         .merge(fail::router())
         .merge(diagnosis::router())
         .merge(control::router())

@@ -2,6 +2,7 @@
 
 use super::serve::serve_status;
 use super::*;
+use node::{CompactError, Compaction};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -172,6 +173,13 @@ impl Inspect for OneRegion {
         }
     }
 
+    fn compact(&self, wanted: &Compaction) -> Result<Value, CompactError> {
+        match wanted.range.start.is_empty() {
+            true => Ok(json!({ "took_ms": 1 })),
+            false => Err(CompactError::UnderWay),
+        }
+    }
+
     fn actors(&self, count: usize) -> Value {
         json!({ "peer": count })
     }
@@ -181,6 +189,7 @@ impl Inspect for OneRegion {
 async fn regions_and_actors_are_shown_while_the_node_runs() {
     let server = Server::start().await;
     assert_eq!(server.get("/region/1").await.0, 503);
+    assert_eq!(server.post("/compact", "{}").await.0, 503);
     assert_eq!(server.get("/debug/actors").await.0, 503);
     server.status.attach(Attached {
         inspect: Some(Arc::new(OneRegion)),
@@ -194,6 +203,13 @@ async fn regions_and_actors_are_shown_while_the_node_runs() {
     let (code, body) = server.get("/region/3").await;
     assert_eq!((code, &body["error"]), (500, &"the disk is gone".into()));
     assert_eq!(server.get("/region/x").await.0, 400);
+    assert_eq!(
+        server.post("/compact", "{}").await,
+        (200, json!({ "took_ms": 1 }))
+    );
+    let under_way = server.post("/compact", "{\"start_key\": \"61\"}").await;
+    assert_eq!(under_way.0, 409);
+    assert_eq!(server.post("/compact", "{\"cf\": \"raft\"}").await.0, 400);
     assert_eq!(server.get("/debug/actors").await.1, json!({ "peer": 20 }));
     assert_eq!(
         server.get("/debug/actors?limit=3").await.1,
