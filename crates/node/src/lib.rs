@@ -85,6 +85,7 @@ pub use room::DiskRoom;
 pub use slowness::Slowness;
 pub use snapshot::{RegionIter, RegionSnapshot};
 pub use split_check::SplitOptions;
+pub use threads::give_way;
 pub use traffic::Traffic;
 pub use tuned::Tuned;
 

@@ -83,6 +83,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// What to do about panics.
     pub panic_policy: PanicPolicy,
+    /// What each worker of a [`crate::ThreadPool`] does first, on its thread.
+    pub prepare: fn(),
 }
 
 impl Options {
@@ -92,6 +94,7 @@ impl Options {
             config,
             clock: Arc::new(SystemClock::default()),
             panic_policy: PanicPolicy::default(),
+            prepare: || {},
         }
     }
 }

@@ -30,6 +30,7 @@ use std::thread::JoinHandle;
 /// A pool on threads. When it is dropped it is shut down.
 pub struct ThreadPool<T: Task> {
     name: String,
+    prepare: fn(),
     shared: Arc<Shared<T>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -43,6 +44,7 @@ impl<T: Task> ThreadPool<T> {
         let config = options.config.clone();
         let pool = Self {
             name: name.to_owned(),
+            prepare: options.prepare,
             shared: Arc::new(Shared::new(options)?),
             workers: Mutex::new(Vec::new()),
         };
@@ -69,10 +71,13 @@ impl<T: Task> ThreadPool<T> {
         workers.drain(stay..).for_each(join);
         while workers.len() < config.threads {
             let number = workers.len();
-            let shared = Arc::clone(&self.shared);
+            let (shared, prepare) = (Arc::clone(&self.shared), self.prepare);
             let worker = std::thread::Builder::new()
                 .name(format!("{}-{number}", self.name))
-                .spawn(move || work_or_abort(&shared, number))
+                .spawn(move || {
+                    prepare();
+                    work_or_abort(&shared, number)
+                })
                 .map_err(Error::Spawn)?;
             workers.push(worker);
         }

@@ -13,6 +13,7 @@ pub(crate) mod keyspace;
 pub(crate) mod pd;
 pub(crate) mod raft;
 pub(crate) mod raw;
+mod read_pool;
 pub(crate) mod slow;
 pub(crate) mod snapshot;
 pub(crate) mod tikv;

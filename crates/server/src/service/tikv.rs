@@ -6,7 +6,6 @@
 use crate::backend::Backend;
 use crate::meters::{Method, StreamKind};
 use crate::service::batch_commands;
-use crate::service::encoded;
 use crate::service::raft::RaftReceiver;
 use crate::service::raw::Raw;
 use crate::service::slow::Asked;
@@ -46,7 +45,7 @@ macro_rules! raw_rpcs {
                 let Some(held) = held else {
                     return Ok(Response::new(answer));
                 };
-                let mut response = encoded::respond(answer).await?;
+                let mut response = self.raw.respond(answer).await;
                 response.extensions_mut().insert(Arc::new(held));
                 Ok(response)
             })*

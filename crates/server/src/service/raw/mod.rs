@@ -29,15 +29,18 @@ use crate::gate::Gate;
 use crate::limits::{Limits, Refusal};
 use crate::meters::{ServiceMeters, StreamKind};
 use crate::service::answers::{Answers, Gathered, Held};
+use crate::service::encoded;
+use crate::service::read_pool::ReadPool;
 use crate::service::slow::Asked;
 use crate::traces::Tracer;
 use bytes::Bytes;
 use metrics::Label;
 use node::Identity;
+use prost::Message;
 use proto::kvrpcpb;
 use raftstore::RequestError;
-use sliced::ReadPool;
 use std::time::{SystemTime, UNIX_EPOCH};
+use tonic::Response;
 use types::{ApiVersion, KeyMode, KeyRange, Region, keys};
 
 /// The raw RPCs over a node.
@@ -105,6 +108,14 @@ impl<B: Backend> Raw<B> {
     /// Counts a stream that begins.
     pub(crate) fn count_stream(&self, kind: StreamKind) {
         self.meters.streams(kind);
+    }
+
+    /// The response with an answer, which is encoded by now if it is large.
+    pub(crate) async fn respond<R>(&self, answer: R) -> Response<R>
+    where
+        R: Message + FailableResponse + 'static,
+    {
+        encoded::respond(answer, &self.reads).await
     }
 
     /// The limits that it was made with.

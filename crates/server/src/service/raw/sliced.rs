@@ -20,17 +20,10 @@ use super::budget::Budget;
 use crate::backend::{Backend, ReadView};
 use crate::context::Checked;
 use crate::error::Failure;
-use crate::limits::Limits;
 use crate::service::answers::Held;
-use pool::{
-    Abandoned, Full, Options, PanicPolicy, PanicVerdict, Progress, Slice, SpawnError, Task,
-    TaskKey, ThreadPool,
-};
-use raftstore::RequestError;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use crate::service::read_pool::{Place, Reply};
+use pool::{Abandoned, Progress, Slice, Task};
+use std::time::Duration;
 
 /// What was gathered, and what it counts as.
 type Outcome<A> = Result<(A, Held), Failure>;
@@ -55,59 +48,6 @@ pub(super) trait SlicedRead<V>: Send + 'static {
     fn answer(self) -> Self::Answer;
 }
 
-/// The threads that such reads share, and the places for those that run at the same time.
-pub(super) struct ReadPool {
-    pool: ThreadPool<Box<dyn Task>>,
-    places: Arc<Semaphore>,
-    keys: AtomicU64,
-}
-
-impl ReadPool {
-    /// # Panics
-    /// The operating system refuses the threads.
-    pub(super) fn start(limits: &Limits) -> Self {
-        let threads = limits.read_threads.max(1);
-        let mut options = Options::new(pool::Config {
-            threads,
-            // The places are the bound. A read gives its place back a moment before it leaves the pool.
-            tasks_max: limits.reads_concurrent_max + threads,
-            bytes_max: limits.read_request_bytes_max,
-            ..pool::Config::default()
-        });
-        options.panic_policy = PanicPolicy::Ask(Arc::new(|report| {
-            tracing::error!(message = %report.message, "a read has panicked");
-            PanicVerdict::Abandon
-        }));
-        Self {
-            pool: ThreadPool::start("read", options).expect("the read pool gets its threads"),
-            places: Arc::new(Semaphore::new(limits.reads_concurrent_max)),
-            keys: AtomicU64::new(0),
-        }
-    }
-
-    async fn wait_for_place(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
-        let place = Arc::clone(&self.places).acquire_owned();
-        match tokio::time::timeout_at(deadline.into(), place).await {
-            Ok(place) => place.map_err(|_| Failure::Internal("reads are closed".to_owned())),
-            Err(_) => Err(busy("too many reads of many rows wait")),
-        }
-    }
-
-    fn spawn(&self, bytes: usize, task: Box<dyn Task>) -> Result<(), Failure> {
-        let key = TaskKey(self.keys.fetch_add(1, Ordering::Relaxed));
-        let spawned = self.pool.handle().spawn(key, bytes, task);
-        spawned.map_err(|error| match error {
-            SpawnError::Busy(_, Full::Bytes) => busy("too many bytes of reads of many rows"),
-            SpawnError::Busy(_, Full::Tasks) => busy("too many reads of many rows"),
-            SpawnError::Stopped(_) => Failure::Request(RequestError::Stopping),
-        })
-    }
-}
-
-fn busy(reason: &'static str) -> Failure {
-    Failure::Request(RequestError::ServerIsBusy { reason })
-}
-
 impl<B: Backend> Raw<B> {
     /// Runs `read` in a view of the Region, within the request's budget. It waits for its turn until the
     /// budget's deadline.
@@ -117,9 +57,9 @@ impl<B: Backend> Raw<B> {
         read: R,
     ) -> Outcome<R::Answer> {
         let mut budget = self.budget(&checked);
-        let place = match Arc::clone(&self.reads.places).try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) => {
+        let place = match self.reads.take_place() {
+            Some(place) => place,
+            None => {
                 // Who has to ask another store must hear it at once, and not after the queue.
                 self.backend.read(checked.request.clone()).await?;
                 self.reads.wait_for_place(budget.deadline()).await?
@@ -129,20 +69,17 @@ impl<B: Backend> Raw<B> {
         budget.gather(gathering);
         let view = self.backend.read(checked.request).await?;
         let bytes = read.held_bytes();
-        let (reply, answer) = oneshot::channel();
         let state = State {
             view,
             read,
             budget,
             _place: place,
         };
-        let task = ReadTask {
+        let task = |reply| ReadTask {
             state: Some(state),
-            reply: Some(reply),
+            reply,
         };
-        self.reads.spawn(bytes, Box::new(task))?;
-        let lost = |_| Failure::Internal("a read was dropped unanswered".to_owned());
-        answer.await.map_err(lost)?
+        self.reads.run(bytes, task).await
     }
 
     pub(super) fn budget(&self, checked: &Checked) -> Budget {
@@ -159,29 +96,19 @@ impl<B: Backend> Raw<B> {
 struct ReadTask<V, R: SlicedRead<V>> {
     /// None when it is over.
     state: Option<State<V, R>>,
-    /// None when it was used.
-    reply: Option<oneshot::Sender<Outcome<R::Answer>>>,
+    reply: Reply<(R::Answer, Held)>,
 }
 
 struct State<V, R> {
     view: V,
     read: R,
     budget: Budget,
-    _place: OwnedSemaphorePermit,
-}
-
-impl<V: ReadView, R: SlicedRead<V>> ReadTask<V, R> {
-    fn reply(&mut self, result: Outcome<R::Answer>) {
-        if let Some(reply) = self.reply.take() {
-            // Who has left does not need it.
-            let _ = reply.send(result);
-        }
-    }
+    _place: Place,
 }
 
 impl<V: ReadView, R: SlicedRead<V>> Task for ReadTask<V, R> {
     fn run(&mut self, slice: &Slice<'_>) -> Progress {
-        let is_wanted = self.reply.as_ref().is_some_and(|reply| !reply.is_closed());
+        let is_wanted = self.reply.is_wanted();
         let Some(state) = self.state.as_mut().filter(|_| is_wanted) else {
             return Progress::Done;
         };
@@ -192,17 +119,14 @@ impl<V: ReadView, R: SlicedRead<V>> Task for ReadTask<V, R> {
         // The view and the place go here.
         let split = |State { read, budget, .. }: State<V, R>| (read.answer(), budget.end());
         if let Some(answer) = self.state.take().map(split) {
-            self.reply(end.map(|_| answer));
+            self.reply.send(end.map(|_| answer));
         }
         Progress::Done
     }
 
     fn abandon(&mut self, why: Abandoned) {
         self.state = None;
-        self.reply(Err(match why {
-            Abandoned::Stopped => Failure::Request(RequestError::Stopping),
-            Abandoned::Panicked => Failure::Internal("the read has panicked".to_owned()),
-        }));
+        self.reply.abandon(why);
     }
 }
 
@@ -210,10 +134,12 @@ impl<V: ReadView, R: SlicedRead<V>> Task for ReadTask<V, R> {
 mod tests {
     use super::*;
     use crate::fake::{FakeNode, FakeView};
+    use crate::limits::Limits;
     use crate::service::raw::Raw;
     use crate::tests::v1;
     use futures::FutureExt;
     use proto::kvrpcpb::RawScanRequest;
+    use raftstore::RequestError;
 
     /// What a read does in each slice.
     enum Act {
