@@ -27,7 +27,7 @@ help:
 	@echo "make fuzz    damaged bytes for every decoder, FUZZ_SECONDS each (60)"
 	@echo "make rot     damaged files for every engine, ROT_CASES each (2000)"
 	@echo "make bench   the load test beside etcd; BENCH=\"...\" adds flags"
-	@echo "make rules   checks the alert rules with promtool (unpacked, not installed)"
+	@echo "make rules   checks the alert rules with promtool (unpacked, not installed), and the dashboard"
 	@echo "make audit   licences, advisories and banned versions (needs cargo-deny)"
 	@echo "make setup   only check for the system packages, and install them when root"
 
@@ -71,6 +71,7 @@ bench:
 rules:
 	@./scripts/setup.sh rules
 	promtool check rules etc/prometheus/*.rules.yml
+	cd compat/grafana && go run . ../../etc/grafana/*.json
 
 audit:
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \

@@ -5,7 +5,7 @@
 #
 #   scripts/setup.sh          what `make play` and `make test` need
 #   scripts/setup.sh bench    and etcd, and Go for its client and TiKV's, to compare with
-#   scripts/setup.sh rules    and promtool, to check the alert rules
+#   scripts/setup.sh rules    and promtool and Go (1.21), to check the alert rules and the dashboard
 #   scripts/setup.sh console  and Chromium, to test the console in; without it that test is skipped
 #
 # It can't help with make and git themselves: whoever reads this has the one, and got here by the other.
@@ -76,6 +76,7 @@ if [ "${1:-}" = console ]; then
     have chromium || have chromium-browser || have google-chrome || packages+=(chromium)
 fi
 if [ "${1:-}" = rules ]; then
+    have go || packages+=(golang-go)
     have promtool || [ -x "$unpack_dir/usr/bin/promtool" ] || unpacked=(prometheus)
 fi
 [ "${#packages[@]}" -eq 0 ] && [ "${#unpacked[@]}" -eq 0 ] && exit 0
