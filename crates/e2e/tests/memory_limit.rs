@@ -30,7 +30,6 @@ const SETTINGS: &str = "memory-usage-limit = \"512MiB\"\n\
 const VALUE_BYTES: usize = 16 << 10;
 const VALUES: usize = 2_048;
 const SCANNED: usize = 1_024;
-const AT_ITS_BEST: Duration = Duration::from_secs(8);
 
 /// So many clients a node can bear.
 const BEST: usize = 16;
@@ -152,7 +151,8 @@ async fn drive(node: &mut Node, count: usize, time: Duration) -> (u64, u64) {
     (goodput, peak)
 }
 
-async fn overload(time: Duration) {
+/// Drives a node so long at its best, and so long with too much.
+async fn overload(at_its_best: Duration, time: Duration) {
     let options = Options {
         extra: SETTINGS.to_owned(),
         ..Options::default()
@@ -168,7 +168,7 @@ async fn overload(time: Duration) {
         client,
         scanners,
     };
-    let (best, _) = drive(&mut node, BEST, AT_ITS_BEST).await;
+    let (best, _) = drive(&mut node, BEST, at_its_best).await;
     let (goodput, peak) = drive(&mut node, TOO_MUCH, time).await;
     let process = node.cluster.node(0).unwrap();
     assert!(process.ended().is_none());
@@ -186,11 +186,12 @@ async fn overload(time: Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn under_too_much_load_a_node_stays_within_its_memory_and_goes_on() {
-    overload(Duration::from_secs(20)).await;
+    overload(Duration::from_secs(8), Duration::from_secs(20)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it takes five minutes, and wants a quiet machine"]
 async fn for_five_minutes_under_too_much_load_a_node_stays_within_its_memory_and_goes_on() {
-    overload(Duration::from_secs(300)).await;
+    // What flushes and compactions cost is a part of what it does at its best.
+    overload(Duration::from_secs(60), Duration::from_secs(300)).await;
 }

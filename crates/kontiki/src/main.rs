@@ -54,6 +54,7 @@ fn main() -> ExitCode {
 fn perform(command: Command) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .event_interval(TURNS_BETWEEN_LOOKS)
+        .on_thread_start(node::ask_for_short_turns)
         .enable_all()
         .build()
         .map_err(Error::io("starting threads"))?;

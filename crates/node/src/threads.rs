@@ -1,8 +1,8 @@
 //! What a node's threads have in common: who goes first, and what a panic of one means.
 //!
 //! **Who goes first.** A thread that takes what it has to do in short steps asks for short turns
-//! ([`ask_for_short_turns`]): pollers. One that is at large work for as long as there is any gives way to all others
-//! ([`give_way`]): the read pool's.
+//! ([`ask_for_short_turns`]): pollers, and the service's. One that is at large work for as long as there is any gives
+//! way to all others ([`give_way`]): the read pool's.
 //!
 //! **Not here.** The panic policy of pollers: the batch system has it.
 
@@ -25,7 +25,7 @@ impl Drop for EndsWithProcess {
 ///
 /// Takes effect from Linux 6.12 on; where it can't be had all works as well, only later.
 #[cfg(target_os = "linux")]
-pub(crate) fn ask_for_short_turns() {
+pub fn ask_for_short_turns() {
     const SLICE_NS: u64 = 100_000;
     // SAFETY: it reads a number of the calling thread.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
@@ -46,7 +46,7 @@ pub(crate) fn ask_for_short_turns() {
 
 /// Other systems are not asked.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn ask_for_short_turns() {}
+pub fn ask_for_short_turns() {}
 
 /// The calling thread gets a third of what others get of a processor that both want, for good.
 ///

@@ -302,7 +302,7 @@ impl Default for Storage {
 }
 
 /// When clients' writes are slowed down because the engine is behind: before it stops all of them by itself. Each number
-/// is of the family that has most; at twice as much next to nothing is taken for a while.
+/// is of the family that has most; at twice as much only a tenth of the pace is taken for a while.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct FlowControl {
@@ -314,7 +314,7 @@ pub struct FlowControl {
     pub l0_files_threshold: u64,
     /// From so many bytes on that wait to be compacted.
     pub soft_pending_compaction_bytes_limit: ReadableSize,
-    /// With so many next to nothing is taken for a while.
+    /// With so many only a tenth of the pace is taken for a while.
     pub hard_pending_compaction_bytes_limit: ReadableSize,
 }
 

@@ -7,23 +7,36 @@
 
 use std::time::Duration;
 
-/// A lane. Times are since the same moment throughout.
+/// A lane. Times are since the same moment throughout; places are in bytes from its beginning.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lane {
-    /// Bytes that were in it at that time.
-    bytes: f64,
+    /// The place up to which all have passed, at that time.
+    head: f64,
     at: Duration,
+    /// Where the next one enters.
+    tail: f64,
 }
 
+/// A place in a lane.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place(f64);
+
 impl Lane {
-    fn bytes_at(&self, bytes_per_s: f64, now: Duration) -> f64 {
+    fn advance(&mut self, bytes_per_s: f64, now: Duration) {
         let passed = now.saturating_sub(self.at).as_secs_f64();
-        (self.bytes - bytes_per_s * passed).max(0.0)
+        self.head = (self.head + bytes_per_s * passed).min(self.tail);
+        self.at = now;
     }
 
     /// How long the next one waits.
-    pub(super) fn wait(&self, bytes_per_s: f64, now: Duration) -> Duration {
-        let seconds = self.bytes_at(bytes_per_s, now) / bytes_per_s;
+    pub(super) fn wait(&mut self, bytes_per_s: f64, now: Duration) -> Duration {
+        self.wait_at(Place(self.tail), bytes_per_s, now)
+    }
+
+    /// How long whoever has that place still waits.
+    pub(super) fn wait_at(&mut self, place: Place, bytes_per_s: f64, now: Duration) -> Duration {
+        self.advance(bytes_per_s, now);
+        let seconds = (place.0 - self.head).max(0.0) / bytes_per_s;
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 
@@ -34,10 +47,16 @@ impl Lane {
         bytes_per_s: f64,
         now: Duration,
         wait_max: Duration,
-    ) {
-        let most = bytes_per_s * wait_max.as_secs_f64();
-        self.bytes = (self.bytes_at(bytes_per_s, now) + bytes as f64).min(most);
-        self.at = now;
+    ) -> Place {
+        self.advance(bytes_per_s, now);
+        let (place, most) = (self.tail, self.head + bytes_per_s * wait_max.as_secs_f64());
+        self.tail = (place + bytes as f64).min(most);
+        Place(place)
+    }
+
+    /// So many bytes leave that have not passed: those in the lane have so many less before them.
+    pub(super) fn leave(&mut self, bytes: u64) {
+        self.head = (self.head + bytes as f64).min(self.tail);
     }
 }
 
@@ -52,5 +71,18 @@ mod tests {
         assert_eq!(lane.wait(10.0, second), second * 100);
         assert_eq!(lane.wait(1_000.0, second), second);
         assert_eq!(lane.wait(1_000.0, second * 3), Duration::ZERO);
+    }
+
+    #[test]
+    fn who_leaves_makes_room_for_those_behind() {
+        let (mut lane, second) = (Lane::default(), Duration::from_secs(1));
+        let mut enter = |bytes| lane.enter(bytes, 10.0, second, Duration::MAX);
+        let (first, second_place, third) = (enter(100), enter(50), enter(10));
+        assert_eq!(lane.wait_at(first, 10.0, second), Duration::ZERO);
+        assert_eq!(lane.wait_at(second_place, 10.0, second), second * 10);
+        assert_eq!(lane.wait_at(third, 10.0, second), second * 15);
+        lane.leave(50);
+        assert_eq!(lane.wait_at(third, 10.0, second), second * 10);
+        assert_eq!(lane.wait_at(third, 10.0, second * 11), Duration::ZERO);
     }
 }

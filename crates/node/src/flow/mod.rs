@@ -1,8 +1,9 @@
 //! Flow control: writes of clients wait while the engine is behind, before they are proposed.
 //!
 //! **How.** A thread looks at the engine's backlog ten times in a second and sets the pace ([`pace`]). A write takes
-//! its bytes from it: at a pace each write has its moment, the next one after what those before it take. One whose
-//! moment is too far away is refused, and leaves its place to others.
+//! its bytes from it: at a pace each write has its moment, the next one after what those before it take. When that comes
+//! is only known from one look at the engine to the next; one whose moment has not come in time is refused, and
+//! leaves its place to others.
 //!
 //! **Invariants.** With an engine that keeps up, a write costs two atomic operations here and waits for nothing.
 //! Nobody waits for longer than it was allowed to.
@@ -19,7 +20,7 @@ pub use quota::{QuotaOptions, Quotas};
 
 use crate::threads::EndsWithProcess;
 use engine::KvEngine;
-use lane::Lane;
+use lane::{Lane, Place};
 use metrics::Counter;
 use pace::{Flow, Pace};
 use parking_lot::Mutex;
@@ -57,18 +58,20 @@ struct Turns {
 }
 
 impl Turns {
-    /// How long a write waits for its moment; none if that is too far away.
-    fn take(&mut self, bytes: usize, now: Duration, within: Duration) -> Option<Duration> {
-        let rate = match self.flow {
-            Flow::Free => return Some(Duration::ZERO),
-            Flow::Paced(rate) => rate,
-        };
-        let wait = self.lane.wait(rate, now);
-        if wait > within {
-            return None;
+    /// A write enters; none if it may come at once.
+    fn enter(&mut self, bytes: u64, now: Duration) -> Option<Place> {
+        match self.flow {
+            Flow::Free => None,
+            Flow::Paced(rate) => Some(self.lane.enter(bytes, rate, now, Duration::MAX)),
         }
-        self.lane.enter(bytes as u64, rate, now, Duration::MAX);
-        Some(wait)
+    }
+
+    /// How long it waits for its moment, as things are now.
+    fn wait(&mut self, place: Place, now: Duration) -> Duration {
+        match self.flow {
+            Flow::Free => Duration::ZERO,
+            Flow::Paced(rate) => self.lane.wait_at(place, rate, now),
+        }
     }
 }
 
@@ -114,13 +117,25 @@ impl FlowControl {
     }
 
     async fn wait(&self, bytes: usize, within: Duration) -> Result<(), TooFarBehind> {
-        let now = self.0.begun.elapsed();
-        let wait = self.0.turns.lock().take(bytes, now, within);
-        let wait = wait.ok_or(TooFarBehind)?;
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
+        let (shared, bytes) = (&*self.0, bytes as u64);
+        let begun = Instant::now();
+        let entered = shared.turns.lock().enter(bytes, shared.begun.elapsed());
+        let Some(place) = entered else {
+            return Ok(());
+        };
+        loop {
+            let wait = shared.turns.lock().wait(place, shared.begun.elapsed());
+            if wait.is_zero() {
+                return Ok(());
+            }
+            let left = within.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                shared.turns.lock().lane.leave(bytes);
+                return Err(TooFarBehind);
+            }
+            // Until then the pace may have changed.
+            tokio::time::sleep(wait.min(left).min(INTERVAL)).await;
         }
-        Ok(())
     }
 
     /// The bytes a second that may be written now; none if there is no bound.
@@ -187,40 +202,47 @@ impl FlowWatch {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn turns(flow: Flow) -> Turns {
-        Turns {
-            pace: Pace::new(FlowOptions::default(), Duration::ZERO),
-            flow,
-            lane: Lane::default(),
-        }
+    fn paced(rate: f64) -> FlowControl {
+        let flow = FlowControl::new(FlowOptions::default());
+        pace(&flow, Flow::Paced(rate));
+        flow
     }
 
-    #[test]
-    fn at_a_pace_writes_come_one_after_the_other_and_who_can_not_wait_takes_no_place() {
-        let mut turns = turns(Flow::Paced(1_000.0));
-        let mut take = |bytes, now, within| turns.take(bytes, now, within);
-        assert_eq!(take(500, SECOND, SECOND), Some(Duration::ZERO));
-        assert_eq!(take(2_000, SECOND, SECOND), Some(SECOND / 2));
-        assert_eq!(take(10, SECOND, SECOND), None);
-        assert_eq!(take(10, SECOND, SECOND * 3), Some(SECOND * 5 / 2));
-        let later = SECOND * 60;
-        assert_eq!(take(10, later, Duration::ZERO), Some(Duration::ZERO));
+    fn pace(flow: &FlowControl, to: Flow) {
+        flow.0.turns.lock().flow = to;
+        flow.0.is_free.store(to == Flow::Free, Ordering::Relaxed);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_write_waits_for_its_moment_and_is_refused_if_that_is_too_far_away() {
+    #[tokio::test]
+    async fn an_engine_that_keeps_up_holds_nobody_up() {
         let flow = FlowControl::new(FlowOptions::default());
         flow.admit(1 << 30, Duration::ZERO).await.unwrap();
-        assert_eq!(flow.waited(), (0, 0), "an engine that keeps up");
-        flow.0.turns.lock().flow = Flow::Paced(1_000.0);
-        flow.0.is_free.store(false, Ordering::Relaxed);
-        flow.admit(600_000, SECOND).await.unwrap();
-        assert_eq!(flow.admit(1, SECOND).await, Err(TooFarBehind));
-        let since = tokio::time::Instant::now();
-        flow.admit(1, SECOND * 3_600).await.unwrap();
-        assert!(since.elapsed() > SECOND * 500);
-        assert_eq!((flow.waited(), flow.rate()), ((2, 1), Some(1_000)));
+        assert_eq!(flow.waited(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn at_a_pace_writes_come_one_after_the_other_and_who_has_waited_long_enough_is_refused() {
+        let flow = paced(1_000_000.0);
+        flow.admit(50_000, Duration::ZERO).await.unwrap();
+        let since = Instant::now();
+        flow.admit(1, Duration::from_secs(3_600)).await.unwrap();
+        assert!(since.elapsed() > Duration::from_millis(40));
+        flow.admit(1 << 40, Duration::from_secs(1)).await.unwrap();
+        let refused = flow.admit(1, Duration::from_millis(20)).await;
+        assert_eq!(refused, Err(TooFarBehind));
+        assert_eq!((flow.waited(), flow.rate()), ((3, 1), Some(1_000_000)));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_comes_as_soon_as_the_engine_has_caught_up() {
+        let flow = paced(1.0);
+        flow.admit(1 << 20, Duration::ZERO).await.unwrap();
+        let waits = flow.admit(1, Duration::from_secs(3_600));
+        let frees = async {
+            tokio::task::yield_now().await;
+            pace(&flow, Flow::Free);
+        };
+        let (admitted, ()) = tokio::join!(waits, frees);
+        assert_eq!(admitted, Ok(()));
     }
 }

@@ -4,7 +4,7 @@
 //! that applies them, and with it every Region of the store. Writes that are slowed down before they are proposed
 //! wait one by one, can be refused, and hold nobody else up.
 //!
-//! **How.** What is undone is held against thresholds: at 1 the engine is behind, at 2 it gets next to nothing. In
+//! **How.** What is undone is held against thresholds: at 1 the engine is behind, at 2 it gets a trickle. In
 //! between a rate is looked for at which the engine just keeps up: it begins at half of what was written last, falls
 //! from when more was left undone until less is, and rises from then on. (What is undone is counted in buffers and files:
 //! between two changes nothing is known but which way the last one went.)
@@ -33,9 +33,11 @@ const CALM: Duration = Duration::from_secs(2);
 const CALM_RISE: f64 = 4.0;
 /// Less of a difference is none.
 const NOTABLE: f64 = 0.01;
-/// An engine that is so many times as far behind as it may be gets the least there is: a compaction may take a minute,
-/// and for so long nobody waits.
+/// An engine that is so many times as far behind as it may be gets a trickle.
 const FULL: f64 = 2.0;
+/// That part of the rate. A flush takes a second or two, and clients that are not refused meanwhile don't fail; a
+/// compaction may take a minute, and what comes until then must not fill the engine up.
+const TRICKLE: f64 = 0.1;
 
 /// From where on an engine is behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +50,7 @@ pub struct FlowOptions {
     pub level0_files: u64,
     /// So many bytes of a family wait to be compacted.
     pub compaction_bytes_soft: u64,
-    /// With so many next to nothing is taken.
+    /// With so many a trickle is taken.
     pub compaction_bytes_hard: u64,
 }
 
@@ -99,7 +101,7 @@ struct Search {
 }
 
 impl Search {
-    /// Next to nothing was written.
+    /// A trickle was written.
     fn rest(&mut self, catches_up: bool, now: Duration) {
         self.behind_at = now;
         self.catches_up |= catches_up;
@@ -184,7 +186,9 @@ impl Pace {
     fn flow(&self) -> Flow {
         match self.search {
             None => Flow::Free,
-            Some(_) if self.pressure >= FULL => Flow::Paced(RATE_MIN),
+            Some(Search { rate, .. }) if self.pressure >= FULL => {
+                Flow::Paced((TRICKLE * rate).max(RATE_MIN))
+            }
             Some(Search { rate, .. }) => Flow::Paced(rate),
         }
     }
@@ -280,18 +284,20 @@ mod tests {
     }
 
     #[test]
-    fn next_to_nothing_is_taken_far_beyond_the_thresholds_and_more_once_it_is_better() {
+    fn a_trickle_is_taken_far_beyond_the_thresholds_and_more_once_it_is_better() {
         let mut pace = pace();
         let files = |level0_files| Backlog {
             level0_files,
             ..Backlog::default()
         };
         pace.observe(&files(30), 10 << 20, STEP);
-        assert_eq!(pace.observe(&files(40), 0, STEP * 2), Flow::Paced(RATE_MIN));
-        let Flow::Paced(rate) = pace.observe(&files(39), 0, STEP * 3) else {
-            panic!("{pace:?}");
+        let mut rate = |has, at| match pace.observe(&files(has), 0, at) {
+            Flow::Paced(rate) => rate,
+            Flow::Free => panic!("it is behind"),
         };
-        assert!(rate > 10.0 * RATE_MIN);
+        let trickle = rate(40, STEP * 2);
+        assert!(trickle > RATE_MIN);
+        assert!(rate(39, STEP * 3) > 9.0 * trickle);
     }
 
     #[test]
