@@ -5,7 +5,7 @@
 //! wait one by one, can be refused, and hold nobody else up.
 //!
 //! **How.** What is undone is held against thresholds: at 1 the engine is behind, at 2 it gets a trickle. In
-//! between a rate is looked for at which the engine just keeps up: it begins at half of what was written last, falls
+//! between a rate is looked for at which the engine just keeps up: it begins at half of what was written lately, falls
 //! from when more was left undone until less is, and rises from then on. (What is undone is counted in buffers and files:
 //! between two changes nothing is known but which way the last one went.)
 //!
@@ -19,8 +19,10 @@ use std::time::Duration;
 
 /// Bytes a second.
 const RATE_MIN: f64 = (256 << 10) as f64;
-/// Of what came when the engine fell behind.
+/// Of what came in the time before the engine fell behind.
 const BEGIN: f64 = 0.5;
+/// That time. In the moment itself there may be a lull, and who begins with that holds everybody up for seconds.
+const LATELY: Duration = Duration::from_secs(2);
 /// In a second a rate falls to this part of itself while the engine falls further behind.
 const FALL: f64 = 0.7;
 /// A rate at which the engine came so far behind is cut to this part of itself, and stays while that lasts.
@@ -128,6 +130,8 @@ impl Search {
 pub struct Pace {
     options: FlowOptions,
     pressure: f64,
+    /// Bytes a second that came lately.
+    came: f64,
     search: Option<Search>,
     looked_at: Duration,
 }
@@ -138,6 +142,7 @@ impl Pace {
         Self {
             options,
             pressure: 0.0,
+            came: 0.0,
             search: None,
             looked_at: now,
         }
@@ -152,6 +157,8 @@ impl Pace {
     pub fn observe(&mut self, backlog: &Backlog, written: u64, now: Duration) -> Flow {
         let passed = now.saturating_sub(self.looked_at).as_secs_f64();
         self.looked_at = now;
+        let comes = written as f64 / passed.max(0.001);
+        self.came += (comes - self.came) * (passed / LATELY.as_secs_f64()).min(1.0);
         if !self.options.enable {
             self.search = None;
             return Flow::Free;
@@ -168,9 +175,8 @@ impl Pace {
                 }
             }
             None if is_behind => {
-                let rate = BEGIN * written as f64 / passed.max(0.001);
                 self.search = Some(Search {
-                    rate: rate.max(RATE_MIN),
+                    rate: (BEGIN * self.came).max(RATE_MIN),
                     catches_up: false,
                     behind_at: now,
                 });
@@ -271,6 +277,23 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_that_falls_behind_in_a_lull_gets_half_of_what_came_before() {
+        let mut pace = pace();
+        let none = Backlog::default();
+        for step in 1..=100 {
+            assert_eq!(pace.observe(&none, 10 << 20, STEP * step), Flow::Free);
+        }
+        let behind = Backlog {
+            memtables: 3,
+            ..none
+        };
+        let Flow::Paced(rate) = pace.observe(&behind, 0, STEP * 101) else {
+            panic!("{pace:?}");
+        };
+        assert!((40.0 * MIB..60.0 * MIB).contains(&rate), "{}", rate / MIB);
+    }
+
+    #[test]
     fn an_engine_that_has_caught_up_is_left_alone_again() {
         let mut pace = pace();
         let mut engine = Engine {
@@ -290,7 +313,7 @@ mod tests {
             level0_files,
             ..Backlog::default()
         };
-        pace.observe(&files(30), 10 << 20, STEP);
+        pace.observe(&files(30), 200 << 20, STEP);
         let mut rate = |has, at| match pace.observe(&files(has), 0, at) {
             Flow::Paced(rate) => rate,
             Flow::Free => panic!("it is behind"),
