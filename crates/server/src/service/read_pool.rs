@@ -142,8 +142,11 @@ struct Finishing<A, F> {
 impl<A: Send + 'static, F: FnOnce() -> A + Send + 'static> Task for Finishing<A, F> {
     fn run(&mut self, _: &Slice<'_>) -> Progress {
         let is_wanted = self.reply.is_wanted();
-        if let Some((work, _turn)) = self.work.take().filter(|_| is_wanted) {
-            self.reply.send(Ok(work()));
+        if let Some((work, turn)) = self.work.take().filter(|_| is_wanted) {
+            let answer = work();
+            // Before whoever waits goes on.
+            drop(turn);
+            self.reply.send(Ok(answer));
         }
         Progress::Done
     }
