@@ -345,8 +345,11 @@ async fn transfer(world: &mut World, who: Who, name: &'static str) {
 async fn lag(world: &mut World, name: &'static str) {
     world.settle(KEY).await;
     let node = world.find(Who::Follower, KEY).await;
-    let reached = world.log_index(KEY, "applied_index").await;
     world.cluster.kill_node(node);
+    // What is applied once this write is acknowledged is behind all that the node has.
+    let written = world.client.put(KEY.as_bytes(), "behind".into()).await;
+    written.unwrap();
+    let reached = world.log_index(KEY, "applied_index").await;
     let is_cut = async |world: &mut World| world.log_index(KEY, "truncated_index").await > reached;
     world.until("a log that is cut", is_cut).await;
     let mut on_its_way = vec![name];
