@@ -23,7 +23,8 @@ const RATE_MIN: f64 = (256 << 10) as f64;
 const BEGIN: f64 = 0.5;
 /// That time. In the moment itself there may be a lull, and who begins with that holds everybody up for seconds.
 const LATELY: Duration = Duration::from_secs(2);
-/// In a second a rate falls to this part of itself while the engine falls further behind.
+/// In a second a rate falls to this part of itself while the engine falls further behind: down to a trickle of what it
+/// began with. A compaction shows nothing of what it does until it ends.
 const FALL: f64 = 0.7;
 /// A rate at which the engine came so far behind is cut to this part of itself, and stays while that lasts.
 const CUT: f64 = 0.7;
@@ -96,6 +97,8 @@ impl FlowOptions {
 #[derive(Clone, Copy, Debug)]
 struct Search {
     rate: f64,
+    /// It does not fall below this while the engine is behind, and not far behind.
+    least: f64,
     /// Whether less was undone when that has last changed.
     catches_up: bool,
     /// When the engine has last been behind.
@@ -103,6 +106,22 @@ struct Search {
 }
 
 impl Search {
+    fn begin(rate: f64, now: Duration) -> Self {
+        let rate = rate.max(RATE_MIN);
+        Self {
+            rate,
+            least: (TRICKLE * rate).max(RATE_MIN),
+            catches_up: false,
+            behind_at: now,
+        }
+    }
+
+    /// The engine has come far behind.
+    fn cut(&mut self) {
+        self.rate = (self.rate * CUT).max(RATE_MIN);
+        self.least = (self.least * CUT).max(RATE_MIN);
+    }
+
     /// A trickle was written.
     fn rest(&mut self, catches_up: bool, now: Duration) {
         self.behind_at = now;
@@ -121,7 +140,7 @@ impl Search {
                 if self.catches_up { RISE } else { FALL }
             }
         };
-        self.rate = (self.rate * factor.powf(passed)).max(RATE_MIN);
+        self.rate = (self.rate * factor.powf(passed)).max(self.least);
     }
 }
 
@@ -171,15 +190,11 @@ impl Pace {
             Some(search) => {
                 search.go_on(is_behind.then_some(pressure - before), passed, now);
                 if pressure >= FULL {
-                    search.rate = (search.rate * CUT).max(RATE_MIN);
+                    search.cut();
                 }
             }
             None if is_behind => {
-                self.search = Some(Search {
-                    rate: (BEGIN * self.came).max(RATE_MIN),
-                    catches_up: false,
-                    behind_at: now,
-                });
+                self.search = Some(Search::begin(BEGIN * self.came, now));
             }
             None => {}
         }
@@ -304,6 +319,24 @@ mod tests {
         assert!(pace.search.is_some());
         engine.work(&mut pace, 5.0 * MIB, 10);
         assert!(pace.search.is_none());
+    }
+
+    #[test]
+    fn during_one_long_compaction_writers_get_a_trickle_at_the_least() {
+        let mut pace = pace();
+        pace.observe(&Backlog::default(), 40 << 20, STEP);
+        let mut rates = Vec::new();
+        for step in 2..=300 {
+            let backlog = Backlog {
+                level0_files: (20 + step / 20).into(),
+                ..Backlog::default()
+            };
+            if let Flow::Paced(rate) = pace.observe(&backlog, 0, STEP * step) {
+                rates.push(rate);
+            }
+        }
+        let (first, last) = (rates[0], rates[rates.len() - 1]);
+        assert!((0.09..0.11).contains(&(last / first)), "{first}, {last}");
     }
 
     #[test]

@@ -24,6 +24,7 @@
 mod change;
 mod check;
 mod consistency;
+mod election;
 mod hibernate;
 mod idle;
 mod lease;
@@ -578,15 +579,7 @@ impl Peer {
         if !self.beats(out) {
             return;
         }
-        // raft-rs draws its timeout from the thread's generator whenever it changes term or role.
-        let draw = [
-            self.region.id.get(),
-            self.me.id.get(),
-            self.term(),
-            self.raw.raft.state as u64,
-        ];
-        let timeout = raft::election_timeout_ticks(&self.options, draw);
-        self.raw.raft.set_randomized_election_timeout(timeout);
+        self.draw_election_timeout();
         self.bar_campaign_by_promise();
         self.tick_consistency(out);
         // A campaign reads entries that a snapshot has just replaced.

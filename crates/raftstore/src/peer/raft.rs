@@ -157,22 +157,3 @@ pub(super) fn config(id: PeerId, applied_index: u64, options: &PeerOptions) -> r
         ..raft::Config::default()
     }
 }
-
-/// The number of ticks without a leader after which this replica campaigns: drawn from the seed,
-/// anew for each term and role, as raft-rs draws its own.
-pub(super) fn election_timeout_ticks(options: &PeerOptions, draw: [u64; 4]) -> usize {
-    let range = options.election_ticks_max - options.election_ticks_min;
-    let mut hash = options.seed;
-    for part in draw {
-        hash = mix(hash ^ part);
-    }
-    options.election_ticks_min + (hash % range as u64) as usize
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
-fn mix(value: u64) -> u64 {
-    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
-}
