@@ -95,11 +95,12 @@ impl Growth {
         }
     }
 
-    /// About how large a Region is. One whose size is not known yet will be looked at.
+    /// About how large a Region is. One whose size is not known yet, or doubted, will be looked at: it may have been led
+    /// elsewhere when that was due.
     pub fn size_of(&self, region: RegionId) -> Option<Size> {
         let mut state = self.0.state.lock();
         let size = state.sizes.get(&region).copied();
-        if size.is_none() {
+        if size.is_none() || state.doubted.contains(&region) {
             state.grown.entry(region).or_default();
         }
         size
@@ -201,6 +202,19 @@ mod tests {
         assert!(growth.wait().unwrap().contains_key(&REGION));
         assert!(growth.take_doubt(REGION));
         assert!(!growth.take_doubt(REGION));
+    }
+
+    #[test]
+    fn a_doubt_from_before_it_was_led_here_is_remembered_at_its_first_report() {
+        let growth = every(Duration::ZERO);
+        growth.set_size(REGION, bytes(100));
+        growth.doubt(REGION);
+        assert!(growth.wait().unwrap().contains_key(&REGION));
+        assert_eq!(growth.size_of(REGION).unwrap().bytes, 100);
+        assert!(growth.wait().unwrap().contains_key(&REGION));
+        assert!(growth.take_doubt(REGION));
+        growth.size_of(REGION);
+        assert!(growth.wait().unwrap().is_empty());
     }
 
     #[test]

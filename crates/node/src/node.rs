@@ -201,8 +201,9 @@ impl<K: KvEngine> Node<K> {
         let hands = (&replies, room, (channel.0.clone(), hashes.clone()));
         let ports = ports_of(outside, (&peers, &appliers), hands, peer_options, &options);
         register(&ports, recovered, leads_first);
-        let snapshots =
-            Snapshots::new(kv.clone(), dir, options.snap.clone()).counted_by(&ports.meters);
+        let flow = FlowControl::new(options.flow);
+        let snapshots = Snapshots::new(kv.clone(), dir, options.snap.clone());
+        let snapshots = snapshots.within(&ports.meters, &flow);
         let engines = (kv.clone(), log.clone());
         let queues = (channel.0, channel.1, hashes);
         let background = Background::start(engines, snapshots.clone(), queues, &ports, &options)?;
@@ -401,7 +402,7 @@ fn handle_of<K: KvEngine>(
         identity,
         engine,
         memory: memory_of(ports, options),
-        flow: FlowControl::new(options.flow),
+        flow: snapshots.flow().clone(),
         quotas: Quotas::new(options.quota),
         peers: ports.peers.clone(),
         replies,

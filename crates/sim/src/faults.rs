@@ -66,6 +66,8 @@ pub enum FaultKind {
     Pause,
     /// One store works, but slowly.
     SlowStore,
+    /// Snapshots that one store has received wait for a while to be installed.
+    SlowInstalls,
     /// One store's wall clock jumps, by an hour at most.
     ClockJump,
     /// One store's disk is full for a while.
@@ -99,6 +101,7 @@ impl Named for FaultKind {
         Self::Deafness,
         Self::Pause,
         Self::SlowStore,
+        Self::SlowInstalls,
         Self::ClockJump,
         Self::DiskFull,
         Self::PlacementOutage,

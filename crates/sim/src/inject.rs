@@ -14,6 +14,8 @@ use types::RegionId;
 const GAP_US_MIN: u64 = 1_000;
 /// How far a wall clock is off at most, in either direction, after it has jumped.
 const CLOCK_JUMP_MS_MAX: u64 = 3_600_000;
+/// So many times as long as other faults: until a replica whose snapshot waits is given up for another one.
+const INSTALLS_LAST: u64 = 6;
 
 impl World {
     /// A fault comes, and the next one is on its way. Each draws from a generator of its own, so that
@@ -45,6 +47,7 @@ impl World {
             | FaultKind::Deafness => self.disturb_links(kind, store, rng),
             FaultKind::Pause
             | FaultKind::SlowStore
+            | FaultKind::SlowInstalls
             | FaultKind::ClockJump
             | FaultKind::DiskFull
             | FaultKind::CutInWrite
@@ -116,6 +119,11 @@ impl World {
             FaultKind::SlowStore => {
                 self.stores[store].slow_until_us = self.now_us + self.length_us(rng);
                 self.count("slow store");
+            }
+            FaultKind::SlowInstalls => {
+                let length_us = INSTALLS_LAST * self.length_us(rng);
+                self.stores[store].installs_wait_until_us = self.now_us + length_us;
+                self.count("slow installs");
             }
             FaultKind::ClockJump => {
                 let ahead_ms = rng.below(2 * CLOCK_JUMP_MS_MAX) as i64;
@@ -191,6 +199,7 @@ impl World {
             let stores = &mut self.stores[store];
             stores.paused_until_us = now_us;
             stores.slow_until_us = now_us;
+            stores.installs_wait_until_us = now_us;
             stores.disk.fail_syncs(false);
             stores.disk.set_full(false);
             let life = stores.life_number;

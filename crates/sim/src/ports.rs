@@ -130,19 +130,27 @@ impl SimPorts {
     }
 }
 
-/// Work on snapshots that waits to be done.
+/// Work on snapshots that waits to be done: installations apart, as a node has a thread for them.
 #[derive(Default)]
-pub(crate) struct SimWork(Mutex<VecDeque<SnapTask>>);
+pub(crate) struct SimWork {
+    quick: Mutex<VecDeque<SnapTask>>,
+    installs: Mutex<VecDeque<SnapTask>>,
+}
 
 impl SimWork {
-    pub(crate) fn next(&self) -> Option<SnapTask> {
-        self.0.lock().pop_front()
+    pub(crate) fn next(&self, may_install: bool) -> Option<SnapTask> {
+        let quick = self.quick.lock().pop_front();
+        quick.or_else(|| may_install.then(|| self.installs.lock().pop_front())?)
     }
 }
 
 impl SnapWork for SimWork {
     fn submit(&self, task: SnapTask) {
-        self.0.lock().push_back(task);
+        let queue = match task {
+            SnapTask::Install(_) => &self.installs,
+            _ => &self.quick,
+        };
+        queue.lock().push_back(task);
     }
 }
 

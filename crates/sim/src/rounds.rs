@@ -11,7 +11,7 @@ use crate::hosts::Asker;
 use crate::planted::PlantedBug;
 use crate::ports::Outbox;
 use crate::readers::STEP_US_MAX;
-use crate::store::{LifeOptions, MAILBOX_BYTES_MAX};
+use crate::store::{Installs, LifeOptions, MAILBOX_BYTES_MAX};
 use crate::world::{Event, World};
 use engine::{Cf, KvEngine};
 use node::StoreMessage;
@@ -141,7 +141,10 @@ impl World {
             return;
         }
         let first = self.rng.below(3);
-        let cut = self.cut_in_installation();
+        let installs = Installs {
+            wait: self.stores[store].installs_wait_until_us > self.now_us,
+            cut: self.cut_in_installation(),
+        };
         let Some(current) = &mut self.stores[store].life else {
             return;
         };
@@ -151,7 +154,7 @@ impl World {
         }
         current.is_scheduled = false;
         current.cached_clock = current.clock.stopped();
-        let worked = current.run_round(first, cut);
+        let worked = current.run_round(first, installs);
         self.hear_of_leases(store);
         let Some(current) = &mut self.stores[store].life else {
             return;

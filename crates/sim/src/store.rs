@@ -67,10 +67,19 @@ pub(crate) struct SimStore {
     pub(crate) wall_offset_ms: i64,
     /// Until this moment its rounds take long.
     pub(crate) slow_until_us: u64,
+    /// Until this moment it installs no snapshot.
+    pub(crate) installs_wait_until_us: u64,
     /// How long a tick of this store takes.
     pub(crate) tick_us: u64,
     /// Whether ticks pile up while it stands still, or are left out.
     pub(crate) ticks_pile_up: bool,
+}
+
+/// Whether snapshots that were received wait to be installed, and when the power goes if one is.
+#[derive(Clone, Copy)]
+pub(crate) struct Installs {
+    pub(crate) wait: bool,
+    pub(crate) cut: Option<Cut>,
 }
 
 /// One life: a process.
@@ -197,6 +206,7 @@ impl SimStore {
             clock,
             wall_offset_ms: 0,
             slow_until_us: 0,
+            installs_wait_until_us: 0,
             tick_us,
             ticks_pile_up: false,
         }
@@ -404,16 +414,16 @@ impl Life {
     }
 
     /// Runs one round of one of the two systems, or does one task for snapshots; `first` says which of
-    /// them is asked first, `cut` when the power goes if a snapshot is installed. False if none has
-    /// anything to do.
-    pub(crate) fn run_round(&mut self, first: u64, cut: Option<Cut>) -> bool {
+    /// them is asked first, `installs` whether a snapshot may be installed, and when the power goes if one is. False if
+    /// none has anything to do.
+    pub(crate) fn run_round(&mut self, first: u64, installs: Installs) -> bool {
         if self.control.loses_wake_up() {
             self.appliers.lose_wake_up();
         }
         (0..3).any(|turn| match (first + turn) % 3 {
             0 => self.peers.step(),
             1 => self.appliers.step(),
-            _ => self.work(cut) || self.hash(),
+            _ => self.work(installs) || self.hash(),
         })
     }
 
@@ -439,8 +449,8 @@ impl Life {
             .expect("bounds that make sense");
     }
 
-    fn work(&mut self, cut: Option<Cut>) -> bool {
-        let Some(task) = self.work.next() else {
+    fn work(&mut self, Installs { wait, cut }: Installs) -> bool {
+        let Some(task) = self.work.next(!wait) else {
             return false;
         };
         let (installs, takes_in) = match &task {

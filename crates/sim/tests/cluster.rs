@@ -98,6 +98,7 @@ const FAULTS: &[&str] = &[
     "snapshot damaged",
     "installation cut short",
     "slow store",
+    "slow installs",
     "clock jump",
     "full disk",
     "placement outage",

@@ -5,6 +5,9 @@
 //! is only known from one look at the engine to the next; one whose moment has not come in time is refused, and
 //! leaves its place to others.
 //!
+//! **Large work that nobody waits for**, such as a snapshot that is installed, goes by the same looks: while the engine is
+//! behind it pauses before each of its parts ([`FlowControl::after_others`]), which leaves it a trickle.
+//!
 //! **Invariants.** With an engine that keeps up, a write costs two atomic operations here and waits for nothing.
 //! Nobody waits for longer than it was allowed to.
 //!
@@ -138,6 +141,19 @@ impl FlowControl {
         }
     }
 
+    /// Before a part of large work that nobody waits for: waits until the engine is not behind, for `patience` at the most.
+    /// Blocks the thread.
+    pub(crate) fn after_others(&self, patience: Duration) {
+        let begun = Instant::now();
+        while !self.0.is_free.load(Ordering::Relaxed) {
+            let left = patience.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(INTERVAL / 2));
+        }
+    }
+
     /// The bytes a second that may be written now; none if there is no bound.
     pub fn rate(&self) -> Option<u64> {
         match self.0.turns.lock().flow {
@@ -231,6 +247,20 @@ mod tests {
         let refused = flow.admit(1, Duration::from_millis(20)).await;
         assert_eq!(refused, Err(TooFarBehind));
         assert_eq!((flow.waited(), flow.rate()), ((3, 1), Some(1_000_000)));
+    }
+
+    #[test]
+    fn large_work_waits_while_the_engine_is_behind_and_not_for_ever() {
+        let flow = paced(1.0);
+        let since = Instant::now();
+        flow.after_others(Duration::from_millis(20));
+        assert!(since.elapsed() >= Duration::from_millis(20));
+        let frees = std::thread::spawn({
+            let flow = flow.clone();
+            move || pace(&flow, Flow::Free)
+        });
+        flow.after_others(Duration::from_secs(3_600));
+        frees.join().unwrap();
     }
 
     #[tokio::test]

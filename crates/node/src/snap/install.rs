@@ -25,16 +25,21 @@
 use super::dir::SnapshotDir;
 use super::format::{Checker, FAMILIES, FormatError, read_frame};
 use crate::error::StartError;
+use crate::flow::FlowControl;
 use crate::room::{DiskRoom, Insisted};
 use bytes::Bytes;
 use engine::{Cf, Durability, KvBatch, KvEngine, KvIterator, KvSnapshot};
 use raftstore::state::{self, RegionRecord};
 use raftstore::{InstallSnapshot, SnapshotMeta};
 use std::io::Read;
+use std::time::Duration;
 use thiserror::Error;
 use types::{ApplyState, PeerId, Region, RegionId, Space, keys};
 
 const VERSION: u8 = 2;
+/// While the engine is behind, each part of a snapshot waits so long: RocksDB would stop the writes of all Regions if many
+/// that come at once were written as fast as they come.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why a snapshot was not installed. If the mark was written, it is still there.
 #[derive(Debug, Error)]
@@ -52,13 +57,19 @@ pub(super) fn install<K: KvEngine>(
     kv: &K,
     dir: &dyn SnapshotDir,
     install: &InstallSnapshot,
-    room: &DiskRoom,
+    (room, flow): (&DiskRoom, &FlowControl),
 ) -> Result<Insisted, InstallError> {
     let file = open(dir, install)?;
     let mut batch = kv.batch();
     let key = keys::snapshot_mark_key(install.key.region_id);
     batch.put(Cf::Raft, &key, &encode_mark(install));
-    let mut writer = Writer { kv, room, batch };
+    let flow = Some(flow);
+    let mut writer = Writer {
+        kv,
+        room,
+        flow,
+        batch,
+    };
     failpoint::at!("node::install::before_mark");
     if writer.write(Durability::Synced)? == Insisted::GaveUp {
         return Ok(Insisted::GaveUp);
@@ -95,7 +106,14 @@ fn resume<K: KvEngine>(kv: &K, dir: &dyn SnapshotDir, room: &DiskRoom) -> Result
     for install in marks(kv).map_err(unreadable)? {
         let region = install.key.region_id;
         let batch = kv.batch();
-        let mut writer = Writer { kv, room, batch };
+        // Nobody writes yet.
+        let flow = None;
+        let mut writer = Writer {
+            kv,
+            room,
+            flow,
+            batch,
+        };
         let replaced = open(dir, &install).and_then(|file| writer.replace(file, &install));
         match replaced {
             Ok(_) => tracing::info!(%region, key = %install.key, "installed a snapshot after all"),
@@ -217,6 +235,7 @@ fn has_data<K: KvEngine>(kv: &K, id: RegionId) -> Result<bool, StartError> {
 struct Writer<'a, K: KvEngine> {
     kv: &'a K,
     room: &'a DiskRoom,
+    flow: Option<&'a FlowControl>,
     batch: K::Batch,
 }
 
@@ -262,6 +281,9 @@ impl<K: KvEngine> Writer<'_, K> {
                 space.key_into(key, &mut engine_key);
                 self.batch.put(cf, &engine_key, value);
             })?;
+            if let Some(flow) = self.flow {
+                flow.after_others(PATIENCE);
+            }
             if !self.batch.is_empty() && self.write(Durability::Buffered)? == Insisted::GaveUp {
                 return Ok(Insisted::GaveUp);
             }

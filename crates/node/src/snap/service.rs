@@ -13,6 +13,7 @@ use super::limiter::Limiter;
 use super::receive::{IncomingSnapshot, SnapshotRefused};
 use super::slots::{Slot, Slots};
 use super::work::SnapTask;
+use crate::flow::{FlowControl, FlowOptions};
 use crate::fsm::{ApplyMessage, PeerMessage, PeerRouter};
 use crate::meters::Meters;
 use crate::ports::Ports;
@@ -55,6 +56,7 @@ pub(super) struct Shared<K: KvEngine> {
     /// Whole files, and how many messages each has come with: the last that is of no use takes the file
     /// with it.
     received: Mutex<BTreeMap<SnapshotKey, u64>>,
+    flow: FlowControl,
     pub(super) meters: Meters,
 }
 
@@ -156,6 +158,7 @@ impl<K: KvEngine> Snapshots<K> {
             sending: Slots::default(),
             receiving: Mutex::default(),
             received: Mutex::default(),
+            flow: FlowControl::new(FlowOptions::default()),
             meters: Meters::default(),
         };
         Self {
@@ -163,14 +166,19 @@ impl<K: KvEngine> Snapshots<K> {
         }
     }
 
-    /// The same, counted by the node's cells. To be called before it is shared.
+    /// The same, counted by the node's cells, and installing at the pace of its engine. To be called before it is shared.
     ///
     /// # Panics
     /// It is shared already.
-    pub(crate) fn counted_by(mut self, meters: &Meters) -> Self {
+    pub(crate) fn within(mut self, meters: &Meters, flow: &FlowControl) -> Self {
         let shared = Arc::get_mut(&mut self.shared).expect("it is new");
-        shared.meters = meters.clone();
+        (shared.meters, shared.flow) = (meters.clone(), flow.clone());
         self
+    }
+
+    /// The pace of the engine.
+    pub(crate) fn flow(&self) -> &FlowControl {
+        &self.shared.flow
     }
 
     /// The bounds, to be changed.
@@ -307,7 +315,8 @@ impl<K: KvEngine> Snapshots<K> {
     fn install(&self, install: &InstallSnapshot, ports: &Ports) {
         let shared = &self.shared;
         let (region, since) = (install.key.region_id, Instant::now());
-        let installed = install::install(&shared.kv, &*shared.dir, install, &ports.room);
+        let within = (&ports.room, &shared.flow);
+        let installed = install::install(&shared.kv, &*shared.dir, install, within);
         match installed {
             Ok(Insisted::Written) => {}
             Ok(Insisted::GaveUp) => return,

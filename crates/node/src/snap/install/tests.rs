@@ -4,6 +4,7 @@
 use super::super::MemDir;
 use super::super::format::Frames;
 use super::*;
+use crate::flow::FlowOptions;
 use engine::mem::{Disk, MemBatch, MemKv, MemSnapshot};
 use raftstore::{LastMerge, MergeSource};
 use std::sync::Arc;
@@ -159,6 +160,10 @@ fn room() -> DiskRoom {
     DiskRoom::new(Duration::ZERO)
 }
 
+fn free() -> FlowControl {
+    FlowControl::new(FlowOptions::default())
+}
+
 /// Keys that are there afterwards, in the order of families.
 const INSTALLED: [&[u8]; 5] = [b"za", b"zb", b"zd", b"zx", b"zc"];
 
@@ -189,7 +194,7 @@ fn install_snapshot_until(
         inner: disk.open_kv("kv").unwrap(),
         writes_left: Arc::new(AtomicU64::new(writes)),
     };
-    install(&kv, dir, snapshot, &room()).is_ok()
+    install(&kv, dir, snapshot, (&room(), &free())).is_ok()
 }
 
 #[test]
@@ -358,7 +363,7 @@ fn a_full_disk_is_waited_for_until_the_store_stops_and_the_next_start_goes_on() 
         disk.set_full(true);
         let room = room();
         room.stop();
-        let gave_up = install(&kv, &dir, &snapshot(), &room).unwrap();
+        let gave_up = install(&kv, &dir, &snapshot(), (&room, &free())).unwrap();
         assert_eq!(gave_up, Insisted::GaveUp);
     }
     disk.set_full(false);

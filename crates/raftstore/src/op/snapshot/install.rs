@@ -42,11 +42,13 @@ enum Stage {
 }
 
 impl Peer {
-    /// Whether a message has to be dropped, since a snapshot is being installed.
+    /// Whether a message has to be dropped, since a snapshot is being installed. A heartbeat for a later replica of the
+    /// Region here would end this one, and what is installed would be installed all the same.
     pub(crate) fn is_deaf_to(&self, message: &RaftMessage) -> bool {
         let raft = &message.message;
         let is_heartbeat = raft.get_msg_type() == MessageType::MsgHeartbeat;
-        self.installing.is_some() && !(is_heartbeat && raft.term == self.term())
+        let is_heard = is_heartbeat && raft.term == self.term() && message.to == self.me;
+        self.installing.is_some() && !is_heard
     }
 
     /// If it has a snapshot, that is of no use, and so is its file, unless it has come once more for

@@ -269,6 +269,41 @@ fn a_follower_that_installs_answers_heartbeats_and_nothing_else() {
 }
 
 #[test]
+fn a_follower_that_installs_makes_room_for_a_later_replica_only_afterwards() {
+    let mut net = Net::with_a_follower_behind();
+    net.replicas[2].holds_install = true;
+    net.catch_up();
+    let install = net.replicas[2].installs.pop().unwrap();
+    let [from, me] = [0, 2].map(|at| net.replicas[at].peer.me());
+    let region = net.replicas[0].peer.region().clone();
+    let mut epoch = region.epoch;
+    epoch.conf_ver += 2;
+    let later = types::Peer {
+        id: PeerId(me.id.get() + 100),
+        ..me
+    };
+    let heartbeat = RaftMessage {
+        region_id: region.id,
+        from,
+        to: later,
+        epoch,
+        message: Message {
+            from: from.id.get(),
+            to: later.id.get(),
+            term: net.replicas[2].peer.term(),
+            msg_type: MessageType::MsgHeartbeat,
+            ..Message::default()
+        },
+        ..RaftMessage::default()
+    };
+    net.step(2, Input::Message(Box::new(heartbeat.clone())));
+    assert!(!net.replicas[2].peer.is_leaving);
+    net.install(2, &install);
+    net.step(2, Input::Message(Box::new(heartbeat)));
+    assert!(net.replicas[2].peer.is_leaving);
+}
+
+#[test]
 fn a_snapshot_that_is_lost_or_comes_twice_or_late_does_no_harm() {
     let mut net = Net::with_a_follower_behind();
     net.cut = vec![2];
