@@ -167,6 +167,12 @@ impl FlowControl {
         (self.0.admitted.get(), self.0.refused.get())
     }
 
+    /// Nobody looks any more: whoever waits goes on, so that a node that stops waits for no part of large work.
+    fn let_go(&self) {
+        self.0.turns.lock().flow = Flow::Free;
+        self.0.is_free.store(true, Ordering::Relaxed);
+    }
+
     fn look<K: KvEngine>(&self, engine: &K) {
         let (shared, backlog) = (&*self.0, engine.backlog());
         let written = shared.written.swap(0, Ordering::Relaxed);
@@ -201,6 +207,7 @@ impl FlowWatch {
             while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 flow.look(&engine);
             }
+            flow.let_go();
         };
         let thread = std::thread::Builder::new().name("flow".to_owned());
         let thread = thread.spawn(watch)?;
@@ -217,6 +224,7 @@ impl FlowWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::mem::Disk;
 
     fn paced(rate: f64) -> FlowControl {
         let flow = FlowControl::new(FlowOptions::default());
@@ -261,6 +269,16 @@ mod tests {
         });
         flow.after_others(Duration::from_secs(3_600));
         frees.join().unwrap();
+    }
+
+    #[test]
+    fn once_nobody_looks_any_more_nobody_waits() {
+        let flow = paced(1.0);
+        FlowWatch::start(flow.clone(), Disk::new().open_kv("kv").unwrap())
+            .unwrap()
+            .stop();
+        flow.after_others(Duration::from_secs(3_600));
+        assert_eq!(flow.rate(), None);
     }
 
     #[tokio::test]
