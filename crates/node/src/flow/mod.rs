@@ -26,7 +26,7 @@ use engine::KvEngine;
 use lane::{Lane, Place};
 use metrics::Counter;
 use pace::{Flow, Pace};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -49,6 +49,8 @@ struct Shared {
     written: AtomicU64,
     is_free: AtomicBool,
     turns: Mutex<Turns>,
+    /// There is no pace any more.
+    freed: Condvar,
     admitted: Counter,
     refused: Counter,
 }
@@ -90,6 +92,7 @@ impl FlowControl {
                 flow: Flow::Free,
                 lane: Lane::default(),
             }),
+            freed: Condvar::new(),
             admitted: Counter::new(),
             refused: Counter::new(),
         }))
@@ -144,13 +147,11 @@ impl FlowControl {
     /// Before a part of large work that nobody waits for: waits until the engine is not behind, for `patience` at the most.
     /// Blocks the thread.
     pub(crate) fn after_others(&self, patience: Duration) {
-        let begun = Instant::now();
-        while !self.0.is_free.load(Ordering::Relaxed) {
-            let left = patience.saturating_sub(begun.elapsed());
-            if left.is_zero() {
-                return;
-            }
-            std::thread::sleep(left.min(INTERVAL / 2));
+        let shared = &*self.0;
+        if !shared.is_free.load(Ordering::Relaxed) {
+            let is_paced = |turns: &mut Turns| turns.flow != Flow::Free;
+            let mut turns = shared.turns.lock();
+            shared.freed.wait_while_for(&mut turns, is_paced, patience);
         }
     }
 
@@ -169,8 +170,16 @@ impl FlowControl {
 
     /// Nobody looks any more: whoever waits goes on, so that a node that stops waits for no part of large work.
     fn let_go(&self) {
-        self.0.turns.lock().flow = Flow::Free;
-        self.0.is_free.store(true, Ordering::Relaxed);
+        self.set(&mut self.0.turns.lock(), Flow::Free);
+    }
+
+    fn set(&self, turns: &mut Turns, flow: Flow) {
+        let is_free = flow == Flow::Free;
+        turns.flow = flow;
+        self.0.is_free.store(is_free, Ordering::Relaxed);
+        if is_free {
+            self.0.freed.notify_all();
+        }
     }
 
     fn look<K: KvEngine>(&self, engine: &K) {
@@ -180,8 +189,7 @@ impl FlowControl {
         let mut turns = shared.turns.lock();
         let flow = turns.pace.observe(&backlog, written, now);
         let (was_free, is_free) = (turns.flow == Flow::Free, flow == Flow::Free);
-        turns.flow = flow;
-        shared.is_free.store(is_free, Ordering::Relaxed);
+        self.set(&mut turns, flow);
         drop(turns);
         match (was_free, is_free) {
             (true, false) => {
@@ -233,8 +241,7 @@ mod tests {
     }
 
     fn pace(flow: &FlowControl, to: Flow) {
-        flow.0.turns.lock().flow = to;
-        flow.0.is_free.store(to == Flow::Free, Ordering::Relaxed);
+        flow.set(&mut flow.0.turns.lock(), to);
     }
 
     #[tokio::test]
