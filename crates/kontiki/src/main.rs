@@ -51,8 +51,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// One less than there are processors, so that what has come from clients does not occupy all of them: what Raft does
+/// for a write takes microseconds, and would wait for the kernel's next tick.
+fn threads_for_connections() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    processors.saturating_sub(1).max(1)
+}
+
 fn perform(command: Command) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads_for_connections())
         .event_interval(TURNS_BETWEEN_LOOKS)
         .on_thread_start(node::ask_for_short_turns)
         .enable_all()

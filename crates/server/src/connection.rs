@@ -14,7 +14,7 @@
 //!
 //! **Not here.** Work that takes long: it must go to another thread, or it delays its connection.
 
-use crate::turn::Turn;
+use crate::turn::Turns;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
@@ -43,6 +43,7 @@ pub(crate) struct Connection<C> {
     protocol: Pin<Box<C>>,
     requests: Requests,
     under_way: FuturesUnordered<BoxFuture<'static, ()>>,
+    turns: Turns,
 }
 
 impl<C> Connection<C> {
@@ -52,6 +53,7 @@ impl<C> Connection<C> {
             protocol: Box::pin(protocol),
             requests,
             under_way: FuturesUnordered::new(),
+            turns: Turns::default(),
         }
     }
 }
@@ -61,7 +63,7 @@ impl<C: Future> Future for Connection<C> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let this = &mut *self;
-        let turn = Turn::begin();
+        let turn = this.turns.begin();
         loop {
             // Requests first, so that the protocol writes their answers in the same turn.
             while !turn.is_over()
@@ -77,6 +79,7 @@ impl<C: Future> Future for Connection<C> {
             }
             this.under_way.extend(arrived.drain(..));
             if is_over {
+                this.turns.want_another();
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }

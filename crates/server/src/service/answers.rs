@@ -33,6 +33,8 @@ const SMALL_BYTES: usize = 4 << 10;
 const STEP_BYTES: usize = 64 << 10;
 /// Whoever waits looks again after so long: room in memory does not always come from an answer that went.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// With less than this left there is room for no more than the answers that are being made.
+const ROOM_BYTES: usize = 1 << 20;
 /// By this part a read of another size changes what the next one is taken for.
 const SMOOTHING: usize = 8;
 
@@ -129,6 +131,13 @@ impl Answers {
             }
             Err(failure) => R::failed(failure),
         }
+    }
+
+    /// Whether answers that are not small are likely to fit.
+    pub(crate) fn have_room(&self) -> bool {
+        let bytes = &self.0.bytes;
+        let left = bytes.limit_bytes().saturating_sub(bytes.used_bytes());
+        left >= ROOM_BYTES && self.0.memory.left_for_answers() >= ROOM_BYTES
     }
 
     /// What to set aside for a read. Half of what there is at the most, so that nobody waits for what never comes.

@@ -197,6 +197,27 @@ async fn no_more_is_read_while_answers_wait() {
 }
 
 #[tokio::test]
+async fn without_room_for_answers_only_those_are_served_who_take_theirs() {
+    let node = FakeNode::v1();
+    let limits = Limits {
+        answer_bytes_max: 100,
+        ..Limits::default()
+    };
+    let raw = raw_within(&node, limits);
+    let (mut sender, requests) = mpsc::channel(0);
+    let mut responses = Box::pin(serve(raw, requests));
+    for number in 0..2 {
+        let message = Ok(batch([(number, Some(put(number)))]));
+        sender.try_send(message).unwrap();
+        settle().await;
+    }
+    assert_eq!(node.rows().len(), 1, "the second waits in the channel");
+    assert!(responses.next().await.is_some());
+    settle().await;
+    assert_eq!(node.rows().len(), 2);
+}
+
+#[tokio::test]
 async fn a_dropped_stream_takes_its_commands_along() {
     let raw = raw(&FakeNode::v1());
     let probe = Cmd::Empty(BatchCommandsEmptyRequest {

@@ -4,7 +4,8 @@
 //! done into the [`Outbox`], from which HTTP/2 takes responses. So there is no task and no channel
 //! for each command. The driver never waits for the client: a command that has begun holds bytes of
 //! the node's budgets, and must end whether its client reads or not. While answers wait, only the
-//! reading of further commands stops.
+//! reading of further commands stops: those of one client up to a bound, and all that wait when the node has
+//! no room for more answers, since what came next would only be done to be refused.
 //!
 //! **Invariants.** Each request id is answered once, unless the stream breaks. What is under way is
 //! bounded in number and in bytes, and so are the answers that wait, up to those of the commands
@@ -21,7 +22,7 @@ use crate::meters::Method;
 use crate::service::answers::Held;
 use crate::service::raw::Raw;
 use crate::service::slow::Asked;
-use crate::turn::Turn;
+use crate::turn::Turns;
 use futures::stream::{self, FuturesUnordered, Stream, StreamExt};
 use outbox::Outbox;
 use prost::Message;
@@ -97,18 +98,20 @@ where
     let mut done = Vec::new();
     // Whether the last turn ended before all that could be done at once was.
     let mut is_behind = false;
+    let mut turns = Turns::default();
     poll_fn(move |cx| {
         let (limits, outbox) = (raw.limits(), &ending.0);
         let is_full = |commands, bytes| {
             commands >= limits.batch_commands_max || bytes >= limits.batch_bytes_max
         };
-        let turn = Turn::begin();
+        let turn = turns.begin();
         loop {
             let mut taken = 0;
             let was_behind = is_behind;
+            let has_room = raw.has_room_for_answers();
             while !was_behind
                 && taken < TAKEN_AT_ONCE
-                && outbox.poll_room(cx).is_ready()
+                && outbox.poll_room(cx, has_room).is_ready()
                 && !is_full(under_way.len(), bytes_under_way)
             {
                 let Poll::Ready(Some((id, request))) = intake.poll_next(cx) else {
@@ -131,6 +134,7 @@ where
             }
             is_behind = turn.is_over();
             if is_behind {
+                turns.want_another();
                 cx.waker().wake_by_ref();
                 break;
             }

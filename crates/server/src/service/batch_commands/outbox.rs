@@ -68,10 +68,12 @@ impl Outbox {
         }
     }
 
-    /// Ready while more commands may be read; the filler is woken when that changes.
-    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready while more commands may be read; the filler is woken when that changes. Where the node has no room for
+    /// more answers, none of this stream's may wait.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>, node_has_room: bool) -> Poll<()> {
         let mut state = self.state.lock();
-        if state.bytes < self.bytes_max {
+        let bytes_max = if node_has_room { self.bytes_max } else { 1 };
+        if state.bytes < bytes_max {
             return Poll::Ready(());
         }
         state.filler = Some(cx.waker().clone());

@@ -105,6 +105,11 @@ impl<B: Backend> Raw<B> {
         answer
     }
 
+    /// Whether there is room for more answers.
+    pub(crate) fn has_room_for_answers(&self) -> bool {
+        self.answers.have_room()
+    }
+
     /// Counts a stream that begins.
     pub(crate) fn count_stream(&self, kind: StreamKind) {
         self.meters.streams(kind);
