@@ -177,32 +177,24 @@ async fn commands_end_though_nobody_takes_their_answers() {
 
 #[tokio::test]
 async fn no_more_is_read_while_answers_wait() {
-    let node = FakeNode::v1();
-    let limits = Limits {
+    the_second_waits_until_the_first_is_taken(Limits {
         batch_answer_bytes_max: 1,
         ..Limits::default()
-    };
-    let raw = raw_within(&node, limits);
-    let (mut sender, requests) = mpsc::channel(0);
-    let mut responses = Box::pin(serve(raw, requests));
-    for number in 0..2 {
-        let message = Ok(batch([(number, Some(put(number)))]));
-        sender.try_send(message).unwrap();
-        settle().await;
-    }
-    assert_eq!(node.rows().len(), 1, "the second waits in the channel");
-    assert!(responses.next().await.is_some());
-    settle().await;
-    assert_eq!(node.rows().len(), 2);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn without_room_for_answers_only_those_are_served_who_take_theirs() {
-    let node = FakeNode::v1();
-    let limits = Limits {
+    the_second_waits_until_the_first_is_taken(Limits {
         answer_bytes_max: 100,
         ..Limits::default()
-    };
+    })
+    .await;
+}
+
+async fn the_second_waits_until_the_first_is_taken(limits: Limits) {
+    let node = FakeNode::v1();
     let raw = raw_within(&node, limits);
     let (mut sender, requests) = mpsc::channel(0);
     let mut responses = Box::pin(serve(raw, requests));
