@@ -6,7 +6,8 @@
 //! **How the length of what is synced is known.** RocksDB does not say it. Before a write that syncs, the
 //! file has some length; the record lies behind that, so that its end is at least so much further. That
 //! holds if the file is still the newest one after the write: RocksDB begins a new one only together
-//! with a new version of the family.
+//! with a new version of the family. A write that found another newest file behind it may be the first
+//! in there: then we sync as much of that file as is whole, ourselves.
 //!
 //! **Invariants.** No mark is ahead of what is synced, whoever writes at the same time. Whatever can't be
 //! found out leaves the mark as it was.
@@ -144,15 +145,35 @@ impl Tail {
         let Some(place) = place else {
             return;
         };
-        if version != Some(place.version) {
-            // It may be in a file that has begun meanwhile.
-            self.look(version);
-            return;
-        }
-        let end = Mark {
+        let mut end = Mark {
             bytes: place.end.bytes + bytes,
             ..place.end
         };
+        if version != Some(place.version) {
+            let Some(now) = self.look(version) else {
+                return;
+            };
+            // A new version may be one of the tables only.
+            if now.end.number != end.number {
+                let Some(whole) = self.sync_newest() else {
+                    return;
+                };
+                end = whole;
+            }
+        }
         self.watermark.lock().raise(end);
+    }
+
+    /// Syncs the newest file, and answers how far its records were whole before.
+    fn sync_newest(&self) -> Option<Mark> {
+        let newest = self.newest.lock();
+        let known = newest.as_ref()?;
+        let path = self.list.directory.join(wal::name(known.number));
+        let bytes = wal::scan_file(&path).ok()?.end();
+        known.file.sync_data().ok()?;
+        Some(Mark {
+            number: known.number,
+            bytes,
+        })
     }
 }

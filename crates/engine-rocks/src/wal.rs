@@ -51,7 +51,7 @@ pub(crate) fn check(directory: &Path, mark: Mark) -> Result<()> {
     let noted = load_note(directory)?;
     let newest = noted.unwrap_or(0).max(mark.number);
     if newest > 0 && files.range(newest..).next().is_none() {
-        let path = directory.join(format!("{newest:06}.log"));
+        let path = directory.join(name(newest));
         return Err(Error::damaged(
             path,
             "the newest write-ahead log is missing",
@@ -115,6 +115,11 @@ fn load_note(directory: &Path) -> Result<Option<u64>> {
     number().map(Some).ok_or_else(damaged)
 }
 
+/// Of the file with this number.
+pub(crate) fn name(number: u64) -> String {
+    format!("{number:06}.log")
+}
+
 /// The files of the write-ahead log by their numbers.
 pub(crate) fn list(directory: &Path) -> Result<BTreeMap<u64, PathBuf>> {
     let mut files = BTreeMap::new();
@@ -143,12 +148,17 @@ pub(crate) struct Broken {
 #[derive(Default)]
 pub(crate) struct Found {
     records: bool,
-    /// Where the whole records end that nothing broken stands before.
+    /// See [`Found::end`].
     end: u64,
     broken: Option<Broken>,
 }
 
 impl Found {
+    /// Where the whole records end that nothing broken stands before.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
     /// What a crash can't explain, whatever was synced: a broken record with a whole one behind it.
     pub(crate) fn damage(&self) -> Option<String> {
         let Broken { at, why, next } = self.broken?;

@@ -201,6 +201,35 @@ fn a_torn_end_of_the_raft_logs_that_was_synced_is_refused() {
     }
 }
 
+/// The first record of a new file is told of by nothing that stood before it.
+#[test]
+fn a_file_of_the_raft_logs_emptied_after_any_synced_write_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let options = RocksOptions {
+        write_buffer_bytes: 64 << 10,
+        ..RocksOptions::default()
+    };
+    let log = RocksLog::open(dir.path(), &options).expect("the log opens");
+    append(&log, 1..=1);
+    let (mut last, mut begun) = (newest(dir.path(), ".log"), 0);
+    for index in 2..2_000 {
+        append(&log, index..=index);
+        let wal = newest(dir.path(), ".log");
+        if wal == last {
+            continue;
+        }
+        let crashed = copy(dir.path());
+        let emptied = crashed.path().join(wal.file_name().expect("it has one"));
+        fs::write(&emptied, b"").expect("the file is writable");
+        let Err(error) = open_log(crashed.path()) else {
+            panic!("entry {index} is gone without a word");
+        };
+        assert_eq!(error.action(), Action::Crash, "{error}");
+        (last, begun) = (wal, begun + 1);
+    }
+    assert!(begun > 2, "{begun} files were begun");
+}
+
 #[test]
 fn a_bit_flipped_anywhere_before_the_last_entry_stops_the_open() {
     let dir = tempfile::tempdir().expect("a temporary directory");
