@@ -1,8 +1,8 @@
 //! The inbox: what an FSM may handle in this round.
 //!
 //! **Invariant.** Messages come out in the order in which they were accepted, those included that arrive
-//! while others are handled. What is not popped waits for the next round; whether the inbox was emptied is
-//! how the runtime tells a released FSM from one that is kept.
+//! while others are handled (unless handling them is over so soon that looking would cost more). What is not
+//! popped waits for the next round; whether the inbox was emptied is how the runtime tells a released FSM from one that is kept.
 
 use crate::fsm::{Address, Message};
 use crate::mailbox::Taken;
@@ -47,6 +47,9 @@ pub struct Inbox<'a, M: Message> {
     address: Address,
     left: usize,
     popped: u64,
+    /// What `popped` was at the last look into the mailbox, and how many messages are worth another one.
+    looked: u64,
+    worth_a_look: u64,
     freed_bytes: usize,
 }
 
@@ -65,6 +68,8 @@ impl<'a, M: Message> Inbox<'a, M> {
             address,
             left: limit,
             popped: 0,
+            looked: 0,
+            worth_a_look: 1,
             freed_bytes: 0,
         }
     }
@@ -77,7 +82,16 @@ impl<'a, M: Message> Inbox<'a, M> {
         }
     }
 
-    /// The next message; `None` when all are handled or the FSM has had its share of this round.
+    /// The same, but it looks for more messages only after so many. To look after each message, where these are handled
+    /// in no time, costs their sender more than the messages do: it finds the mailbox's lock with another processor.
+    pub(crate) fn looking_after(self, messages: u64) -> Self {
+        Self {
+            worth_a_look: messages.max(1),
+            ..self
+        }
+    }
+
+    /// The next message; `None` when all that were found are handled or the FSM has had its share of this round.
     pub fn pop(&mut self) -> Option<M> {
         let is_over = |(messages, others_wait): (u64, &dyn Fn() -> bool)| {
             self.popped >= messages && others_wait()
@@ -85,7 +99,8 @@ impl<'a, M: Message> Inbox<'a, M> {
         if self.left == 0 || self.while_others_wait.is_some_and(is_over) {
             return None;
         }
-        if self.local.queue.is_empty() && self.popped > 0 {
+        if self.local.queue.is_empty() && self.popped - self.looked >= self.worth_a_look {
+            self.looked = self.popped;
             self.local.look(self.take);
         }
         let message = self.local.queue.pop_front()?;

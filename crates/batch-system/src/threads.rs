@@ -259,6 +259,7 @@ fn run<N: Fsm, C: Fsm, H: Handler<N, C>>(
         poller.fetch(generation);
         if poller.held() > 0 {
             poller.round();
+            poller.gather();
             poller.give_way();
         }
     }

@@ -31,10 +31,14 @@ use std::time::Duration;
 const SHARE_AFTER: Duration = Duration::from_micros(50);
 /// A round with a backlog is cut after this time, or after so many times what its `end` takes: batching pays
 /// by sharing `end`; where that costs nothing, newcomers should not wait for the busy ones.
-const SLICE_MIN: Duration = Duration::from_micros(2);
+const SLICE_MIN: Duration = Duration::from_micros(1);
 const SLICE_PER_END: u32 = 4;
 /// A poller that is always busy gives way after so long: much less than a time slice of the kernel.
-const GIVE_WAY_AFTER: Duration = Duration::from_micros(100);
+const GIVE_WAY_AFTER: Duration = Duration::from_micros(60);
+/// For so long messages may gather before an FSM that has just been handled is handled again.
+const GATHER: Duration = Duration::from_micros(1);
+/// Messages in the turn of a newcomer, at least, while others wait: most have fewer, and need no second turn.
+const FIRST_TURN: usize = 64;
 /// Rounds shorter than this are over before a sleeping poller would be awake.
 const BRISK_ROUND: Duration = Duration::from_micros(20);
 
@@ -49,6 +53,15 @@ struct ControlEntry<C: Fsm> {
 struct Turns {
     slice: Duration,
     messages: usize,
+}
+
+/// One FSM's part in a round.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// While others wait, so many.
+    messages: usize,
+    /// True if an FSM has been emptied in this round: what has come to it since can't be seen in the run queue.
+    others_may_wait: bool,
 }
 
 pub(crate) struct Poller<N: Fsm, C: Fsm, H> {
@@ -69,6 +82,8 @@ pub(crate) struct Poller<N: Fsm, C: Fsm, H> {
     /// When the last round ended, or the wait after it. Reading the clock for each purpose would cost
     /// more than a small round itself.
     now: Duration,
+    /// When the last round began.
+    round_started: Duration,
     /// When hot FSMs were last looked for.
     spread: Duration,
     /// What the handler's `end` takes, on average.
@@ -105,6 +120,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
             tasks: Vec::new(),
             due: 0,
             now,
+            round_started: now,
             spread: now,
             end_cost: Duration::ZERO,
             message_cost: Duration::ZERO,
@@ -189,6 +205,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
     pub(crate) fn round(&mut self) {
         let shared = Arc::clone(&self.shared);
         let started = self.now;
+        self.round_started = started;
         shared.lane(self.priority).beat(started.as_nanos() as u64);
         let turns = self.turns();
         let info = RoundInfo {
@@ -225,12 +242,30 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         self.spread();
     }
 
+    /// After a round that was over at once, lets messages gather for a moment where all that is held are FSMs to which
+    /// something came in the meantime: a mailbox that is looked into after each message costs its sender more than the
+    /// message does.
+    pub(crate) fn gather(&mut self) {
+        let brief = self.now.saturating_sub(self.round_started) < GATHER;
+        if !brief || self.control.is_some() || self.queue.back().is_none_or(|last| last.stayed) {
+            return;
+        }
+        let until = self.now + GATHER;
+        while self.now < until && self.shared.lane(self.priority).ready() == 0 {
+            std::hint::spin_loop();
+            self.now = self.shared.clock.now();
+        }
+    }
+
     /// Lets other threads have the processor, between rounds, where all that is held is busy anyway. The kernel
     /// would take it away sooner or later, and then in the middle of a round, from newcomers too.
     pub(crate) fn give_way(&mut self) {
-        if self.queue.front().is_none_or(|next| !next.stayed) {
+        let stayed = |entry: Option<&Entry<N>>| entry.is_some_and(|entry| entry.stayed);
+        if !stayed(self.queue.back()) {
             self.ran_since = self.now;
-        } else if self.now.saturating_sub(self.ran_since) > GIVE_WAY_AFTER {
+        } else if stayed(self.queue.front())
+            && self.now.saturating_sub(self.ran_since) > GIVE_WAY_AFTER
+        {
             std::thread::yield_now();
             self.now = self.shared.clock.now();
             self.ran_since = self.now;
@@ -241,11 +276,17 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
     /// waits, an FSM gets no more in one turn.
     fn turns(&self) -> Turns {
         let slice = SLICE_MIN.max(self.end_cost * SLICE_PER_END);
-        let fit = slice.as_nanos() / self.message_cost.as_nanos().max(1);
+        let fit = self.messages_in(slice).unwrap_or(u64::MAX);
         Turns {
             slice,
             messages: usize::try_from(fit).unwrap_or(usize::MAX).max(1),
         }
+    }
+
+    /// How many messages are handled in such a time, as far as is known.
+    fn messages_in(&self, time: Duration) -> Option<u64> {
+        let fit = time.as_nanos().checked_div(self.message_cost.as_nanos())?;
+        Some(u64::try_from(fit).unwrap_or(u64::MAX))
     }
 
     /// Learns from a round how soon the next one will be over. A poller that has been leaving a backlog
@@ -305,6 +346,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
     fn handle_queue(&mut self, started: Duration, turns: Turns) -> Duration {
         let mut now = started;
         let mut of_stayed = 0;
+        let mut others_may_wait = false;
         loop {
             self.join_in();
             let lasted = now.saturating_sub(started);
@@ -319,11 +361,19 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
                 return now;
             };
             let before = now;
-            if self.handle_normal(&mut entry, turns.messages, before, &mut now) {
+            let turn = Turn {
+                messages: match entry.stayed {
+                    true => turns.messages,
+                    false => turns.messages.max(FIRST_TURN),
+                },
+                others_may_wait,
+            };
+            if self.handle_normal(&mut entry, turn, before, &mut now) {
                 self.discard(entry);
                 continue;
             }
             of_stayed += usize::from(entry.stayed);
+            others_may_wait |= entry.local.queue.is_empty();
             self.handled.push(entry);
         }
     }
@@ -354,7 +404,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
     fn handle_normal(
         &mut self,
         entry: &mut Entry<N>,
-        turn_messages: usize,
+        turn: Turn,
         started: Duration,
         now: &mut Duration,
     ) -> bool {
@@ -367,10 +417,11 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         let shared = &self.shared;
         let take = |buffer: &mut _| mailbox.take(buffer);
         let lane = shared.lane(self.priority);
-        let somebody_waits = || lane.ready() > 0;
+        let somebody_waits = || turn.others_may_wait || lane.ready() > 0;
         let messages_max = self.config.messages_per_round;
         let mut inbox = Inbox::new(local, &take, mailbox.address, messages_max)
-            .shortened(turn_messages, &somebody_waits);
+            .shortened(turn.messages, &somebody_waits)
+            .looking_after(self.messages_in(GATHER).unwrap_or(1));
         let must_go = shared
             .panic_policy
             .guard(PanicPlace::Normal(mailbox.address), || {
