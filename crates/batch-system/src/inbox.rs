@@ -1,8 +1,8 @@
 //! The inbox: what an FSM may handle in this round.
 //!
 //! **Invariant.** Messages come out in the order in which they were accepted, those included that arrive
-//! while others are handled (unless handling them is over so soon that looking would cost more). What is not
-//! popped waits for the next round; whether the inbox was emptied is how the runtime tells a released FSM from one that is kept.
+//! while others are handled, as far as another look into the mailbox is worth it. What is not popped waits for the
+//! next round; whether the inbox was emptied is how the runtime tells a released FSM from one that is kept.
 
 use crate::fsm::{Address, Message};
 use crate::mailbox::Taken;
@@ -38,18 +38,35 @@ impl<M> Local<M> {
 /// How the owner of an FSM takes what waits in its mailbox.
 pub(crate) type Take<'a, M> = &'a dyn Fn(&mut VecDeque<M>) -> Taken;
 
+/// What bounds an FSM's turn in a round with others.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn {
+    /// While others wait, so many messages.
+    pub(crate) messages: u64,
+    /// True if somebody may wait that is not seen to be ready.
+    pub(crate) others_may_wait: bool,
+    /// Another look into the mailbox is worth it after so many messages.
+    pub(crate) worth_a_look: u64,
+}
+
+/// The turn of one that is alone.
+const ALONE: Turn = Turn {
+    messages: u64::MAX,
+    others_may_wait: false,
+    worth_a_look: 1,
+};
+
 /// The messages of one FSM in one round.
 pub struct Inbox<'a, M: Message> {
     local: &'a mut Local<M>,
     take: Take<'a, M>,
-    /// A bound that counts while others wait: messages, and whether anybody does.
-    while_others_wait: Option<(u64, &'a dyn Fn() -> bool)>,
+    turn: Turn,
+    somebody_is_ready: &'a dyn Fn() -> bool,
     address: Address,
     left: usize,
     popped: u64,
-    /// What `popped` was at the last look into the mailbox, and how many messages are worth another one.
+    /// What `popped` was at the last look into the mailbox.
     looked: u64,
-    worth_a_look: u64,
     freed_bytes: usize,
 }
 
@@ -64,42 +81,38 @@ impl<'a, M: Message> Inbox<'a, M> {
         Self {
             local,
             take,
-            while_others_wait: None,
+            turn: ALONE,
+            somebody_is_ready: &|| false,
             address,
             left: limit,
             popped: 0,
             looked: 0,
-            worth_a_look: 1,
             freed_bytes: 0,
         }
     }
 
-    /// The same with another bound on the messages, which counts while others wait.
-    pub(crate) fn shortened(self, messages: usize, others_wait: &'a dyn Fn() -> bool) -> Self {
+    /// The same in a round with others.
+    pub(crate) fn for_turn(self, turn: Turn, somebody_is_ready: &'a dyn Fn() -> bool) -> Self {
         Self {
-            while_others_wait: Some((messages as u64, others_wait)),
+            turn,
+            somebody_is_ready,
             ..self
         }
     }
 
-    /// The same, but it looks for more messages only after so many. To look after each message, where these are handled
-    /// in no time, costs their sender more than the messages do: it finds the mailbox's lock with another processor.
-    pub(crate) fn looking_after(self, messages: u64) -> Self {
-        Self {
-            worth_a_look: messages.max(1),
-            ..self
-        }
+    /// True if the turn is over because others wait.
+    fn gives_way(&self) -> bool {
+        self.popped >= self.turn.messages
+            && (self.turn.others_may_wait || (self.somebody_is_ready)())
     }
 
     /// The next message; `None` when all that were found are handled or the FSM has had its share of this round.
     pub fn pop(&mut self) -> Option<M> {
-        let is_over = |(messages, others_wait): (u64, &dyn Fn() -> bool)| {
-            self.popped >= messages && others_wait()
-        };
-        if self.left == 0 || self.while_others_wait.is_some_and(is_over) {
+        if self.left == 0 || self.gives_way() {
             return None;
         }
-        if self.local.queue.is_empty() && self.popped - self.looked >= self.worth_a_look {
+        let worth_a_look = self.popped - self.looked >= self.turn.worth_a_look;
+        if self.local.queue.is_empty() && worth_a_look {
             self.looked = self.popped;
             self.local.look(self.take);
         }

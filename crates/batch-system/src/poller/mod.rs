@@ -10,17 +10,19 @@
 //!
 //! **Not here.** Waiting: both drivers run rounds with this code, each decides when and with what.
 
+mod pace;
 mod settle;
 
 use crate::batch::{Batch, Entry};
 use crate::config::Config;
 use crate::fsm::{Fsm, Priority};
 use crate::handler::{Handler, RoundInfo};
-use crate::inbox::{Inbox, Local};
+use crate::inbox::{Inbox, Local, Turn};
 use crate::meters::{PollerCells, Rescheduled, Round};
 use crate::panic::{PanicPlace, drop_quietly};
 use crate::run_queue::Fetch;
 use crate::shared::{DeadLetter, Shared, Task};
+use pace::{Pace, Turns};
 use settle::reschedule;
 use std::collections::VecDeque;
 use std::mem::take;
@@ -29,39 +31,13 @@ use std::time::Duration;
 
 /// A round that has lasted so long is worth another poller's wake-up, which costs about half of it.
 const SHARE_AFTER: Duration = Duration::from_micros(50);
-/// A round with a backlog is cut after this time, or after so many times what its `end` takes: batching pays
-/// by sharing `end`; where that costs nothing, newcomers should not wait for the busy ones.
-const SLICE_MIN: Duration = Duration::from_micros(1);
-const SLICE_PER_END: u32 = 4;
 /// A poller that is always busy gives way after so long: much less than a time slice of the kernel.
 const GIVE_WAY_AFTER: Duration = Duration::from_micros(60);
-/// For so long messages may gather before an FSM that has just been handled is handled again.
-const GATHER: Duration = Duration::from_micros(1);
-/// Messages in the turn of a newcomer, at least, while others wait: most have fewer, and need no second turn.
-const FIRST_TURN: usize = 64;
-/// Rounds shorter than this are over before a sleeping poller would be awake.
-const BRISK_ROUND: Duration = Duration::from_micros(20);
 
 /// The control FSM in this poller's hands.
 struct ControlEntry<C: Fsm> {
     fsm: Box<C>,
     local: Local<C::Message>,
-}
-
-/// How a round is divided among FSMs with a backlog.
-#[derive(Clone, Copy)]
-struct Turns {
-    slice: Duration,
-    messages: usize,
-}
-
-/// One FSM's part in a round.
-#[derive(Clone, Copy)]
-struct Turn {
-    /// While others wait, so many.
-    messages: usize,
-    /// True if an FSM has been emptied in this round: what has come to it since can't be seen in the run queue.
-    others_may_wait: bool,
 }
 
 pub(crate) struct Poller<N: Fsm, C: Fsm, H> {
@@ -82,22 +58,16 @@ pub(crate) struct Poller<N: Fsm, C: Fsm, H> {
     /// When the last round ended, or the wait after it. Reading the clock for each purpose would cost
     /// more than a small round itself.
     now: Duration,
-    /// When the last round began.
-    round_started: Duration,
+    /// How long the last round took.
+    round: Duration,
     /// When hot FSMs were last looked for.
     spread: Duration,
-    /// What the handler's `end` takes, on average.
-    end_cost: Duration,
-    /// What the handler takes for a message, on average.
-    message_cost: Duration,
+    pace: Pace,
     /// The end of the last round that left no backlog.
     behind_since: Duration,
     /// When its thread last had nothing to do, or gave way.
     ran_since: Duration,
-    /// How long a round takes lately: the longest, forgotten by a sixteenth each round, so that a slow
-    /// `end` now and then is remembered.
-    pace: Duration,
-    /// True if rounds are short: what waits need not wake another poller.
+    /// True if it is brisk as far as the run queue knows.
     brisk: bool,
     cells: Arc<PollerCells>,
     /// Messages of the round under way.
@@ -120,13 +90,11 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
             tasks: Vec::new(),
             due: 0,
             now,
-            round_started: now,
+            round: Duration::ZERO,
             spread: now,
-            end_cost: Duration::ZERO,
-            message_cost: Duration::ZERO,
+            pace: Pace::new(),
             behind_since: now,
             ran_since: now,
-            pace: BRISK_ROUND,
             brisk: false,
             cells,
             messages: 0,
@@ -205,9 +173,8 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
     pub(crate) fn round(&mut self) {
         let shared = Arc::clone(&self.shared);
         let started = self.now;
-        self.round_started = started;
         shared.lane(self.priority).beat(started.as_nanos() as u64);
-        let turns = self.turns();
+        let turns = self.pace.turns();
         let info = RoundInfo {
             batch_size: self.queue.len() + self.due,
             control: self.control.is_some(),
@@ -229,28 +196,28 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
             }
         }
         self.now = shared.clock.now();
-        self.end_cost = (self.end_cost * 3 + self.now.saturating_sub(ending)) / 4;
+        self.round = self.now.saturating_sub(started);
+        let end = self.now.saturating_sub(ending);
         self.cells.count_round(&Round {
             fsms: self.handled.len(),
             messages: take(&mut self.messages),
-            took: self.now.saturating_sub(started),
-            end: self.now.saturating_sub(ending),
+            took: self.round,
+            end,
         });
-        self.learn(started, self.now);
+        self.pace.learn_round(self.round, end);
+        self.tell_whether_brisk();
         self.settle_control();
         self.settle_round();
         self.spread();
     }
 
-    /// After a round that was over at once, lets messages gather for a moment where all that is held are FSMs to which
-    /// something came in the meantime: a mailbox that is looked into after each message costs its sender more than the
-    /// message does.
+    /// Between rounds, lets messages gather for a moment where all that is held are FSMs to which something
+    /// came in the meantime.
     pub(crate) fn gather(&mut self) {
-        let brief = self.now.saturating_sub(self.round_started) < GATHER;
-        if !brief || self.control.is_some() || self.queue.back().is_none_or(|last| last.stayed) {
+        let until = self.now + self.pace.pause_after(self.round);
+        if self.control.is_some() || self.queue.back().is_none_or(|last| last.stayed) {
             return;
         }
-        let until = self.now + GATHER;
         while self.now < until && self.shared.lane(self.priority).ready() == 0 {
             std::hint::spin_loop();
             self.now = self.shared.clock.now();
@@ -272,34 +239,14 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         }
     }
 
-    /// How long a round with a backlog goes on, and how many messages fit into that time: while somebody
-    /// waits, an FSM gets no more in one turn.
-    fn turns(&self) -> Turns {
-        let slice = SLICE_MIN.max(self.end_cost * SLICE_PER_END);
-        let fit = self.messages_in(slice).unwrap_or(u64::MAX);
-        Turns {
-            slice,
-            messages: usize::try_from(fit).unwrap_or(usize::MAX).max(1),
-        }
-    }
-
-    /// How many messages are handled in such a time, as far as is known.
-    fn messages_in(&self, time: Duration) -> Option<u64> {
-        let fit = time.as_nanos().checked_div(self.message_cost.as_nanos())?;
-        Some(u64::try_from(fit).unwrap_or(u64::MAX))
-    }
-
-    /// Learns from a round how soon the next one will be over. A poller that has been leaving a backlog
-    /// for a while is never brisk: it can do with help.
-    fn learn(&mut self, started: Duration, now: Duration) {
-        let round = now.saturating_sub(started);
-        self.pace = round.max(self.pace - self.pace / 16);
+    /// After a round, tells the run queue how soon the next one will be over.
+    fn tell_whether_brisk(&mut self) {
         let emptied = |entry: &Entry<N>| entry.local.queue.is_empty();
         if self.queue.is_empty() && self.handled.iter().all(emptied) {
-            self.behind_since = now;
+            self.behind_since = self.now;
         }
-        let behind = now.saturating_sub(self.behind_since);
-        self.set_brisk(self.pace < BRISK_ROUND && behind < SHARE_AFTER);
+        let behind = self.now.saturating_sub(self.behind_since);
+        self.set_brisk(self.pace.is_brisk() && behind < SHARE_AFTER);
     }
 
     /// Tells the run queue when the poller's pace changes.
@@ -346,6 +293,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
     fn handle_queue(&mut self, started: Duration, turns: Turns) -> Duration {
         let mut now = started;
         let mut of_stayed = 0;
+        // What has come to an FSM that was emptied in this round is not seen in the run queue.
         let mut others_may_wait = false;
         loop {
             self.join_in();
@@ -362,10 +310,8 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
             };
             let before = now;
             let turn = Turn {
-                messages: match entry.stayed {
-                    true => turns.messages,
-                    false => turns.messages.max(FIRST_TURN),
-                },
+                messages: turns.messages(entry.stayed),
+                worth_a_look: turns.worth_a_look,
                 others_may_wait,
             };
             if self.handle_normal(&mut entry, turn, before, &mut now) {
@@ -417,11 +363,10 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         let shared = &self.shared;
         let take = |buffer: &mut _| mailbox.take(buffer);
         let lane = shared.lane(self.priority);
-        let somebody_waits = || turn.others_may_wait || lane.ready() > 0;
+        let somebody_is_ready = || lane.ready() > 0;
         let messages_max = self.config.messages_per_round;
         let mut inbox = Inbox::new(local, &take, mailbox.address, messages_max)
-            .shortened(turn.messages, &somebody_waits)
-            .looking_after(self.messages_in(GATHER).unwrap_or(1));
+            .for_turn(turn, &somebody_is_ready);
         let must_go = shared
             .panic_policy
             .guard(PanicPlace::Normal(mailbox.address), || {
@@ -434,9 +379,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
         let took = now.saturating_sub(started);
         mailbox.stats.record(messages, took);
         self.messages += messages;
-        if let Ok(messages @ 1..) = u32::try_from(messages) {
-            self.message_cost = (self.message_cost * 7 + took / messages) / 8;
-        }
+        self.pace.learn_turn(messages, took);
         must_go.is_some()
     }
 

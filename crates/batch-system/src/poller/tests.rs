@@ -5,6 +5,9 @@ use crate::clock::{Clock, ManualClock};
 use crate::fsm::Message;
 use crate::{Builder, PanicPolicy, Router};
 
+/// As long as a round with a backlog lasts where its `end` costs nothing.
+const SLICE: Duration = Duration::from_micros(2);
+
 struct Tick;
 
 impl Message for Tick {}
@@ -83,12 +86,13 @@ fn bench(fsms: u64, config: Config, panics: bool) -> Bench {
     }
 }
 
-/// Takes a while for each message; when it is told to, it sends to FSM 9 at the next one.
+/// Takes half a slice for each message; when it is told to, it sends to others at the next one.
 struct Slow {
     clock: Arc<ManualClock>,
     router: Router<Busy, Busy>,
-    sends: bool,
-    /// When it sent, and when that was handled.
+    /// Whom to send to.
+    sends: Vec<u64>,
+    /// When it sent, and when the last message of FSM 9 was handled.
     sent: Duration,
     served: Duration,
 }
@@ -99,14 +103,15 @@ impl Handler<Busy, Busy> for Slow {
     fn handle_control(&mut self, _: &mut Busy, _: &mut Inbox<'_, Tick>) {}
 
     fn handle_normal(&mut self, _: &mut Busy, inbox: &mut Inbox<'_, Tick>) {
-        if inbox.address() == 9 {
-            self.served = self.clock.now();
-        }
         while inbox.pop().is_some() {
-            self.clock.advance(SLICE_MIN / 2);
-            if std::mem::take(&mut self.sends) {
+            self.clock.advance(SLICE / 2);
+            if inbox.address() == 9 {
+                self.served = self.clock.now();
+                continue;
+            }
+            for address in take(&mut self.sends) {
                 self.sent = self.clock.now();
-                self.router.send(9, Tick).unwrap();
+                self.router.send(address, Tick).unwrap();
             }
         }
     }
@@ -114,15 +119,21 @@ impl Handler<Busy, Busy> for Slow {
     fn end(&mut self, _: &mut Batch<'_, Busy>) {}
 }
 
-#[test]
-fn a_backlog_does_not_keep_a_newcomer_waiting() {
+/// A poller that knows how long messages take, with four FSMs that have a backlog; 8 and 9 are at rest.
+fn backlogged() -> Poller<Busy, Busy, Slow> {
     let mut bench = bench(4, Config::default(), false);
     let shared = Arc::clone(&bench.poller.shared);
     shared.tunables.store(&Config::default());
+    for address in [8, 9] {
+        bench.router.register(address, Box::default()).unwrap();
+    }
+    for message in 0..4_000 {
+        bench.router.send(1 + message % 4, Tick).unwrap();
+    }
     let handler = Slow {
         clock: bench.clock,
-        router: bench.router.clone(),
-        sends: false,
+        router: bench.router,
+        sends: Vec::new(),
         sent: Duration::ZERO,
         served: Duration::ZERO,
     };
@@ -130,15 +141,43 @@ fn a_backlog_does_not_keep_a_newcomer_waiting() {
     poller.config = poller.shared.config();
     poller.admit(bench.poller.give_away().into_iter());
     poller.round();
-    bench.router.register(9, Box::default()).unwrap();
-    poller.handler.sends = true;
+    poller
+}
+
+/// How long FSM 9 waited until its messages were handled that the next message of another one sends, in slices.
+fn wait_for(poller: &mut Poller<Busy, Busy, Slow>, sends: Vec<u64>) -> f64 {
+    poller.handler.sends = sends;
+    let router = poller.handler.router.clone();
+    let pending = |address| router.stats(address).unwrap().pending;
     poller.round();
-    let waited = poller.handler.served - poller.handler.sent;
-    assert!(poller.handler.served > Duration::ZERO && waited < SLICE_MIN * 5);
-    assert!(
-        bench.router.slowest(1)[0].1.pending > 0,
-        "there was a backlog"
-    );
+    while pending(9) > 0 {
+        poller.round();
+    }
+    let (sent, served) = (poller.handler.sent, poller.handler.served);
+    assert!(served > sent, "nothing was sent");
+    assert!((1..=4).all(|address| pending(address) > 0));
+    (served - sent).div_duration_f64(SLICE)
+}
+
+#[test]
+fn a_backlog_does_not_keep_a_newcomer_waiting() {
+    let waited = wait_for(&mut backlogged(), vec![9]);
+    assert!(waited < 2.0, "{waited} slices");
+}
+
+#[test]
+fn a_newcomer_with_a_few_messages_needs_one_turn_though_others_wait() {
+    let waited = wait_for(&mut backlogged(), [[9; 10].as_slice(), &[8]].concat());
+    assert!(waited < 6.0, "{waited} slices, five of them its own work");
+}
+
+#[test]
+fn what_comes_to_an_fsm_that_was_emptied_in_this_round_waits_for_a_short_turn_only() {
+    let mut poller = backlogged();
+    poller.handler.router.send(9, Tick).unwrap();
+    poller.fetch(0);
+    let waited = wait_for(&mut poller, vec![9]);
+    assert!(waited < 2.0, "{waited} slices");
 }
 
 #[test]
