@@ -5,7 +5,7 @@
 //! FSM gets no more messages in one turn than fit into that time. A newcomer gets some in any case: most have
 //! few, and one whose turn is cut has to wait behind all others.
 //!
-//! **A look into a mailbox** should be worth a microsecond of work: it finds the lock with another processor,
+//! **A look into a mailbox** should be worth some microseconds of work: it finds the lock with another processor,
 //! and so costs the sender more than a message does that is handled in no time. After less, a turn is over
 //! without another look, and a poller pauses before a round that would only look into the same mailboxes.
 //!
@@ -22,7 +22,7 @@ const SLICE_PER_END: u32 = 4;
 /// Messages in the turn of a newcomer, at least, while others wait.
 const FIRST_TURN: u64 = 64;
 /// The work that a look into a mailbox should be worth.
-const LOOK: Duration = Duration::from_micros(1);
+const LOOK: Duration = Duration::from_micros(3);
 /// Rounds shorter than this are over before a sleeping poller would be awake.
 const BRISK_ROUND: Duration = Duration::from_micros(20);
 
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(turns.slice, SLICE_MIN);
         assert!((20..=22).contains(&turns.messages(true)), "{turns:?}");
         assert_eq!(turns.messages(false), FIRST_TURN);
-        assert!((10..=11).contains(&turns.worth_a_look), "{turns:?}");
+        assert!((30..=31).contains(&turns.worth_a_look), "{turns:?}");
     }
 
     #[test]
