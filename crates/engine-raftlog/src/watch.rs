@@ -8,6 +8,11 @@
 //!   before it is deleted.
 //! - Sync: the mark of a listed file is raised after a sync of it has returned.
 //!
+//! **Why a purge syncs.** raft-engine decides what to rewrite and which files to delete by all that is written.
+//! If some of it is not synced, a compaction or a removal, it may be gone after a power loss, and
+//! what it let go of has to be there. So the append queue is synced before anything is written to the rewrite
+//! queue, and before a file is deleted.
+//!
 //! **Invariants.** A sync that fails stops the log, and so does a file that can't be listed: the call
 //! in which it happened and all later ones answer an error, so nothing that isn't durable or stands
 //! in an unlisted file is ever promised; and no file is deleted any more. A file that can't be
@@ -30,7 +35,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// How much of a queue is synced.
 #[derive(Default)]
@@ -39,6 +44,8 @@ struct Marks {
     watermark: Mutex<Option<Watermark>>,
     /// The number of the newest file that is listed: a file that isn't may go without a trace.
     newest: AtomicU64,
+    /// The file that is written.
+    written: Mutex<Weak<WatchedHandle>>,
 }
 
 /// What happens to the files of one log. Clones are handles of the same watch.
@@ -112,6 +119,24 @@ impl Watch {
             && let Some(watermark) = &mut *marks.watermark.lock()
         {
             watermark.raise(mark);
+        }
+    }
+
+    /// Syncs what is written to the append queue, of which older files are synced when the next one begins.
+    fn sync_appended(&self) -> io::Result<()> {
+        let written = self.shared.marks[Queue::Append as usize].written.lock();
+        if let Some(handle) = written.upgrade() {
+            drop(written);
+            handle.sync_if_written()?;
+        }
+        self.refuse_if_stopped()
+    }
+
+    /// For raft-engine: what replaces a file, or makes it needless, may not be durable.
+    fn refuse_if_stopped(&self) -> io::Result<()> {
+        match self.shared.stopped.get() {
+            Some(_) => Err(io::Error::other("the log has stopped")),
+            None => Ok(()),
         }
     }
 
@@ -239,8 +264,9 @@ pub(crate) struct WatchedHandle {
     inner: Arc<<Disk as FileSystem>::Handle>,
     /// Whose file it is; none if of no queue.
     file: Option<(Queue, u64)>,
-    /// Where the next write goes. raft-engine writes and syncs a file under one lock.
+    /// Where the next record goes, and up to where records are synced.
     written_bytes: AtomicU64,
+    synced_bytes: AtomicU64,
     /// The length with which it is shown, if it is only read.
     frozen_bytes: Option<u64>,
     watch: Watch,
@@ -252,8 +278,17 @@ impl WatchedHandle {
             inner: Arc::new(inner),
             file: parse_file_name(path),
             written_bytes: AtomicU64::new(0),
+            synced_bytes: AtomicU64::new(0),
             frozen_bytes: watch.shared.frozen.get(path).copied(),
             watch: watch.clone(),
+        }
+    }
+
+    fn sync_if_written(&self) -> io::Result<()> {
+        let [written, synced] = [&self.written_bytes, &self.synced_bytes];
+        match written.load(Ordering::SeqCst) == synced.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => self.sync(),
         }
     }
 
@@ -291,7 +326,10 @@ impl Handle for WatchedHandle {
         let synced = self.sync_inner();
         self.watch.shared.meter.synced(&since);
         match (synced, self.file) {
-            (Ok(()), Some((queue, number))) => self.watch.synced(queue, Mark { number, bytes }),
+            (Ok(()), Some((queue, number))) => {
+                self.synced_bytes.store(bytes, Ordering::SeqCst);
+                self.watch.synced(queue, Mark { number, bytes });
+            }
             (Ok(()), None) => {}
             (Err(error), _) => {
                 let error = sync_failed(&self.watch.shared.directory, error);
@@ -310,13 +348,22 @@ pub(crate) struct WatchedWriter {
 
 impl Write for WatchedWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    /// Writes a record. Somebody else may sync the file meanwhile: a part of one must not count as synced.
+    fn write_all(&mut self, record: &[u8]) -> io::Result<()> {
         if self.handle.frozen_bytes.is_some() {
-            return Ok(bytes.len());
+            return Ok(());
         }
-        let written = self.inner.write(bytes)?;
+        if let Some((Queue::Rewrite, _)) = self.handle.file {
+            self.handle.watch.sync_appended()?;
+        }
+        self.inner.write_all(record)?;
         let place = &self.handle.written_bytes;
-        place.fetch_add(written as u64, Ordering::SeqCst);
-        Ok(written)
+        place.fetch_add(record.len() as u64, Ordering::SeqCst);
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -368,10 +415,7 @@ impl FileSystem for Watch {
     }
 
     fn delete<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
-        if self.shared.stopped.get().is_some() {
-            // What replaces the file may not be durable.
-            return Err(io::Error::other("the log has stopped"));
-        }
+        self.sync_appended()?;
         let Some((queue, sequence)) = parse_file_name(path.as_ref()) else {
             return self.shared.disk.delete(path);
         };
@@ -392,6 +436,9 @@ impl FileSystem for Watch {
 
     fn new_writer(&self, handle: Arc<WatchedHandle>) -> io::Result<Self::Writer> {
         let inner = self.shared.disk.new_writer(handle.inner.clone())?;
+        if let Some((queue, _)) = handle.file {
+            *self.shared.marks[queue as usize].written.lock() = Arc::downgrade(&handle);
+        }
         Ok(WatchedWriter { inner, handle })
     }
 }

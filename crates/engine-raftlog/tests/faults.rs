@@ -565,6 +565,30 @@ fn a_purge_that_a_crash_cut_short_is_finished() {
     assert_eq!(log.bounds(REGION).expect("reads"), Some((280, 300)));
 }
 
+/// A power loss takes what is not synced. What that let go of must still be there then.
+#[test]
+fn a_purge_deletes_nothing_for_a_compaction_that_is_not_synced() {
+    let directory = temporary();
+    let log = open(directory.path()).expect("the log opens");
+    append(&log, 1..=310);
+    let written = newest(directory.path());
+    let synced = end_of_records(&written);
+    let mut batch = log.batch();
+    batch.compact(REGION, 310);
+    log.write(&mut batch, Durability::Buffered)
+        .expect("the compaction succeeds");
+    let files_before = files(directory.path(), ".raftlog").len();
+    log.purge().expect("the purge succeeds");
+    assert!(files(directory.path(), ".raftlog").len() < files_before);
+    assert_eq!(newest(directory.path()), written);
+    let lost = killed(directory.path());
+    let name = written.file_name().expect("it has one");
+    change(&lost.path().join(name), |content| content.truncate(synced));
+    // It was synced, so that no power loss takes it.
+    let error = refused(lost.path()).to_string();
+    assert!(error.contains("were synced"), "{error}");
+}
+
 #[test]
 fn a_process_killed_at_any_write_or_purge_opens_again() {
     let directory = temporary();
