@@ -59,7 +59,7 @@ pub(crate) struct Poller<N: Fsm, C: Fsm, H> {
     /// more than a small round itself.
     now: Duration,
     /// How long the last round took.
-    round: Duration,
+    last_round: Duration,
     /// When hot FSMs were last looked for.
     spread: Duration,
     pace: Pace,
@@ -90,7 +90,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
             tasks: Vec::new(),
             due: 0,
             now,
-            round: Duration::ZERO,
+            last_round: Duration::ZERO,
             spread: now,
             pace: Pace::new(),
             behind_since: now,
@@ -196,15 +196,15 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
             }
         }
         self.now = shared.clock.now();
-        self.round = self.now.saturating_sub(started);
+        self.last_round = self.now.saturating_sub(started);
         let end = self.now.saturating_sub(ending);
         self.cells.count_round(&Round {
             fsms: self.handled.len(),
             messages: take(&mut self.messages),
-            took: self.round,
+            took: self.last_round,
             end,
         });
-        self.pace.learn_round(self.round, end);
+        self.pace.learn_round(self.last_round, end);
         self.tell_whether_brisk();
         self.settle_control();
         self.settle_round();
@@ -214,7 +214,7 @@ impl<N: Fsm, C: Fsm, H: Handler<N, C>> Poller<N, C, H> {
     /// Between rounds, lets messages gather for a moment where all that is held are FSMs to which something
     /// came in the meantime.
     pub(crate) fn gather(&mut self) {
-        let until = self.now + self.pace.pause_after(self.round);
+        let until = self.now + self.pace.pause_after(self.last_round);
         if self.control.is_some() || self.queue.back().is_none_or(|last| last.stayed) {
             return;
         }
