@@ -26,7 +26,8 @@
 //! take, and if there is something the poller keeps the FSM. Without this check the message would wait for
 //! the next one to wake the FSM: the lost wake-up. `tests/model.rs` checks the hand-over with loom.
 //!
-//! Messages that arrive while the FSM handles others are handled in the same round. An FSM whose inbox was not
+//! Messages that arrive while the FSM handles others are handled in the same round, unless it was done so soon that
+//! looking for them would cost their sender more than they do. An FSM whose inbox was not
 //! emptied is kept, behind all others that the poller has; one to which something came after its inbox was
 //! emptied is kept before them, like a newcomer. One that has stopped, or whose mailbox was closed, accepts
 //! nothing new, answers what it accepted, and is then *removed*.

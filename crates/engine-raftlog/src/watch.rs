@@ -129,12 +129,8 @@ impl Watch {
             drop(written);
             handle.sync_if_written()?;
         }
-        self.refuse_if_stopped()
-    }
-
-    /// For raft-engine: what replaces a file, or makes it needless, may not be durable.
-    fn refuse_if_stopped(&self) -> io::Result<()> {
         match self.shared.stopped.get() {
+            // What replaces a file, or makes it needless, may not be durable.
             Some(_) => Err(io::Error::other("the log has stopped")),
             None => Ok(()),
         }

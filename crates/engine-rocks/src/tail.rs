@@ -169,7 +169,7 @@ impl Tail {
         let newest = self.newest.lock();
         let known = newest.as_ref()?;
         let path = self.list.directory.join(wal::name(known.number));
-        let bytes = wal::scan_file(&path).ok()?.end();
+        let bytes = wal::scan_file(&path).ok()?.end;
         known.file.sync_data().ok()?;
         Some(Mark {
             number: known.number,

@@ -148,17 +148,12 @@ pub(crate) struct Broken {
 #[derive(Default)]
 pub(crate) struct Found {
     records: bool,
-    /// See [`Found::end`].
-    end: u64,
+    /// Where the whole records end that nothing broken stands before.
+    pub(crate) end: u64,
     broken: Option<Broken>,
 }
 
 impl Found {
-    /// Where the whole records end that nothing broken stands before.
-    pub(crate) fn end(&self) -> u64 {
-        self.end
-    }
-
     /// What a crash can't explain, whatever was synced: a broken record with a whole one behind it.
     pub(crate) fn damage(&self) -> Option<String> {
         let Broken { at, why, next } = self.broken?;
