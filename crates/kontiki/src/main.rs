@@ -63,6 +63,7 @@ fn perform(command: Command) -> Result<()> {
         .worker_threads(threads_for_connections())
         .event_interval(TURNS_BETWEEN_LOOKS)
         .on_thread_start(node::ask_for_short_turns)
+        .on_thread_unpark(node::begin_work)
         .enable_all()
         .build()
         .map_err(Error::io("starting threads"))?;

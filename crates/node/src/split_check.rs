@@ -11,6 +11,7 @@
 
 use crate::growth::Growth;
 use crate::handle::NodeHandle;
+use crate::threads::{begin_work, give_way, rest_if_due};
 use engine::{Cf, KvEngine, KvIterator, KvSnapshot};
 use raftstore::RequestContext;
 use raftstore::op::measure::{Measure, Measured, Size, SplitLimits};
@@ -66,7 +67,9 @@ impl SplitChecker {
         let thread = std::thread::Builder::new()
             .name("split-check".to_owned())
             .spawn(move || {
+                give_way();
                 while let Some(grown) = checked.wait() {
+                    begin_work();
                     for region in grown.into_keys() {
                         look_after(&handle, &checked, &checked.limits(), region, &runtime);
                     }
@@ -152,6 +155,7 @@ fn pass_over<K: KvEngine>(
     while valid {
         let key = space.strip(iter.key()).expect("it lies in the space");
         measure.see(key, (key.len() + iter.value().len()) as u64);
+        rest_if_due();
         valid = iter.next()?;
     }
     Ok(measure.finish())

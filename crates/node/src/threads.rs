@@ -4,7 +4,24 @@
 //! ([`ask_for_short_turns`]): pollers, and the service's. One that is at large work for as long as there is any gives
 //! way to all others ([`give_way`]): the read pool's.
 //!
+//! **Large work rests** ([`rest_if_due`]). A thread that is woken where another one works may have to wait for the kernel's next
+//! tick, 4 ms, though it is preferred: that it used a little more than its share some time ago is enough. Only what works can
+//! shorten this, by sleeping.
+//!
 //! **Not here.** The panic policy of pollers: the batch system has it.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// How long large work goes on before others are let in. A rest costs 13 µs: five in a hundred.
+const WORKS_FOR: Duration = Duration::from_micros(250);
+/// Linux looks for somebody else only if the time is not over before it does so: after 1 µs it is.
+const RESTS_FOR: Duration = Duration::from_micros(8);
+
+thread_local! {
+    /// Since when the calling thread works without a rest, if it does large work.
+    static WORKS_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
 
 /// Held by a thread without which the store can't go on: its panic ends the process.
 pub(crate) struct EndsWithProcess;
@@ -27,6 +44,7 @@ impl Drop for EndsWithProcess {
 #[cfg(target_os = "linux")]
 pub fn ask_for_short_turns() {
     const SLICE_NS: u64 = 100_000;
+    sleep_exactly();
     // SAFETY: it reads a number of the calling thread.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
     let wanted = libc::sched_attr {
@@ -48,12 +66,43 @@ pub fn ask_for_short_turns() {
 #[cfg(not(target_os = "linux"))]
 pub fn ask_for_short_turns() {}
 
+/// The calling thread has just waited, and begins to work now.
+pub fn begin_work() {
+    WORKS_SINCE.set(Some(Instant::now()));
+}
+
+/// In the midst of large work: lets others have the processor for a moment, if that was long ago. Threads that have
+/// never begun ([`begin_work`]) go on, those of a simulation for example.
+pub fn rest_if_due() {
+    if is_rest_due(Instant::now()) {
+        std::thread::sleep(RESTS_FOR);
+        begin_work();
+    }
+}
+
+fn is_rest_due(now: Instant) -> bool {
+    let since = WORKS_SINCE.get();
+    since.is_some_and(|since| now.saturating_duration_since(since) >= WORKS_FOR)
+}
+
+/// The calling thread is woken from a sleep when it is over, and not some 50 µs later.
+#[cfg(target_os = "linux")]
+fn sleep_exactly() {
+    const SLACK_NS: libc::c_ulong = 1;
+    // SAFETY: it sets a number of the calling thread.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, SLACK_NS) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sleep_exactly() {}
+
 /// The calling thread gets a third of what others get of a processor that both want, for good.
 ///
 /// **Why.** Reads of many rows wait for no other thread, so they take whatever there is; a write that needs five threads, one
 /// after the other, each for some microseconds, would be late at each of them.
 pub fn give_way() {
     const NICE: libc::c_int = 5;
+    sleep_exactly();
     // SAFETY: they read and set a number of the calling thread; to be nicer is allowed to everybody.
     unsafe {
         let nice = libc::getpriority(libc::PRIO_PROCESS, 0);
@@ -64,6 +113,18 @@ pub fn give_way() {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_works_for_long_rests_and_who_has_not_begun_does_not() {
+        let later = Instant::now() + 2 * WORKS_FOR;
+        assert!(!is_rest_due(later));
+        begin_work();
+        assert!(!is_rest_due(WORKS_SINCE.get().unwrap()));
+        assert!(is_rest_due(later));
+        std::thread::sleep(WORKS_FOR);
+        rest_if_due();
+        assert!(WORKS_SINCE.get().unwrap().elapsed() < Duration::from_secs(5));
+    }
 
     #[test]
     fn a_thread_that_asks_keeps_its_priority() {

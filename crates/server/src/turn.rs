@@ -15,8 +15,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// What all turns together take before a task has its next one.
-const ROUND: Duration = Duration::from_millis(1);
+/// What all turns together take before a task has its next one. A write waits for two of them.
+const ROUND: Duration = Duration::from_micros(300);
 /// Long beside what the change to another task costs.
 const SHORTEST: Duration = Duration::from_micros(20);
 const LONGEST: Duration = Duration::from_micros(100);
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn many_have_shorter_turns() {
         assert_eq!(length_beside(0), LONGEST);
-        assert_eq!(length_beside(24), ROUND / 25);
+        assert_eq!(length_beside(5), ROUND / 6);
         assert_eq!(length_beside(u32::MAX), SHORTEST);
     }
 

@@ -13,15 +13,13 @@ use crate::traces::Trace;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tonic::Status;
 use tonic::body::Body;
-
-/// HTTP/2 is given a message that was encoded before in parts of this.
-const PART_BYTES: usize = 256 << 10;
 
 type Answer = Result<Response<Body>, Infallible>;
 
@@ -62,8 +60,8 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let Ok(mut response) = ready!(self.poll_answer(cx));
-        if let Some(Encoded(message)) = response.extensions_mut().remove::<Encoded>() {
-            response = response.map(|_| Body::new(Message::Left(message)));
+        if let Some(Encoded(parts)) = response.extensions_mut().remove::<Encoded>() {
+            response = response.map(|_| Body::new(Message::Left(parts)));
         }
         Poll::Ready(Ok(match response.extensions_mut().remove::<Arc<Held>>() {
             Some(held) => response.map(|body| Body::new(Counted { body, held })),
@@ -74,8 +72,8 @@ impl Future for Answering {
 
 /// A body that was encoded before.
 enum Message {
-    /// Of the message.
-    Left(Bytes),
+    /// The parts that were not sent yet.
+    Left(VecDeque<Bytes>),
     /// It was sent.
     Ended,
 }
@@ -91,14 +89,13 @@ impl HttpBody for Message {
         let Self::Left(left) = &mut *self else {
             return Poll::Ready(None);
         };
-        if left.is_empty() {
-            *self = Self::Ended;
-            let mut trailers = HeaderMap::new();
-            trailers.insert("grpc-status", HeaderValue::from_static("0"));
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        if let Some(part) = left.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(part))));
         }
-        let part = left.split_to(left.len().min(PART_BYTES));
-        Poll::Ready(Some(Ok(Frame::data(part))))
+        *self = Self::Ended;
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {

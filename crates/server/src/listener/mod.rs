@@ -13,6 +13,7 @@
 mod answer;
 mod first_bytes;
 mod incoming;
+mod pieces;
 mod places;
 mod services;
 
@@ -27,6 +28,7 @@ use first_bytes::FirstBytes;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use pieces::InPieces;
 use places::Places;
 use services::Routes;
 use std::future::Future;
@@ -125,7 +127,7 @@ fn connection<B: Backend>(
 ) -> impl Future<Output = End> + Send + use<B> {
     let requests = Requests::default();
     let protocol = protocol(limits, requests.clone());
-    let stream = FirstBytes::new(stream, limits.first_bytes_timeout);
+    let stream = FirstBytes::new(InPieces::new(stream), limits.first_bytes_timeout);
     let connection = protocol.serve_connection(TokioIo::new(stream), routes);
     Connection::new(graceful.watch(connection.into_owned()), requests)
 }

@@ -141,6 +141,7 @@ struct Finishing<A, F> {
 
 impl<A: Send + 'static, F: FnOnce() -> A + Send + 'static> Task for Finishing<A, F> {
     fn run(&mut self, _: &Slice<'_>) -> Progress {
+        node::begin_work();
         let is_wanted = self.reply.is_wanted();
         if let Some((work, turn)) = self.work.take().filter(|_| is_wanted) {
             let answer = work();

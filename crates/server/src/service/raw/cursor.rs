@@ -147,6 +147,7 @@ impl Begun {
                 return ControlFlow::Continue(());
             }
             (rows, bytes) = (0, 0);
+            node::rest_if_due();
             if slice.should_yield() {
                 stop = Stop::Interrupted(key.to_vec());
                 return ControlFlow::Break(());

@@ -145,6 +145,7 @@ impl<V: ReadView> SlicedRead<V> for ReadKeys {
                     value: user_value,
                 });
             }
+            node::rest_if_due();
             if slice.should_yield() {
                 return Ok(Progress::Yielded);
             }

@@ -108,6 +108,7 @@ struct State<V, R> {
 
 impl<V: ReadView, R: SlicedRead<V>> Task for ReadTask<V, R> {
     fn run(&mut self, slice: &Slice<'_>) -> Progress {
+        node::begin_work();
         let is_wanted = self.reply.is_wanted();
         let Some(state) = self.state.as_mut().filter(|_| is_wanted) else {
             return Progress::Done;
