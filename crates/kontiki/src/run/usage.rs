@@ -56,11 +56,12 @@ impl StoreUsage {
 
     /// Adds to a report what the node does not know. Does not block, and is called in a runtime.
     pub fn complete(&self, stats: StoreStats) -> StoreStats {
+        // Before it is measured again: what this report says must not depend on who is quicker.
+        let last = *self.shared.lock();
         if !self.shared.is_measuring.swap(true, Ordering::AcqRel) {
             let shared = Arc::clone(&self.shared);
             tokio::task::spawn_blocking(move || shared.measure_again());
         }
-        let last = *self.shared.lock();
         StoreStats {
             capacity_bytes: last.capacity_bytes,
             available_bytes: last.available_bytes,
