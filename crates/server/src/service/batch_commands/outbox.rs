@@ -21,7 +21,8 @@ use tonic::Status;
 
 /// A response is sent when it holds so many answers, even if more are done.
 const ANSWERS_PER_RESPONSE_MAX: usize = 256;
-/// Likewise when it holds so many bytes: no response should reach the limits of clients' decoders.
+/// Likewise when it holds so many bytes: it is encoded in one go, in which its connection's thread serves nobody else, and
+/// no response should reach the limits of clients' decoders.
 const RESPONSE_BYTES_TARGET: usize = 64 << 10;
 /// What an answer costs in memory besides its keys and values, in bytes.
 const ANSWER_OVERHEAD_BYTES: usize = 256;
