@@ -1,121 +1,394 @@
-//! How long one task may go on before others have their turn.
+//! How long one task may go on before others have their turn, and whose turn comes next.
 //!
-//! **Why.** A connection polls its requests itself, and a stream of commands its commands. A client that
-//! always has more to ask would keep such a task, and with it a thread of the runtime, for as long as it likes:
-//! others waited seconds behind twenty thousand commands that were sent at once.
+//! **Why.** A connection polls its requests itself, and its streams of commands. A client that always has more to ask
+//! would keep such a task, and with it a thread of the runtime, for as long as it likes: others waited seconds behind
+//! twenty thousand commands that were sent at once.
 //!
-//! **How long.** Whoever comes waits for a turn of each task that wants another one. So their turns together take
-//! about [`ROUND`], however many they are: each of them has a part of it.
+//! **The line.** A task that wants more than some turns in a row waits in line. Out of it come as many at a time as the
+//! runtime has threads, and each only when its thread has nothing else to do and has looked at its sockets. So whoever
+//! asks for little waits for one turn, however many others ask for much.
 //!
-//! **Invariants.** A task that stops because its turn is over wakes itself first: there may be more to do. It counts as
-//! one that wants another turn until it has begun that, or is gone.
+//! **Who wants another turn.** Whoever is woken in the midst of its own. It is polled again at once while the turn is not
+//! over.
+//!
+//! **Invariants.** A task that waits in line is called, unless it is dropped before. While it waits nothing else wakes
+//! it. One that was called gives its place up at the end of that turn, or when it is dropped.
 //!
 //! **Not here.** One request that takes long: it must go to another thread.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use futures::task::{ArcWake, AtomicWaker, waker};
+use parking_lot::Mutex;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::mem;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// What all turns together take before a task has its next one. A write waits for two of them.
-const ROUND: Duration = Duration::from_micros(300);
-/// Long beside what the change to another task costs.
-const SHORTEST: Duration = Duration::from_micros(20);
-const LONGEST: Duration = Duration::from_micros(100);
+/// Long beside what the change to another task costs, and a look at all sockets.
+const LENGTH: Duration = Duration::from_micros(100);
+/// So many turns in a row are little, too: some of their time may have been that of other threads.
+const FEW: u32 = 4;
 
-/// The tasks of this process that want another turn.
-static WANTED: AtomicU32 = AtomicU32::new(0);
+thread_local! {
+    /// When the turn began in which the calling thread is.
+    static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Whether the calling task should let others have their turn: it wakes itself and stops. What is no part of a turn may
+/// go on.
+pub(crate) fn is_over() -> bool {
+    BEGUN.get().is_some_and(|begun| begun.elapsed() >= LENGTH)
+}
+
+/// A turn, and the one that it is within; it ends with a panic, too.
+struct Begun(Option<Instant>);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        BEGUN.set(self.0);
+    }
+}
+
+/// The tasks of one runtime that wait for another turn. Clones are the same line.
+#[derive(Clone, Default)]
+pub(crate) struct Line(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// By ticket: the lowest comes first.
+    waiting: BTreeMap<u64, Waker>,
+    next_ticket: u64,
+    /// So many were called and have not had their turn yet.
+    called: usize,
+}
 
 /// The turns of one task.
 pub(crate) struct Turns {
-    wanted: &'static AtomicU32,
-    wants_another: bool,
+    line: Line,
+    place: Place,
+    bell: Arc<Bell>,
+    /// So many turns it wanted another one at the end of.
+    in_a_row: u32,
 }
 
-/// A turn that has begun.
-pub(crate) struct Turn {
-    begun: Instant,
-    length: Duration,
+#[derive(Clone, Copy)]
+enum Place {
+    /// It wanted no other turn at the end of its last one.
+    Elsewhere,
+    /// It waits, or was called since.
+    InLine {
+        ticket: u64,
+    },
+    Called,
 }
 
-impl Default for Turns {
-    fn default() -> Self {
-        Self::counted_in(&WANTED)
+/// What the parts of a task ring to have it polled.
+#[derive(Default)]
+struct Bell {
+    task: AtomicWaker,
+    state: AtomicU8,
+}
+
+/// It wakes the task.
+const HEARD: u8 = 0;
+/// The task has its turn, and will look whether it rang.
+const IN_TURN: u8 = 1;
+const RANG: u8 = 2;
+/// The task waits in line.
+const MUTED: u8 = 3;
+
+impl ArcWake for Bell {
+    fn wake_by_ref(bell: &Arc<Self>) {
+        let ring = |state| (state == IN_TURN).then_some(RANG);
+        let (order, failed) = (Ordering::AcqRel, Ordering::Acquire);
+        if bell.state.fetch_update(order, failed, ring) == Err(HEARD) {
+            bell.task.wake();
+        }
     }
+}
+
+impl Line {
+    /// The turns of one more task.
+    pub(crate) fn turns(&self) -> Turns {
+        Turns {
+            line: self.clone(),
+            place: Place::Elsewhere,
+            bell: Arc::default(),
+            in_a_row: 0,
+        }
+    }
+
+    /// Changes the line, and calls whoever comes first.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.0.lock();
+        let changed = change(&mut state);
+        let mut called = state.call(threads());
+        drop(state);
+        while let Some(waker) = called {
+            wake_when_idle(&waker);
+            called = self.0.lock().call(threads());
+        }
+        changed
+    }
+}
+
+impl State {
+    /// Whoever comes first, if there is a place.
+    fn call(&mut self, places: usize) -> Option<Waker> {
+        if self.called >= places {
+            return None;
+        }
+        let (_, first) = self.waiting.pop_first()?;
+        self.called += 1;
+        Some(first)
+    }
+}
+
+/// Of the runtime that the caller is in.
+fn threads() -> usize {
+    let runtime = tokio::runtime::Handle::try_current();
+    runtime.map_or(1, |runtime| runtime.metrics().num_workers())
+}
+
+/// Wakes a task once the calling thread has nothing else to do. Whoever is woken at once comes before all others.
+fn wake_when_idle(waker: &Waker) {
+    let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(waker));
 }
 
 impl Turns {
-    fn counted_in(wanted: &'static AtomicU32) -> Self {
-        Self {
-            wanted,
-            wants_another: false,
+    /// Takes a turn with `work`, if the task need not wait for it.
+    pub(crate) fn take<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if self.is_waiting(cx) {
+            return Poll::Pending;
         }
-    }
-
-    /// The next one begins now.
-    pub(crate) fn begin(&mut self) -> Turn {
-        self.want(false);
-        let others = self.wanted.load(Ordering::Relaxed);
-        Turn {
-            begun: Instant::now(),
-            length: length_beside(others),
-        }
-    }
-
-    /// This one is over, and there may be more to do.
-    pub(crate) fn want_another(&mut self) {
-        self.want(true);
-    }
-
-    fn want(&mut self, another: bool) {
-        match (self.wants_another, another) {
-            (false, true) => self.wanted.fetch_add(1, Ordering::Relaxed),
-            (true, false) => self.wanted.fetch_sub(1, Ordering::Relaxed),
-            _ => return,
+        self.bell.task.register(cx.waker());
+        let bell = waker(Arc::clone(&self.bell));
+        let _turn = Begun(BEGUN.replace(Some(Instant::now())));
+        let (progress, wants_another) = loop {
+            self.bell.state.store(IN_TURN, Ordering::Release);
+            let progress = work(&mut Context::from_waker(&bell));
+            let rang = self.bell.state.swap(HEARD, Ordering::AcqRel) == RANG;
+            let wants_another = rang && progress.is_pending();
+            if !wants_another || is_over() {
+                break (progress, wants_another);
+            }
         };
-        self.wants_another = another;
+        if !wants_another {
+            self.in_a_row = 0;
+            self.leave();
+        } else if self.in_a_row < FEW {
+            self.in_a_row += 1;
+            self.leave();
+            wake_when_idle(cx.waker());
+        } else {
+            self.wait(cx);
+        }
+        progress
+    }
+
+    /// Whether it was woken before its turn has come.
+    fn is_waiting(&mut self, cx: &Context<'_>) -> bool {
+        let Place::InLine { ticket } = self.place else {
+            return false;
+        };
+        if let Some(waker) = self.line.0.lock().waiting.get_mut(&ticket) {
+            waker.clone_from(cx.waker());
+            return true;
+        }
+        self.place = Place::Called;
+        false
+    }
+
+    /// Goes to the end of the line.
+    fn wait(&mut self, cx: &Context<'_>) {
+        // What is rung before is done in the next turn as well.
+        self.bell.state.store(MUTED, Ordering::Release);
+        let was_called = matches!(self.place, Place::Called);
+        self.place = self.line.change(|state| {
+            state.called -= usize::from(was_called);
+            let ticket = state.next_ticket;
+            state.next_ticket += 1;
+            state.waiting.insert(ticket, cx.waker().clone());
+            Place::InLine { ticket }
+        });
+    }
+
+    /// Gives up its place, if it has one.
+    fn leave(&mut self) {
+        match mem::replace(&mut self.place, Place::Elsewhere) {
+            Place::Elsewhere => {}
+            Place::InLine { ticket } => self.line.change(|state| {
+                let was_called = state.waiting.remove(&ticket).is_none();
+                state.called -= usize::from(was_called);
+            }),
+            Place::Called => self.line.change(|state| state.called -= 1),
+        }
     }
 }
 
 impl Drop for Turns {
     fn drop(&mut self) {
-        self.want(false);
+        self.leave();
     }
-}
-
-impl Turn {
-    /// Whether others should have theirs.
-    pub(crate) fn is_over(&self) -> bool {
-        self.begun.elapsed() >= self.length
-    }
-}
-
-/// How long a turn is while so many others want one.
-fn length_beside(others: u32) -> Duration {
-    (ROUND / others.saturating_add(1)).clamp(SHORTEST, LONGEST)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
 
-    #[test]
-    fn many_have_shorter_turns() {
-        assert_eq!(length_beside(0), LONGEST);
-        assert_eq!(length_beside(5), ROUND / 6);
-        assert_eq!(length_beside(u32::MAX), SHORTEST);
+    /// A task of which one knows how often it was woken. Outside of a runtime that is at once.
+    struct Task {
+        turns: Turns,
+        woken: Arc<Woken>,
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl ArcWake for Woken {
+        fn wake_by_ref(woken: &Arc<Self>) {
+            woken.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Task {
+        /// One that had a few turns in a row.
+        fn of(line: &Line) -> Self {
+            let mut turns = line.turns();
+            turns.in_a_row = FEW;
+            let woken = Arc::default();
+            Self { turns, woken }
+        }
+
+        /// Polled once; returns whether it had a turn.
+        fn had_turn(&mut self, wants_another: bool) -> bool {
+            let waker = waker(Arc::clone(&self.woken));
+            let mut had_turn = false;
+            let _ = self.turns.take(&mut Context::from_waker(&waker), |cx| {
+                had_turn = true;
+                if wants_another {
+                    while !is_over() {}
+                    cx.waker().wake_by_ref();
+                }
+                Poll::<()>::Pending
+            });
+            had_turn
+        }
+
+        fn woken(&self) -> usize {
+            self.woken.0.load(Ordering::Relaxed)
+        }
     }
 
     #[test]
-    fn a_task_wants_another_turn_until_it_has_it_or_is_gone() {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = || COUNT.load(Ordering::Relaxed);
-        let (mut one, mut other) = (Turns::counted_in(&COUNT), Turns::counted_in(&COUNT));
-        one.want_another();
-        one.want_another();
-        other.want_another();
-        assert_eq!(count(), 2);
-        one.begin();
-        assert_eq!(count(), 1);
-        drop(other);
-        assert_eq!(count(), 0);
+    fn one_after_the_other_is_called() {
+        let line = Line::default();
+        let (mut one, mut other) = (Task::of(&line), Task::of(&line));
+        assert!(one.had_turn(true) && other.had_turn(true));
+        assert_eq!((one.woken(), other.woken()), (1, 0));
+        assert!(!other.had_turn(true), "it was woken by something else");
+        assert!(one.had_turn(true));
+        assert_eq!((one.woken(), other.woken()), (1, 1));
+        assert!(other.had_turn(false));
+        assert_eq!((one.woken(), other.woken()), (2, 1));
+        assert!(one.had_turn(false));
+        assert!(one.had_turn(false) && other.had_turn(false));
+        assert_eq!((one.woken(), other.woken()), (2, 1), "nobody waits");
+    }
+
+    #[test]
+    fn whoever_goes_is_not_waited_for() {
+        let line = Line::default();
+        let mut tasks: Vec<_> = (0..4).map(|_| Task::of(&line)).collect();
+        assert!(tasks.iter_mut().all(|task| task.had_turn(true)));
+        let mut last = tasks.pop().unwrap();
+        // One that waits, one that was called, and one whose turn it is.
+        drop(tasks.remove(1));
+        drop(tasks.remove(0));
+        assert_eq!(tasks[0].woken(), 1);
+        let cx = Context::from_waker(Waker::noop());
+        assert!(!tasks[0].turns.is_waiting(&cx));
+        drop(tasks);
+        assert_eq!(last.woken(), 1);
+        assert!(last.had_turn(false));
+        let state = line.0.lock();
+        assert!(state.called == 0 && state.waiting.is_empty());
+    }
+
+    #[test]
+    fn a_few_turns_are_had_without_the_line() {
+        let line = Line::default();
+        let (mut task, mut waits) = (Task::of(&line), Task::of(&line));
+        assert!(task.had_turn(true) && waits.had_turn(true));
+        assert!(task.had_turn(false) && waits.had_turn(true));
+        assert_eq!(task.woken(), 1);
+        let few = FEW as usize;
+        assert!((0..=few).all(|_| task.had_turn(true)), "it had paused");
+        assert_eq!(task.woken(), 1 + few);
+        assert!(!task.had_turn(true));
+    }
+
+    #[test]
+    fn whoever_is_woken_in_its_turn_goes_on_at_once() {
+        let mut task = Task::of(&Line::default());
+        let waker = waker(Arc::clone(&task.woken));
+        let mut polls = 0;
+        let mut inner = None;
+        let _ = task.turns.take(&mut Context::from_waker(&waker), |cx| {
+            polls += 1;
+            inner = Some(cx.waker().clone());
+            if polls < 3 {
+                cx.waker().wake_by_ref();
+            }
+            Poll::<()>::Pending
+        });
+        assert_eq!((polls, task.woken()), (3, 0));
+        inner.unwrap().wake();
+        assert_eq!(task.woken(), 1, "it has no turn any more");
+    }
+
+    #[test]
+    fn a_turn_ends_by_time() {
+        assert!(!is_over(), "outside of a turn");
+        let mut turns = Line::default().turns();
+        let mut cx = Context::from_waker(Waker::noop());
+        let turn = turns.take(&mut cx, |_| {
+            while !is_over() {}
+            Poll::Ready(())
+        });
+        assert!(turn.is_ready() && !is_over());
+    }
+
+    /// Whoever has little to do comes before the one that was called.
+    #[tokio::test]
+    async fn other_tasks_come_first() {
+        let line = Line::default();
+        let mut greedy = line.turns();
+        let seen = Arc::new(AtomicUsize::new(0));
+        let (sees, done) = (Arc::clone(&seen), Arc::clone(&seen));
+        let mut turns_taken = 0;
+        let greedy = tokio::spawn(std::future::poll_fn(move |cx| {
+            greedy.take(cx, |cx| {
+                turns_taken += 1;
+                if turns_taken == 1 {
+                    let small = Arc::clone(&sees);
+                    tokio::spawn(async move { small.fetch_add(1, Ordering::Relaxed) });
+                    while !is_over() {}
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Ready(sees.load(Ordering::Relaxed))
+            })
+        }));
+        assert_eq!(greedy.await.unwrap(), 1);
+        assert_eq!(done.load(Ordering::Relaxed), 1);
     }
 }

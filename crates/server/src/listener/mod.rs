@@ -24,6 +24,7 @@ use crate::backend::Backend;
 use crate::connection::{Connection, Requests};
 use crate::limits::Limits;
 use crate::stop::Stopper;
+use crate::turn::Line;
 use first_bytes::FirstBytes;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -35,8 +36,8 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
+use tokio::task::{JoinSet, unconstrained};
 use tokio::time::{sleep, timeout};
 
 /// A connection that says nothing is asked whether it is still there.
@@ -71,6 +72,7 @@ pub(crate) async fn run<B: Backend>(
 ) {
     let places = Places::new(limits.connections_max, limits.store_connections_max);
     let graceful = GracefulShutdown::new();
+    let line = Line::default();
     let mut connections = JoinSet::new();
     let mut refusals = Refusals::default();
     let mut shutdown = pin!(shutdown);
@@ -97,8 +99,15 @@ pub(crate) async fn run<B: Backend>(
             continue;
         }
         let place = Arc::new(place);
-        let routes = Routes::new(services.clone(), Arc::clone(&place));
-        connections.spawn(hold(place, connection(stream, routes, limits, &graceful)));
+        let requests = Requests::default();
+        let routes = Routes::new(services.clone(), Arc::clone(&place), requests.clone());
+        let stream = InPieces::new(stream);
+        let stream = TokioIo::new(FirstBytes::new(stream, limits.first_bytes_timeout));
+        let builder = protocol(limits, requests.clone());
+        let protocol = builder.serve_connection(stream, routes).into_owned();
+        let connection = Connection::new(graceful.watch(protocol), requests, &line);
+        // Turns bound what a connection does at once. The runtime's own bound would end them unseen.
+        connections.spawn(unconstrained(hold(place, connection)));
     }
     drop(listener);
     stopper.stop();
@@ -116,20 +125,6 @@ pub(crate) async fn run<B: Backend>(
         let _ = timeout(STORES_DRAIN, ended).await;
     }
     connections.shutdown().await;
-}
-
-/// A connection over `stream`, which hears of the stop from `graceful`.
-fn connection<B: Backend>(
-    stream: TcpStream,
-    routes: Routes<B>,
-    limits: &Limits,
-    graceful: &GracefulShutdown,
-) -> impl Future<Output = End> + Send + use<B> {
-    let requests = Requests::default();
-    let protocol = protocol(limits, requests.clone());
-    let stream = FirstBytes::new(InPieces::new(stream), limits.first_bytes_timeout);
-    let connection = protocol.serve_connection(TokioIo::new(stream), routes);
-    Connection::new(graceful.watch(connection.into_owned()), requests)
 }
 
 /// Runs a connection, unless it is for a store and turns out not to be one's.

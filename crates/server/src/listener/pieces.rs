@@ -1,45 +1,57 @@
-//! A connection's bytes, in pieces: after each, other connections have their turn, and now and then other threads.
+//! A connection's bytes, in pieces: where its turn is over, it goes on reading or writing in the next one.
 //!
 //! **Why.** Whoever takes an answer of 32 MiB as fast as it comes makes its connection write for as long as the
-//! socket takes more: 3 ms in one poll were seen, and whoever else is served by the same thread waits for
-//! that time. The turn of a connection ([`crate::turn`]) ends between two polls only.
+//! socket takes more: 3 ms in one poll were seen. Whoever sends small requests without an end makes it read. The
+//! turn of a connection ([`crate::turn`]) would end between two polls only.
 //!
-//! **Invariants.** A stream that stops by itself has woken its task first, and none stops twice without having moved
-//! something. Where there was nothing to read, counting begins anew: who asks for little is never stopped.
+//! **Invariants.** None stops twice without having moved something.
 
+use crate::turn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Some 15 µs of a thread, on loopback.
-const PIECE_BYTES: usize = 32 << 10;
+/// Whoever moves so much in a turn does large work.
+const LARGE_BYTES: usize = 32 << 10;
 
-/// A stream that reads and writes so much at a time, and one call more: HTTP/2 writes one frame with each.
+/// A stream that reads and writes until a turn is over, and one call more: HTTP/2 writes one frame with each.
 pub(super) struct InPieces<S> {
     stream: S,
-    /// Since it last stopped, or there was nothing to read.
-    moved: usize,
+    read: Moved,
+    written: Moved,
+}
+
+/// Bytes in one direction, since it last stopped there, or there was nothing to read.
+#[derive(Default)]
+struct Moved(usize);
+
+impl Moved {
+    /// Whether it may go on; if not, its task is woken, and goes on in its next turn.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.0 == 0 || !turn::is_over() {
+            return Poll::Ready(());
+        }
+        if self.0 >= LARGE_BYTES {
+            node::rest_if_due();
+        }
+        self.0 = 0;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
 }
 
 impl<S> InPieces<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, moved: 0 }
-    }
-
-    /// Whether it may go on; if not, its task is woken for the next piece.
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.moved < PIECE_BYTES {
-            return Poll::Ready(());
+        Self {
+            stream,
+            read: Moved::default(),
+            written: Moved::default(),
         }
-        self.moved = 0;
-        node::rest_if_due();
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     fn count(&mut self, written: io::Result<usize>) -> Poll<io::Result<usize>> {
-        self.moved += written.as_ref().copied().unwrap_or(0);
+        self.written.0 += written.as_ref().copied().unwrap_or(0);
         Poll::Ready(written)
     }
 }
@@ -50,12 +62,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for InPieces<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.poll_piece(cx));
+        ready!(self.read.poll_piece(cx));
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         match read {
-            Poll::Ready(_) => self.moved += buffer.filled().len() - before,
-            Poll::Pending => self.moved = 0,
+            Poll::Ready(_) => self.read.0 += buffer.filled().len() - before,
+            Poll::Pending => (self.read.0, self.written.0) = (0, 0),
         }
         read
     }
@@ -67,7 +79,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for InPieces<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_piece(cx));
+        ready!(self.written.poll_piece(cx));
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
         self.count(written)
     }
@@ -77,7 +89,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for InPieces<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_piece(cx));
+        ready!(self.written.poll_piece(cx));
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
         self.count(written)
     }
@@ -98,34 +110,38 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for InPieces<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::FutureExt;
-    use std::pin::pin;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use crate::turn::Line;
+    use std::task::Waker;
+    use tokio::io::duplex;
 
-    #[tokio::test]
-    async fn what_is_large_moves_in_pieces() {
+    #[test]
+    fn where_a_turn_is_over_it_goes_on_in_the_next() {
         let (near, far) = duplex(usize::MAX);
         let (mut near, mut far) = (InPieces::new(near), InPieces::new(far));
-        let sent = vec![7; 3 * PIECE_BYTES + 1];
-        let mut received = Vec::new();
-        let frames = async {
-            for frame in sent.chunks(PIECE_BYTES / 8) {
-                near.write_all(frame).await.unwrap();
-            }
+        let mut turns = Line::default().turns();
+        let mut cx = Context::from_waker(Waker::noop());
+        // In each turn a byte more, and the one that began when it was not over.
+        let mut write = || {
+            let mut written = 0;
+            let _ = turns.take(&mut cx, |cx| {
+                while let Poll::Ready(Ok(byte)) = Pin::new(&mut near).poll_write(cx, &[7]) {
+                    written += byte;
+                    while !turn::is_over() {}
+                }
+                Poll::<()>::Pending
+            });
+            written
         };
-        assert_eq!(polls(frames).await, 4);
-        drop(near);
-        assert!(polls(far.read_to_end(&mut received)).await >= 3);
-        assert!(received == sent);
-    }
-
-    /// How often a future is polled that never waits for anything but its next turn.
-    async fn polls(future: impl Future) -> usize {
-        let mut future = pin!(future);
-        let mut polls = 1;
-        while future.as_mut().now_or_never().is_none() {
-            polls += 1;
-        }
-        polls
+        assert_eq!((write(), write(), write()), (1, 1, 1));
+        let mut turns = Line::default().turns();
+        let mut buffer = [0; 8];
+        let read = turns.take(&mut cx, |cx| {
+            while !turn::is_over() {}
+            let mut buffer = ReadBuf::new(&mut buffer);
+            assert!(Pin::new(&mut far).poll_read(cx, &mut buffer).is_ready());
+            assert!(Pin::new(&mut far).poll_read(cx, &mut buffer).is_pending());
+            Poll::Ready(buffer.filled().len())
+        });
+        assert_eq!(read, Poll::Ready(3));
     }
 }

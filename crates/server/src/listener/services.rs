@@ -10,6 +10,7 @@ use super::incoming::Incoming;
 use super::places::Place;
 use crate::backend::Backend;
 use crate::book::AddressBook;
+use crate::connection::Requests;
 use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::meters::{ErrorKind, Method, ServiceMeters};
@@ -145,12 +146,17 @@ impl<B: Backend> Services<B> {
 pub(super) struct Routes<B: Backend> {
     services: Services<B>,
     place: Arc<Place>,
+    requests: Requests,
 }
 
 impl<B: Backend> Routes<B> {
-    /// For the connection that holds `place`.
-    pub(super) fn new(services: Services<B>, place: Arc<Place>) -> Self {
-        Self { services, place }
+    /// For the connection that holds `place`, and polls `requests`.
+    pub(super) fn new(services: Services<B>, place: Arc<Place>, requests: Requests) -> Self {
+        Self {
+            services,
+            place,
+            requests,
+        }
     }
 }
 
@@ -167,6 +173,8 @@ impl<B: Backend> Service<Request<hyper::body::Incoming>> for Routes<B> {
             if matches!(method, "Raft" | "BatchRaft" | "Snapshot") {
                 // By this the receiver of Raft messages says whose connection it is.
                 request.extensions_mut().insert(Arc::clone(&self.place));
+            } else if method == "BatchCommands" {
+                request.extensions_mut().insert(self.requests.clone());
             }
             let answer = services.tikv.clone().call(services.grpc(request));
             return Answering::new(answer).traced(trace);

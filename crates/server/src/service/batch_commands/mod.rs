@@ -1,8 +1,8 @@
 //! `BatchCommands`: many commands over one stream, answered in the order in which they are done.
 //!
-//! **One task a stream.** A driver reads requests, polls the commands under way, and packs what is
+//! **One driver a stream.** It reads requests, polls the commands under way, and packs what is
 //! done into the [`Outbox`], from which HTTP/2 takes responses. So there is no task and no channel
-//! for each command. The driver never waits for the client: a command that has begun holds bytes of
+//! for each command, and none for each stream: the driver is polled as its connection's requests are. The driver never waits for the client: a command that has begun holds bytes of
 //! the node's budgets, and must end whether its client reads or not. While answers wait, only the
 //! reading of further commands stops: those of one client up to a bound, and all that wait when the node has
 //! no room for more answers, since what came next would only be done to be refused.
@@ -22,8 +22,11 @@ use crate::meters::Method;
 use crate::service::answers::Held;
 use crate::service::raw::Raw;
 use crate::service::slow::Asked;
-use crate::turn::Turns;
+use crate::turn;
+use futures::FutureExt;
+use futures::future::{AbortHandle, BoxFuture, abortable};
 use futures::stream::{self, FuturesUnordered, Stream, StreamExt};
+use hyper::rt::Executor;
 use outbox::Outbox;
 use prost::Message;
 use proto::tikvpb::{
@@ -33,11 +36,11 @@ use proto::tikvpb::{
 use std::future::{Future, poll_fn};
 use std::iter::Zip;
 use std::mem;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::vec::IntoIter;
-use tokio::task::JoinSet;
 use tonic::Status;
 
 type Command = batch_commands_request::request::Cmd;
@@ -50,6 +53,9 @@ const PROBE_DELAY_MS_MAX: u64 = 10_000;
 /// under way takes kilobytes.
 const TAKEN_AT_ONCE: usize = 16;
 
+/// So long a stream may go on even if others of its connection have used the turn up: it comes after them in each.
+const AT_LEAST: Duration = Duration::from_micros(20);
+
 /// A command that is done.
 struct Done {
     id: u64,
@@ -58,23 +64,39 @@ struct Done {
     held: Option<Held>,
 }
 
-/// The responses to a stream of requests.
-pub(crate) fn serve<B, S>(
+/// The responses to a stream of requests, if what is given to `executor` is polled.
+pub(crate) fn serve<B, S, E>(
     raw: Arc<Raw<B>>,
     requests: S,
-) -> impl Stream<Item = Result<BatchCommandsResponse, Status>> + Send
+    executor: &E,
+) -> impl Stream<Item = Result<BatchCommandsResponse, Status>> + Send + use<B, S, E>
 where
     B: Backend,
+    E: Executor<Driver>,
     S: Stream<Item = Result<BatchCommandsRequest, Status>> + Send + Unpin + 'static,
 {
     let outbox = Arc::new(Outbox::new(raw.limits().batch_answer_bytes_max));
-    // A set, since it ends its task when it is dropped.
-    let mut driver = JoinSet::new();
-    driver.spawn(drive(raw, requests, Ending(Arc::clone(&outbox))));
+    let driver = drive(raw, requests, Ending(Arc::clone(&outbox)));
+    // What is left after a panic is dropped, and looked at by nobody: it is this stream's alone.
+    let (driver, handle) = abortable(AssertUnwindSafe(driver).catch_unwind());
+    executor.execute(driver.map(drop).boxed());
+    let end = EndOnDrop(handle);
     stream::poll_fn(move |cx| {
-        let _alive = &driver;
+        let _alive = &end;
         outbox.poll_take(cx)
     })
+}
+
+/// Runs the commands of a stream.
+pub(crate) type Driver = BoxFuture<'static, ()>;
+
+/// The driver of a stream that nobody listens to any more.
+struct EndOnDrop(AbortHandle);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Ends the stream even if the driver panics: the client would wait for ever.
@@ -98,13 +120,13 @@ where
     let mut done = Vec::new();
     // Whether the last turn ended before all that could be done at once was.
     let mut is_behind = false;
-    let mut turns = Turns::default();
     poll_fn(move |cx| {
         let (limits, outbox) = (raw.limits(), &ending.0);
         let is_full = |commands, bytes| {
             commands >= limits.batch_commands_max || bytes >= limits.batch_bytes_max
         };
-        let turn = turns.begin();
+        let polled = Instant::now();
+        let is_over = || turn::is_over() && polled.elapsed() >= AT_LEAST;
         loop {
             let mut taken = 0;
             let was_behind = is_behind;
@@ -122,7 +144,7 @@ where
                 under_way.push(begin(raw.clone(), id, request));
             }
             let was_full = is_full(under_way.len(), bytes_under_way);
-            while !turn.is_over()
+            while !is_over()
                 && let Poll::Ready(Some(one)) = under_way.poll_next_unpin(cx)
             {
                 bytes_under_way -= one.request_bytes;
@@ -132,9 +154,8 @@ where
             if !done.is_empty() {
                 outbox.put(done.drain(..));
             }
-            is_behind = turn.is_over();
+            is_behind = is_over();
             if is_behind {
-                turns.want_another();
                 cx.waker().wake_by_ref();
                 break;
             }
