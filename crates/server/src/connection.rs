@@ -48,7 +48,7 @@ pub(crate) struct Connection<C> {
 }
 
 impl<C> Connection<C> {
-    /// A connection whose protocol puts its requests into `requests`, and that waits in `line` for more than one turn.
+    /// A connection whose protocol puts its requests into `requests`, and that waits in `line` for more than a few turns in a row.
     pub(crate) fn new(protocol: C, requests: Requests, line: &Line) -> Self {
         Self {
             protocol: Box::pin(protocol),

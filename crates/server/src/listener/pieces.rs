@@ -120,7 +120,7 @@ mod tests {
         let (mut near, mut far) = (InPieces::new(near), InPieces::new(far));
         let mut turns = Line::default().turns();
         let mut cx = Context::from_waker(Waker::noop());
-        // In each turn a byte more, and the one that began when it was not over.
+        // One byte, behind which the turn is over.
         let mut write = || {
             let mut written = 0;
             let _ = turns.take(&mut cx, |cx| {
