@@ -72,6 +72,15 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// As metrics, by their names and labels.
+    pub fn series(&self) -> BTreeMap<String, f64> {
+        let page = self.text();
+        let lines = page.lines().filter(|line| !line.starts_with('#'));
+        let pairs = lines.filter_map(|line| line.rsplit_once(' '));
+        let parsed = pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
+        parsed.collect()
+    }
+
     /// The body, if it is JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
@@ -180,11 +189,7 @@ impl LoneNode {
 
     /// Its metrics, by their names and labels.
     pub fn series(&self) -> BTreeMap<String, f64> {
-        let page = self.get("/metrics").expect("it listens").text();
-        let lines = page.lines().filter(|line| !line.starts_with('#'));
-        let pairs = lines.filter_map(|line| line.rsplit_once(' '));
-        let parsed = pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
-        parsed.collect()
+        self.get("/metrics").expect("it listens").series()
     }
 
     /// What `kontiki ctl` says of it.

@@ -39,6 +39,9 @@ mod open;
 mod options;
 mod reader;
 mod record;
+mod shelf;
+mod shelved;
+mod uses;
 mod verify;
 mod watch;
 

@@ -11,7 +11,8 @@
 //! - `unsynced` is set after a buffered write is in the file and before its call returns; so a sync
 //!   that finds it unset has nothing to do.
 //!
-//! **Not here.** Opening: see `open`. What a batch is in raft-engine: see `encode`.
+//! **Not here.** Opening: see `open`. What a batch is in raft-engine: see `encode`. Logs that nobody writes to: see
+//! `shelf`.
 
 use crate::RaftLogOptions;
 use crate::convert::{EntryExt, from_raft};
@@ -19,6 +20,9 @@ use crate::encode::{APPLY_STATE_KEY, Encoder, FIRST_INDEX_KEY, HARD_STATE_KEY, d
 use crate::manifest::Queue;
 use crate::open::{Opened, WatchedEngine, log_queue, open, open_read_only, translate};
 use crate::reader::Reader;
+use crate::shelf::Taken;
+use crate::shelved::is_shelf;
+use crate::uses::Uses;
 use engine::bounds::{Bounds, check_fetch};
 use engine::log_batch::LogBatch;
 use engine::{
@@ -26,7 +30,6 @@ use engine::{
 };
 use metrics::{Page, Stopwatch};
 use parking_lot::Mutex;
-use raft::eraftpb::Entry;
 use raft_engine::{Command, LogBatch as EngineBatch};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,9 +51,12 @@ pub struct RaftLogEngine {
 
 pub(crate) struct Inner {
     pub(crate) opened: Opened,
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
     reader: Reader,
-    unsynced: AtomicBool,
+    pub(crate) unsynced: AtomicBool,
+    pub(crate) uses: Uses,
+    /// After how many purges without a write to it a log is put on a shelf.
+    pub(crate) idle_purges: u32,
     /// Held through a sync, so that a second one doesn't return before the first is done.
     syncing: Mutex<()>,
     /// As many as writers were at work at once.
@@ -77,8 +83,9 @@ impl RaftLogEngine {
         options: &RaftLogOptions,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Self> {
-        let log = Self::of(directory, open(directory, options, progress)?);
+        let log = Self::of(directory, open(directory, options, progress)?, options);
         log.compact_again()?;
+        log.take_stock()?;
         Ok(log)
     }
 
@@ -94,7 +101,8 @@ impl RaftLogEngine {
         options: &RaftLogOptions,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Self> {
-        let log = Self::of(directory, open_read_only(directory, options, progress)?);
+        let opened = open_read_only(directory, options, progress)?;
+        let log = Self::of(directory, opened, options);
         // In memory only: what is written to the frozen files goes nowhere.
         log.compact_again()?;
         let reason = "the Raft log was opened for reading only";
@@ -105,13 +113,15 @@ impl RaftLogEngine {
         Ok(log)
     }
 
-    fn of(directory: &Path, opened: Opened) -> Self {
+    fn of(directory: &Path, opened: Opened, options: &RaftLogOptions) -> Self {
         Self {
             inner: Arc::new(Inner {
                 opened,
                 directory: directory.to_path_buf(),
                 reader: Reader::new(),
                 unsynced: AtomicBool::new(false),
+                uses: Uses::default(),
+                idle_purges: options.idle_purges,
                 syncing: Mutex::new(()),
                 encoders: Mutex::default(),
             }),
@@ -121,8 +131,9 @@ impl RaftLogEngine {
     /// Drops the entries whose compaction raft-engine may have forgotten.
     fn compact_again(&self) -> Result<()> {
         let mut batch = EngineBatch::default();
-        for region in self.engine().raft_groups() {
-            let wanted = self.state(RegionId(region), FIRST_INDEX_KEY, decode_index)?;
+        for region in self.written_regions() {
+            let wanted = self.state(region, FIRST_INDEX_KEY, decode_index)?;
+            let region = region.get();
             let found = self.engine().first_index(region);
             if let (Some(index), Some(found)) = (wanted, found)
                 && found < index
@@ -136,21 +147,34 @@ impl RaftLogEngine {
         self.write_engine(&mut batch, false)
     }
 
-    fn engine(&self) -> &WatchedEngine {
+    pub(crate) fn engine(&self) -> &WatchedEngine {
         &self.inner.opened.engine
     }
 
-    fn current(&self, region: RegionId) -> Bounds {
+    /// The bounds of a log as far as it is where it is written.
+    pub(crate) fn written_bounds(&self, region: RegionId) -> Bounds {
         let first = self.engine().first_index(region.get())?;
         let last = self.engine().last_index(region.get())?;
         Some((first, last))
     }
 
-    fn translate(&self, error: raft_engine::Error, operation: &'static str) -> Error {
+    /// The Regions whose logs are where they are written.
+    pub(crate) fn written_regions(&self) -> impl Iterator<Item = RegionId> {
+        let groups = self.engine().raft_groups().into_iter();
+        let groups = groups.filter(|group| *group != SYNC_REGION && !is_shelf(*group));
+        groups.map(RegionId)
+    }
+
+    fn current(&self, region: RegionId) -> Result<Bounds> {
+        let written = || Ok(self.written_bounds(region));
+        self.find(region, written, |log| log.bounds())
+    }
+
+    pub(crate) fn translate(&self, error: raft_engine::Error, operation: &'static str) -> Error {
         translate(error, operation, &self.inner.directory)
     }
 
-    fn write_engine(&self, batch: &mut EngineBatch, sync: bool) -> Result<()> {
+    pub(crate) fn write_engine(&self, batch: &mut EngineBatch, sync: bool) -> Result<()> {
         let Opened { engine, watch, .. } = &self.inner.opened;
         watch.check()?;
         failpoint::at!("engine_raftlog::log::before_write");
@@ -178,9 +202,12 @@ impl RaftLogEngine {
         decode(&value).map(Some).ok_or_else(error)
     }
 
-    /// Encodes `batch`, of which nothing is written if that fails.
-    fn encode(&self, batch: &LogBatch, encoder: &mut Encoder) -> Result<()> {
-        let current = |region| self.current(region);
+    /// Encodes `batch`, of which nothing is written if that fails, on logs of which some are `taken` from shelves by it.
+    fn encode(&self, batch: &LogBatch, taken: &Taken, encoder: &mut Encoder) -> Result<()> {
+        let current = |region| match taken.get(&region) {
+            Some(bounds) => *bounds,
+            None => self.written_bounds(region),
+        };
         let walked = batch.walk(current, |operation, before, after| {
             let encoded = encoder.add(operation, before, after);
             encoded.map_err(|error| self.translate(error, "encode"))
@@ -191,26 +218,42 @@ impl RaftLogEngine {
     /// The first entries of `[low, high)`: at least one, and more while their encodings together are
     /// within `bytes_max`.
     ///
-    /// The range was in the log a moment ago, but a compaction may drop it and a purge may move it
+    /// The range was in the log a moment ago, but a compaction may drop it, and a purge or a sweep may move it
     /// between looking up where it is and reading it there.
-    fn read(&self, region: RegionId, low: u64, high: u64, bytes_max: u64) -> Result<Vec<Entry>> {
-        let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        let mut entries = Vec::new();
+    fn read(&self, region: RegionId, low: u64, high: u64, bytes_max: u64) -> Result<Vec<LogEntry>> {
         let mut failure = raft_engine::Error::EntryNotFound;
         for _ in 0..READS_MAX {
-            check_fetch(region, self.current(region), low, high)?;
-            entries.clear();
-            let (id, engine) = (region.get(), self.engine());
-            let read =
-                || engine.fetch_entries_to::<EntryExt>(id, low, high, Some(limit), &mut entries);
-            match self.inner.reader.run(read) {
-                Ok(_) if !entries.is_empty() => return Ok(entries),
+            check_fetch(region, self.current(region)?, low, high)?;
+            match self.read_written(region, low, high, bytes_max) {
+                Ok(entries) if !entries.is_empty() => return Ok(entries),
                 Ok(_) => {}
                 Err(error) => failure = error,
             }
+            if let Some(log) = self.shelved(region)? {
+                let wanted = |entry: &LogEntry| (low..high).contains(&entry.index);
+                let entries: Vec<_> = log.entries.into_iter().filter(wanted).collect();
+                if !entries.is_empty() {
+                    return Ok(entries);
+                }
+            }
         }
-        check_fetch(region, self.current(region), low, high)?;
+        check_fetch(region, self.current(region)?, low, high)?;
         Err(self.translate(failure, "read"))
+    }
+
+    fn read_written(
+        &self,
+        region: RegionId,
+        low: u64,
+        high: u64,
+        bytes_max: u64,
+    ) -> raft_engine::Result<Vec<LogEntry>> {
+        let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let mut entries = Vec::new();
+        let (id, engine) = (region.get(), self.engine());
+        let read = || engine.fetch_entries_to::<EntryExt>(id, low, high, Some(limit), &mut entries);
+        self.inner.reader.run(read)?;
+        Ok(entries.into_iter().map(from_raft).collect())
     }
 }
 
@@ -224,7 +267,14 @@ impl RaftLog for RaftLogEngine {
     fn write(&self, batch: &mut LogBatch, durability: Durability) -> Result<()> {
         let kept = self.inner.encoders.lock().pop();
         let mut encoder = kept.unwrap_or_default();
-        self.encode(batch, &mut encoder)?;
+        let writing = self.inner.uses.write(
+            batch
+                .operations()
+                .map(|operation| operation.region())
+                .collect(),
+        );
+        let taken = self.take_back(&writing.fresh, &mut encoder)?;
+        self.encode(batch, &taken, &mut encoder)?;
         let since = Stopwatch::start();
         match (encoder.batch.is_empty(), durability) {
             (true, Durability::Buffered) => self.inner.opened.watch.check()?,
@@ -235,6 +285,7 @@ impl RaftLog for RaftLogEngine {
             }
             (false, Durability::Synced) => self.write_engine(&mut encoder.batch, true)?,
         }
+        writing.done();
         let meter = self.inner.opened.watch.meter();
         meter.wrote(&since, batch.size_bytes());
         batch.clear();
@@ -244,27 +295,25 @@ impl RaftLog for RaftLogEngine {
     }
 
     fn regions(&self) -> Result<Vec<RegionId>> {
-        let holds_anything = |region: &u64| {
-            self.engine().first_index(*region).is_some()
-                || self.engine().get(*region, HARD_STATE_KEY).is_some()
-                || self.engine().get(*region, APPLY_STATE_KEY).is_some()
+        let holds_anything = |region: &RegionId| {
+            self.written_bounds(*region).is_some()
+                || self.engine().get(region.get(), HARD_STATE_KEY).is_some()
+                || self.engine().get(region.get(), APPLY_STATE_KEY).is_some()
         };
-        let groups = self.engine().raft_groups().into_iter();
-        let groups = groups
-            .filter(|region| *region != SYNC_REGION)
-            .filter(holds_anything);
-        let mut regions: Vec<RegionId> = groups.map(RegionId).collect();
-        regions.sort_unstable();
-        Ok(regions)
+        // Once more at the end: logs may be moved either way meanwhile.
+        let mut regions = self.shelved_regions()?;
+        regions.extend(self.written_regions().filter(holds_anything));
+        regions.append(&mut self.shelved_regions()?);
+        Ok(regions.into_iter().collect())
     }
 
     fn bounds(&self, region: RegionId) -> Result<Option<(u64, u64)>> {
-        Ok(self.current(region))
+        self.current(region)
     }
 
     fn entry(&self, region: RegionId, index: u64) -> Result<Option<LogEntry>> {
         match self.read(region, index, index.saturating_add(1), 0) {
-            Ok(entries) => Ok(entries.into_iter().next().map(from_raft)),
+            Ok(entries) => Ok(entries.into_iter().next()),
             Err(Error::Compacted { .. } | Error::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -277,7 +326,7 @@ impl RaftLog for RaftLogEngine {
         high: u64,
         max_bytes: u64,
     ) -> Result<Vec<LogEntry>> {
-        check_fetch(region, self.current(region), low, high)?;
+        check_fetch(region, self.current(region)?, low, high)?;
         // raft-engine reserves room for the whole range that it is asked for.
         let high = high.min(low.saturating_add(max_bytes / ENTRY_OVERHEAD_BYTES + 1));
         let mut entries: Vec<LogEntry> = Vec::new();
@@ -286,7 +335,7 @@ impl RaftLog for RaftLogEngine {
         // raft-engine counts encoded bytes, so one call may stop too early or go too far.
         while next < high && (bytes < max_bytes || entries.is_empty()) {
             let read = self.read(region, next, high, max_bytes.saturating_sub(bytes))?;
-            for entry in read.into_iter().map(from_raft) {
+            for entry in read {
                 bytes += entry_bytes(&entry);
                 if bytes > max_bytes && !entries.is_empty() {
                     return Ok(entries);
@@ -299,11 +348,13 @@ impl RaftLog for RaftLogEngine {
     }
 
     fn hard_state(&self, region: RegionId) -> Result<Option<HardState>> {
-        self.state(region, HARD_STATE_KEY, codec::decode_hard_state)
+        let written = || self.state(region, HARD_STATE_KEY, codec::decode_hard_state);
+        self.find(region, written, |log| log.hard_state)
     }
 
     fn apply_state(&self, region: RegionId) -> Result<Option<ApplyState>> {
-        self.state(region, APPLY_STATE_KEY, codec::decode_apply_state)
+        let written = || self.state(region, APPLY_STATE_KEY, codec::decode_apply_state);
+        self.find(region, written, |log| log.apply_state)
     }
 
     fn sync(&self) -> Result<()> {
@@ -338,7 +389,7 @@ impl RaftLog for RaftLogEngine {
             let (first, _) = engine.file_span(log_queue(queue));
             watch.give_back(queue, first - 1)?;
         }
-        Ok(())
+        self.sweep()
     }
 
     fn collect(&self, page: &mut Page) {

@@ -19,6 +19,8 @@ pub struct RaftLogOptions {
     pub recovery_threads: usize,
     /// Batches larger than this are compressed; zero for never. Bytes.
     pub compression_threshold_bytes: u64,
+    /// A small log takes little memory after so many purges without a write to it.
+    pub idle_purges: u32,
 }
 
 impl Default for RaftLogOptions {
@@ -28,6 +30,7 @@ impl Default for RaftLogOptions {
             purge_threshold_bytes: 10 << 30,
             recovery_threads: 4,
             compression_threshold_bytes: 0,
+            idle_purges: 3,
         }
     }
 }

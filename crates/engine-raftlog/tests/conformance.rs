@@ -35,6 +35,7 @@ impl LogPlace for SmallFiles {
             purge_threshold_bytes: 1024,
             recovery_threads: 2,
             compression_threshold_bytes: 100,
+            ..RaftLogOptions::default()
         };
         RaftLogEngine::open(self.0.path(), &options).expect("the log opens")
     }
@@ -69,4 +70,30 @@ mod usual {
 
 mod small_files {
     engine::raft_log_conformance!(super::SmallFiles);
+}
+
+/// Each purge puts all logs on shelves that are small.
+struct Shelves(TempDir);
+
+impl LogPlace for Shelves {
+    type Log = RaftLogEngine;
+
+    fn fresh() -> Self {
+        Self(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    fn open(&self) -> RaftLogEngine {
+        let options = RaftLogOptions {
+            file_bytes: 512,
+            purge_threshold_bytes: 1024,
+            recovery_threads: 2,
+            idle_purges: 0,
+            ..RaftLogOptions::default()
+        };
+        RaftLogEngine::open(self.0.path(), &options).expect("the log opens")
+    }
+}
+
+mod shelves {
+    engine::raft_log_conformance!(super::Shelves);
 }

@@ -17,6 +17,7 @@ fn options() -> RaftLogOptions {
         purge_threshold_bytes: 16 << 10,
         recovery_threads: 3,
         compression_threshold_bytes: 0,
+        ..RaftLogOptions::default()
     }
 }
 

@@ -20,6 +20,7 @@ impl RotPlace for RaftEngine {
             purge_threshold_bytes: 3 * file_bytes,
             recovery_threads: 2,
             compression_threshold_bytes: if size >= 4 { 200 } else { 0 },
+            idle_purges: 0,
         };
         RaftLogEngine::open(directory, &options)
     }

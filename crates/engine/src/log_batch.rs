@@ -54,6 +54,19 @@ pub struct LogBatch {
 /// The bounds of the logs that a batch changes, after it.
 pub type BoundsAfter = BTreeMap<RegionId, Bounds>;
 
+impl LogOperation<'_> {
+    /// Whose log it changes.
+    pub fn region(&self) -> RegionId {
+        match self {
+            Self::Append(region, _)
+            | Self::HardState(region, _)
+            | Self::ApplyState(region, _)
+            | Self::Compact(region, _)
+            | Self::Remove(region) => *region,
+        }
+    }
+}
+
 impl LogBatch {
     /// The operations, in order.
     pub fn operations(&self) -> impl Iterator<Item = LogOperation<'_>> {

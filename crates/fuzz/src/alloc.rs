@@ -54,6 +54,11 @@ pub fn peak_of<T>(run: impl FnOnce() -> T) -> (T, usize) {
     (answer, usize::try_from(PEAK.get() - before).unwrap_or(0))
 }
 
+/// The bytes that this thread asked for and did not give back; less than none if it frees what others asked for.
+pub fn held() -> i64 {
+    HELD.get()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,7 +68,9 @@ mod tests {
 
     #[test]
     fn the_peak_counts_what_was_given_back_and_not_what_was_held_before() {
+        let none = held();
         let before = vec![0_u8; 1 << 20];
+        assert_eq!(held() - none, 1 << 20);
         let (length, peak) = peak_of(|| {
             drop(vec![0_u8; 3_000]);
             vec![0_u8; 1_000].len()

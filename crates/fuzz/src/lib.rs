@@ -21,7 +21,7 @@ mod mutate;
 mod rng;
 mod target;
 
-pub use alloc::{Counting, peak_of};
+pub use alloc::{Counting, held, peak_of};
 pub use corpus::{from_hex, to_hex};
 pub use mutate::mutate;
 pub use rng::Rng;

@@ -6,17 +6,16 @@
 //!
 //! **Large work rests** ([`rest_if_due`]). A thread that is woken where another one works may have to wait for the kernel's next
 //! tick, 4 ms, though it is preferred: that it used a little more than its share some time ago is enough. Only what works can
-//! shorten this, by sleeping.
+//! shorten this, by offering its processor. A sleep of some microseconds is no offer: on a virtual machine, where a timer
+//! takes longer to set than that, it is over before Linux looks for somebody else.
 //!
 //! **Not here.** The panic policy of pollers: the batch system has it.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// How long large work goes on before others are let in. A rest costs 13 µs: five in a hundred.
-const WORKS_FOR: Duration = Duration::from_micros(250);
-/// Linux looks for somebody else only if the time is not over before it does so: after 1 µs it is.
-const RESTS_FOR: Duration = Duration::from_micros(8);
+/// How long large work goes on before others are let in. Where nobody waits a rest costs less than 1 µs.
+const WORKS_FOR: Duration = Duration::from_micros(100);
 
 thread_local! {
     /// Since when the calling thread works without a rest, if it does large work.
@@ -44,7 +43,6 @@ impl Drop for EndsWithProcess {
 #[cfg(target_os = "linux")]
 pub fn ask_for_short_turns() {
     const SLICE_NS: u64 = 100_000;
-    sleep_exactly();
     // SAFETY: it reads a number of the calling thread.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
     let wanted = libc::sched_attr {
@@ -75,7 +73,7 @@ pub fn begin_work() {
 /// never begun ([`begin_work`]) go on, those of a simulation for example.
 pub fn rest_if_due() {
     if is_rest_due(Instant::now()) {
-        std::thread::sleep(RESTS_FOR);
+        std::thread::yield_now();
         begin_work();
     }
 }
@@ -85,24 +83,12 @@ fn is_rest_due(now: Instant) -> bool {
     since.is_some_and(|since| now.saturating_duration_since(since) >= WORKS_FOR)
 }
 
-/// The calling thread is woken from a sleep when it is over, and not some 50 µs later.
-#[cfg(target_os = "linux")]
-fn sleep_exactly() {
-    const SLACK_NS: libc::c_ulong = 1;
-    // SAFETY: it sets a number of the calling thread.
-    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, SLACK_NS) };
-}
-
-#[cfg(not(target_os = "linux"))]
-fn sleep_exactly() {}
-
 /// The calling thread gets a third of what others get of a processor that both want, for good.
 ///
 /// **Why.** Reads of many rows wait for no other thread, so they take whatever there is; a write that needs five threads, one
 /// after the other, each for some microseconds, would be late at each of them.
 pub fn give_way() {
     const NICE: libc::c_int = 5;
-    sleep_exactly();
     // SAFETY: they read and set a number of the calling thread; to be nicer is allowed to everybody.
     unsafe {
         let nice = libc::getpriority(libc::PRIO_PROCESS, 0);

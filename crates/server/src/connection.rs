@@ -48,7 +48,7 @@ pub(crate) struct Connection<C> {
 }
 
 impl<C> Connection<C> {
-    /// A connection whose protocol puts its requests into `requests`, and that waits in `line` for more than a few turns in a row.
+    /// A connection whose protocol puts its requests into `requests`, and that waits in `line` once it has had much.
     pub(crate) fn new(protocol: C, requests: Requests, line: &Line) -> Self {
         Self {
             protocol: Box::pin(protocol),
@@ -56,6 +56,11 @@ impl<C> Connection<C> {
             under_way: FuturesUnordered::new(),
             turns: line.turns(),
         }
+    }
+
+    /// Of somebody new.
+    pub(crate) fn begin_as_newcomer(&mut self) {
+        self.turns.begin_as_newcomer();
     }
 }
 

@@ -4,9 +4,12 @@
 //! would keep such a task, and with it a thread of the runtime, for as long as it likes: others waited seconds behind
 //! twenty thousand commands that were sent at once.
 //!
-//! **The line.** A task that wants more than some turns in a row waits in line. Out of it come as many at a time as the
+//! **The line.** A task that has had much of late waits in line for each turn. Out of it come as many at a time as the
 //! runtime has threads, and each only when its thread has nothing else to do and has looked at its sockets. So whoever
 //! asks for little waits for one turn, however many others ask for much.
+//!
+//! **Newcomers** wait in line until they have rested. A client that is sent away for what it does would otherwise come back with
+//! all that is little before it.
 //!
 //! **Who wants another turn.** Whoever is woken in the midst of its own. It is polled again at once while the turn is not
 //! over.
@@ -29,8 +32,10 @@ use std::time::{Duration, Instant};
 
 /// Long beside what the change to another task costs, and a look at all sockets.
 const LENGTH: Duration = Duration::from_micros(100);
-/// So many turns in a row are little, too: some of their time may have been that of other threads.
-const FEW: u32 = 4;
+/// Who had less of late asks for little. It is more than a turn, of which some may have been the time of other threads.
+const LITTLE: Duration = Duration::from_micros(400);
+/// What was had is forgotten after so many times as long without a wish.
+const FORGOTTEN_AFTER: u32 = 8;
 
 thread_local! {
     /// When the turn began in which the calling thread is.
@@ -70,8 +75,26 @@ pub(crate) struct Turns {
     line: Line,
     place: Place,
     bell: Arc<Bell>,
-    /// So many turns it wanted another one at the end of.
-    in_a_row: u32,
+    had: Had,
+}
+
+/// What a task has had of late.
+#[derive(Default)]
+struct Had {
+    time: Duration,
+    /// Since when it has wanted nothing.
+    rests_since: Option<Instant>,
+}
+
+impl Had {
+    /// Whether it has a wish now that should wait in line.
+    fn is_much(&mut self, now: Instant) -> bool {
+        if let Some(since) = self.rests_since.take() {
+            let rested = now.saturating_duration_since(since);
+            self.time = self.time.saturating_sub(rested / FORGOTTEN_AFTER);
+        }
+        self.time >= LITTLE
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -117,7 +140,7 @@ impl Line {
             line: self.clone(),
             place: Place::Elsewhere,
             bell: Arc::default(),
-            in_a_row: 0,
+            had: Had::default(),
         }
     }
 
@@ -159,6 +182,11 @@ fn wake_when_idle(waker: &Waker) {
 }
 
 impl Turns {
+    /// Of somebody new, who may just have gone: it waits in line until it has rested.
+    pub(crate) fn begin_as_newcomer(&mut self) {
+        self.had.time = LITTLE;
+    }
+
     /// Takes a turn with `work`, if the task need not wait for it.
     pub(crate) fn take<T>(
         &mut self,
@@ -168,9 +196,14 @@ impl Turns {
         if self.is_waiting(cx) {
             return Poll::Pending;
         }
+        let begun = Instant::now();
+        if self.had.is_much(begun) && matches!(self.place, Place::Elsewhere) {
+            self.wait(cx);
+            return Poll::Pending;
+        }
         self.bell.task.register(cx.waker());
         let bell = waker(Arc::clone(&self.bell));
-        let _turn = Begun(BEGUN.replace(Some(Instant::now())));
+        let turn = Begun(BEGUN.replace(Some(begun)));
         let (progress, wants_another) = loop {
             self.bell.state.store(IN_TURN, Ordering::Release);
             let progress = work(&mut Context::from_waker(&bell));
@@ -180,16 +213,19 @@ impl Turns {
                 break (progress, wants_another);
             }
         };
+        drop(turn);
+        let ended = Instant::now();
+        self.had.time += ended - begun;
         if !wants_another {
-            self.in_a_row = 0;
+            self.had.rests_since = Some(ended);
             self.leave();
-        } else if self.in_a_row < FEW {
-            self.in_a_row += 1;
+        } else if self.had.is_much(ended) {
+            self.wait(cx);
+        } else {
             self.leave();
             wake_when_idle(cx.waker());
-        } else {
-            self.wait(cx);
         }
+        node::rest_if_due();
         progress
     }
 
@@ -260,10 +296,10 @@ mod tests {
     }
 
     impl Task {
-        /// One that had a few turns in a row.
+        /// One that will have had much after one turn.
         fn of(line: &Line) -> Self {
             let mut turns = line.turns();
-            turns.in_a_row = FEW;
+            turns.had.time = LITTLE - Duration::from_nanos(1);
             let woken = Arc::default();
             Self { turns, woken }
         }
@@ -300,8 +336,45 @@ mod tests {
         assert!(other.had_turn(false));
         assert_eq!((one.woken(), other.woken()), (2, 1));
         assert!(one.had_turn(false));
-        assert!(one.had_turn(false) && other.had_turn(false));
         assert_eq!((one.woken(), other.woken()), (2, 1), "nobody waits");
+    }
+
+    #[test]
+    fn whoever_has_had_much_waits_until_it_has_rested() {
+        let line = Line::default();
+        let mut task = Task::of(&line);
+        task.turns.had.time = Duration::from_secs(3600);
+        assert!(!task.had_turn(false), "it has had much");
+        assert_eq!(task.woken(), 1);
+        assert!(task.had_turn(false));
+        assert!(!task.had_turn(false), "it has not rested for long");
+        assert!(task.had_turn(false));
+        task.turns.had = Had::default();
+        assert!(task.had_turn(false));
+        assert_eq!(task.woken(), 2);
+    }
+
+    #[test]
+    fn a_newcomer_waits() {
+        let mut task = Task::of(&Line::default());
+        task.turns.begin_as_newcomer();
+        assert!(!task.had_turn(false));
+        assert_eq!(task.woken(), 1);
+        assert!(task.had_turn(false));
+    }
+
+    #[test]
+    fn what_was_had_is_forgotten_while_nothing_is_wanted() {
+        let now = Instant::now();
+        let mut had = Had {
+            time: 2 * LITTLE,
+            rests_since: Some(now),
+        };
+        let later = now + LITTLE * FORGOTTEN_AFTER;
+        assert!(had.is_much(later), "half of it is too much");
+        assert!(had.is_much(later + Duration::from_secs(1)), "it waited");
+        had.rests_since = Some(later);
+        assert!(!had.is_much(later + Duration::from_micros(8)));
     }
 
     #[test]
@@ -324,16 +397,14 @@ mod tests {
     }
 
     #[test]
-    fn a_few_turns_are_had_without_the_line() {
+    fn little_is_had_without_the_line() {
         let line = Line::default();
         let (mut task, mut waits) = (Task::of(&line), Task::of(&line));
-        assert!(task.had_turn(true) && waits.had_turn(true));
-        assert!(task.had_turn(false) && waits.had_turn(true));
-        assert_eq!(task.woken(), 1);
-        let few = FEW as usize;
-        assert!((0..=few).all(|_| task.had_turn(true)), "it had paused");
-        assert_eq!(task.woken(), 1 + few);
-        assert!(!task.had_turn(true));
+        task.turns.had.time = Duration::ZERO;
+        assert!(waits.had_turn(true));
+        let turns = (0..).take_while(|_| task.had_turn(true)).count();
+        assert!((1..=4).contains(&turns), "{turns}");
+        assert_eq!(task.woken(), turns - 1, "it waits after the last one");
     }
 
     #[test]

@@ -4,13 +4,14 @@
 //! One cluster grows by splits of an empty key space from each number to the next; at each it is left alone
 //! until it is quiet, observed, then stopped and started again.
 //!
-//! **What is counted.** Resident memory beyond that of the same cluster with one Region, so that programs,
-//! pools and the engines' caches are not in it; processor time of all of a node's threads.
+//! **What is counted.** Resident memory beyond that of the same cluster with one Region, so that programs and pools
+//! are not in it: all of it, and without what RocksDB's block cache and write buffers say that they hold, which are bounded
+//! whatever the number of Regions; processor time of all of a node's threads.
 
 use bench::{Error, Result};
 use clap::Parser;
 use client::{Client, Config};
-use e2e::{Cluster, Options};
+use e2e::{Answer, Cluster, Options};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -64,7 +65,21 @@ async fn main() -> ExitCode {
 #[derive(Clone, Copy)]
 struct Sample {
     resident_bytes: u64,
+    /// Of these.
+    cache_bytes: u64,
     cpu: Duration,
+}
+
+impl Sample {
+    /// Bytes beyond those of an earlier sample, of each of `regions`: all, and those that no cache holds.
+    fn more_than(&self, before: &Self, regions: usize) -> (f64, f64) {
+        let resident = self.resident_bytes as f64 - before.resident_bytes as f64;
+        let cache = self.cache_bytes as f64 - before.cache_bytes as f64;
+        (
+            resident / regions as f64,
+            (resident - cache) / regions as f64,
+        )
+    }
 }
 
 impl Growth {
@@ -81,6 +96,7 @@ impl Growth {
             tick: Duration::from_millis(self.tick_ms),
             parent: Some(self.dir.clone()),
             extra: self.extra.clone(),
+            status: true,
             ..Options::default()
         };
         let mut cluster = Cluster::start_program(&program, self.nodes, options)?;
@@ -88,8 +104,8 @@ impl Growth {
         tokio::time::sleep(Duration::from_secs(self.settle)).await;
         let empty = self.sample(&mut cluster)?;
         println!(
-            "{:>8}{:>6}{:>10}{:>12}{:>12}{:>10}{:>12}",
-            "regions", "node", "split s", "MiB", "B/region", "CPU %", "restart s"
+            "{:>8}{:>6}{:>10}{:>10}{:>10}{:>12}{:>10}{:>12}",
+            "regions", "node", "split s", "MiB", "B each", "no cache", "CPU %", "restart s"
         );
         let mut cuts = 0;
         for regions in &self.regions {
@@ -108,14 +124,13 @@ impl Growth {
             client = self.serving(&cluster, cuts).await?;
             let restart = began.elapsed();
             for (node, sample) in after.iter().enumerate() {
-                let more = sample.resident_bytes as f64 - empty[node].resident_bytes as f64;
+                let (all, without_cache) = sample.more_than(&empty[node], *regions);
                 let cpu = (sample.cpu - before[node].cpu).as_secs_f64() / window.as_secs_f64();
                 println!(
-                    "{regions:>8}{:>6}{:>10.1}{:>12.1}{:>12.0}{:>10.2}{:>12.1}",
+                    "{regions:>8}{:>6}{:>10.1}{:>10.1}{all:>10.0}{without_cache:>12.0}{:>10.2}{:>12.1}",
                     node + 1,
                     split.as_secs_f64(),
                     sample.resident_bytes as f64 / f64::from(1 << 20),
-                    more / *regions as f64,
                     cpu * 100.0,
                     restart.as_secs_f64()
                 );
@@ -126,9 +141,11 @@ impl Growth {
 
     fn sample(&self, cluster: &mut Cluster) -> Result<Vec<Sample>> {
         let nodes = (0..self.nodes).map(|node| {
+            let cache_bytes = cache_bytes(&cluster.status_address(node));
             let process = cluster.node(node).expect("all nodes run");
             Ok(Sample {
                 resident_bytes: process.resident_bytes()?,
+                cache_bytes,
                 cpu: process.cpu_time()?,
             })
         });
@@ -153,6 +170,20 @@ impl Growth {
         }
         Ok(client)
     }
+}
+
+/// What the engine's caches hold, as the node at this status address says.
+fn cache_bytes(address: &str) -> u64 {
+    let page = Answer::to("GET /metrics", address, "", "").expect("the status server answers");
+    let series = page.series().into_iter();
+    let caches = series.filter(|(name, _)| {
+        let families = [
+            "kontiki_rocksdb_memtable_bytes",
+            "kontiki_rocksdb_block_cache_bytes",
+        ];
+        families.iter().any(|family| name.starts_with(family))
+    });
+    caches.map(|(_, bytes)| bytes).sum::<f64>() as u64
 }
 
 fn key(number: usize) -> Vec<u8> {

@@ -156,6 +156,8 @@ pub async fn rapid_resets(victim: Victim) -> u64 {
                 break;
             }
             reset += 100;
+            // Its thread gives way at each step, of which this would else be a long one.
+            tokio::task::yield_now().await;
         }
     }
     reset

@@ -19,8 +19,11 @@ use bytes::Bytes;
 use client::{Client, Config};
 use e2e::{Cluster, Options, SERVES_WITHIN, leader_context, own_client};
 use good::{Fared, GoodClient};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Context;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -96,7 +99,7 @@ impl Attackers {
         let runtime = self.0.as_ref().expect("it is there until it is dropped");
         let mut tasks = JoinSet::new();
         for _ in 0..count {
-            tasks.spawn_on(attack(), runtime.handle());
+            tasks.spawn_on(giving_way(attack()), runtime.handle());
         }
         tasks.join_all().await
     }
@@ -108,6 +111,17 @@ impl Drop for Attackers {
             runtime.shutdown_background();
         }
     }
+}
+
+/// The thread offers its processor at each step: once it has it, it would keep it until the kernel's next tick, 4 ms, from
+/// whoever is preferred to it but has used a little more than its share before.
+async fn giving_way<F: Future>(attack: F) -> F::Output {
+    let mut attack = pin!(attack);
+    let step = |cx: &mut Context<'_>| {
+        std::thread::yield_now();
+        attack.as_mut().poll(cx)
+    };
+    poll_fn(step).await
 }
 
 /// Where good clients run: with one task there is no use for a second thread, and what one hands to the other would

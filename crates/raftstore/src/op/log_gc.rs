@@ -13,6 +13,9 @@
 //! **A snapshot under way** holds the log back at its index for a while, past the bound: were the log
 //! cut behind it meanwhile, its follower would need the next one, and so on for ever.
 //!
+//! **Before a Region sleeps** it lets go of what would otherwise wait for more: an idle log is then so short that it
+//! costs an engine next to nothing.
+//!
 //! **Invariants.** Nothing is cut that is not applied. Nothing is cut on disk whose effect is not
 //! durable in the key-value engine.
 //!
@@ -55,6 +58,10 @@ impl Default for LogGcOptions {
     }
 }
 
+/// So many entries, or bytes, pay before a Region sleeps.
+const IDLE_THRESHOLD: u64 = 8;
+const IDLE_BYTES: u64 = 512;
+
 /// A leader's log, and who needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Extent {
@@ -66,6 +73,8 @@ struct Extent {
     slowest: u64,
     /// Where the followers go on that have been sent a snapshot.
     snapshots: Option<u64>,
+    /// Whether the Region will soon sleep.
+    is_drowsy: bool,
 }
 
 /// The last entry to let go of; none if that does not pay now.
@@ -76,6 +85,7 @@ fn decide(extent: Extent, options: &LogGcOptions) -> Option<u64> {
         bytes,
         slowest,
         snapshots,
+        is_drowsy,
     } = extent;
     let count = applied - truncated;
     let is_over = |factor: u64| {
@@ -91,7 +101,9 @@ fn decide(extent: Extent, options: &LogGcOptions) -> Option<u64> {
     let index = wanted.min(applied).min(held.unwrap_or(u64::MAX));
     let gain = index.saturating_sub(truncated);
     let pays = gain >= options.threshold || (is_over(1) && gain > 0);
-    pays.then_some(index)
+    // What lets go of one entry is another one.
+    let pays_idle = gain > 1 && (gain >= IDLE_THRESHOLD || bytes >= IDLE_BYTES);
+    (pays || (is_drowsy && pays_idle)).then_some(index)
 }
 
 /// A replica's truncations that are applied and not yet cut on disk.
@@ -107,10 +119,11 @@ impl Cuts {
     /// The key-value engine has synced the effect of all entries up to `applied`: what may go.
     fn synced(&mut self, applied: u64) -> Option<u64> {
         let durable = self.waiting.partition_point(|(at, _)| *at <= applied);
-        self.waiting
-            .drain(..durable)
-            .next_back()
-            .map(|(_, cut)| cut)
+        let cut = self.waiting.drain(..durable).next_back();
+        if self.waiting.is_empty() {
+            self.waiting.shrink_to_fit();
+        }
+        cut.map(|(_, cut)| cut)
     }
 
     /// The log begins anew.
@@ -162,6 +175,7 @@ impl Peer {
             bytes: store.log_bytes(),
             slowest: progress.iter().map(|(id, _)| matched(*id)).min()?,
             snapshots: self.sending.lowest_index(),
+            is_drowsy: self.is_nearly_asleep(),
         };
         let mut index = decide(extent, options)?;
         // A snapshot over a merge can't be installed by who does not have it in the log (`op::merge`).
@@ -218,6 +232,7 @@ mod tests {
         bytes: 500,
         slowest: 60,
         snapshots: None,
+        is_drowsy: false,
     };
 
     #[test]
@@ -268,6 +283,23 @@ mod tests {
             ..long
         };
         assert_eq!(decide(longer, &options()), Some(205));
+    }
+
+    #[test]
+    fn a_region_that_will_sleep_lets_go_of_less() {
+        let at = |applied, bytes| {
+            let extent = Extent {
+                applied,
+                bytes,
+                is_drowsy: true,
+                ..SMALL
+            };
+            decide(extent, &options())
+        };
+        assert_eq!(at(12, 100), None);
+        assert_eq!(at(13, 100), Some(13), "many");
+        assert_eq!(at(7, 900), Some(7), "large");
+        assert_eq!(at(6, 900), None, "the command itself");
     }
 
     #[test]

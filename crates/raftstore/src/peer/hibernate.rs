@@ -58,6 +58,12 @@ impl Peer {
         is_answer && raft.term == self.term() && self.is_leader()
     }
 
+    /// Whether half of the time is over that it has to be idle for.
+    pub(crate) fn is_nearly_asleep(&self) -> bool {
+        let ticks = self.options.hibernate_ticks.div_ceil(2);
+        matches!(self.hibernation, Hibernation::Awake { idle_ticks } if ticks > 0 && idle_ticks >= ticks)
+    }
+
     /// It ticks from now on, as if it had just begun to be idle.
     pub(super) fn wake(&mut self, out: &mut Vec<Effect>) {
         if self.is_asleep() {

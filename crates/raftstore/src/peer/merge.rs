@@ -20,8 +20,8 @@ use types::{PeerId, Region};
 /// What a Peer knows of its merges.
 #[derive(Default)]
 pub(crate) struct Merges {
-    /// As a replica of the source.
-    pub(super) merging: Option<Merging>,
+    /// As a replica of the source. Apart, since most Regions never are one.
+    pub(super) merging: Option<Box<Merging>>,
     /// Since it has known that.
     age_ticks: u64,
     /// The last entry about a merge that it proposed as leader: its term and its index.
@@ -46,7 +46,7 @@ impl Peer {
     /// Goes on with a merge that was begun in an earlier life.
     #[must_use]
     pub fn with_merging(mut self, merging: Option<Merging>) -> Self {
-        self.merges.merging = merging;
+        self.merges.merging = merging.map(Box::new);
         self
     }
 
@@ -59,7 +59,7 @@ impl Peer {
 
     /// The merge in which it is the source.
     pub fn merging(&self) -> Option<&Merging> {
-        self.merges.merging.as_ref()
+        self.merges.merging.as_deref()
     }
 
     /// Whether it waits for a step of a merge, on either side.
@@ -118,7 +118,7 @@ impl Peer {
             self.reads.fail(&self.not_found(), out);
             self.give_up_check(&self.not_found(), out);
         }
-        self.merges.merging = merging;
+        self.merges.merging = merging.map(Box::new);
         if region.epoch != self.region.epoch {
             self.reshape(region);
             out.push(Effect::Reshaped(Region::clone(&self.region)));
@@ -206,7 +206,7 @@ impl Peer {
         if merging.is_sealed {
             out.push(Effect::AskMerge(Box::new(MergeAsk {
                 source: Region::clone(&self.region),
-                merging: merging.clone(),
+                merging: Merging::clone(merging),
                 gives_up: self.has_given_up(),
             })));
         }

@@ -348,7 +348,7 @@ pub struct Peer {
     votes_asked_term: u64,
     report_due_ticks: u64,
     /// Since this replica led last, or since its start.
-    deposed_ticks: usize,
+    deposed_ticks: u32,
     is_apply_behind: bool,
     /// Senders that are members by their own account; see `receive`.
     strangers: Vec<types::Peer>,
@@ -604,7 +604,7 @@ impl Peer {
             0 => self.options.election_ticks_max,
             _ => self.options.election_ticks_max * PATIENCE_WITH_LEADER,
         };
-        if self.deposed_ticks >= patience {
+        if self.deposed_ticks as usize >= patience {
             self.proposals.give_up_waiting(out);
         }
     }

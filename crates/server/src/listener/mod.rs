@@ -105,7 +105,8 @@ pub(crate) async fn run<B: Backend>(
         let stream = TokioIo::new(FirstBytes::new(stream, limits.first_bytes_timeout));
         let builder = protocol(limits, requests.clone());
         let protocol = builder.serve_connection(stream, routes).into_owned();
-        let connection = Connection::new(graceful.watch(protocol), requests, &line);
+        let mut connection = Connection::new(graceful.watch(protocol), requests, &line);
+        connection.begin_as_newcomer();
         // Turns bound what a connection does at once. The runtime's own bound would end them unseen.
         connections.spawn(unconstrained(hold(place, connection)));
     }

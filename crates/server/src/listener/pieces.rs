@@ -12,9 +12,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Whoever moves so much in a turn does large work.
-const LARGE_BYTES: usize = 32 << 10;
-
 /// A stream that reads and writes until a turn is over, and one call more: HTTP/2 writes one frame with each.
 pub(super) struct InPieces<S> {
     stream: S,
@@ -31,9 +28,6 @@ impl Moved {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.0 == 0 || !turn::is_over() {
             return Poll::Ready(());
-        }
-        if self.0 >= LARGE_BYTES {
-            node::rest_if_due();
         }
         self.0 = 0;
         cx.waker().wake_by_ref();

@@ -78,6 +78,23 @@ fn an_idle_region_sleeps_on_all_replicas_and_says_nothing_any_more() {
 }
 
 #[test]
+fn a_region_lets_go_of_its_log_before_it_sleeps() {
+    let mut net = Net::new(&options());
+    net.elect(0);
+    for request in 1..=20 {
+        net.propose(0, request);
+    }
+    net.settle();
+    pass(&mut net, 2 * HIBERNATE_TICKS + 6);
+    assert_eq!(asleep(&net), [0, 1, 2]);
+    let held = |at: usize| {
+        let peer = &net.replicas[at].peer;
+        peer.applied_index - peer.raw.store().truncated_index()
+    };
+    assert_eq!([held(0), held(1), held(2)], [1, 1, 1]);
+}
+
+#[test]
 fn a_write_wakes_all_and_is_answered_without_a_tick() {
     let mut net = sleeping();
     net.propose(0, 2);
