@@ -23,7 +23,7 @@ use types::RegionId;
 /// A log with more bytes than these stays where it is.
 const BYTES_MAX: u64 = 1024;
 /// A sweep moves so many logs at most, so that it does not last, and so many in one record.
-const SWEEP_MAX: usize = 10_000;
+const SWEEP_MAX: usize = 20_000;
 const RECORD_MAX: usize = 128;
 /// A shelf is made anew when it has so many times the keys that stand for a log.
 const SPARE_FACTOR: usize = 2;

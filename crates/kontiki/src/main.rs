@@ -29,12 +29,12 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// What is freed goes back to the system after a second, and not after ten: large answers come and go, and
-/// memory that is kept for the next one counts as used. And it is able to tell where memory went, and does not look before
-/// it is told to (`run::heap`).
+/// memory that is kept for the next one counts as used. A thread of the allocator's sees to that also where nobody asks for memory
+/// any more. And it is able to tell where memory went, and does not look before it is told to (`run::heap`).
 // SAFETY: the name is the allocator's own for this, and it reads a text that ends with a zero.
 #[unsafe(export_name = "malloc_conf")]
-pub static MALLOC_CONF: &[u8; 66] =
-    b"dirty_decay_ms:1000,prof:true,prof_active:false,lg_prof_sample:19\0";
+pub static MALLOC_CONF: &[u8; 89] =
+    b"dirty_decay_ms:1000,background_thread:true,prof:true,prof_active:false,lg_prof_sample:19\0";
 
 /// After so many turns of tasks a thread looks whether sockets have something to say. By default it is 61: where each
 /// task uses its turn up, a request would lie in its socket for as long as all of these take.

@@ -3,6 +3,7 @@
 //! **Not here.** How many of them at once, and what they may cost.
 
 use crate::frames;
+use crate::give_way::{AtEachStep, at_each_step};
 use bytes::Bytes;
 use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
@@ -34,7 +35,8 @@ pub struct Victim {
 impl Victim {
     fn endpoint(&self) -> Endpoint {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.address));
-        endpoint.expect("host and port make a URL")
+        let endpoint = endpoint.expect("host and port make a URL");
+        endpoint.executor(AtEachStep)
     }
 
     pub fn store(&self) -> TikvClient<Channel> {
@@ -43,12 +45,23 @@ impl Victim {
 
     /// A connection on which answers are taken only if somebody asks for them.
     async fn bare(&self) -> SendRequest<Bytes> {
+        self.speak(&h2::client::Builder::new()).await
+    }
+
+    /// One that lets the node say much before it asks.
+    async fn greedy(&self) -> SendRequest<Bytes> {
+        let mut settings = h2::client::Builder::new();
+        settings.initial_window_size(2 << 20);
+        settings.initial_connection_window_size(5 << 20);
+        self.speak(&settings).await
+    }
+
+    async fn speak(&self, settings: &h2::client::Builder) -> SendRequest<Bytes> {
         let stream = TcpStream::connect(&self.address).await;
         let stream = stream.expect("the node listens");
-        let (requests, connection) = h2::client::handshake(stream)
-            .await
-            .expect("it speaks HTTP/2");
-        tokio::spawn(connection);
+        let spoken = settings.handshake(stream).await;
+        let (requests, connection) = spoken.expect("it speaks HTTP/2");
+        tokio::spawn(at_each_step(connection));
         requests.ready().await.expect("it takes a request")
     }
 
@@ -84,22 +97,19 @@ pub fn bulk_key(number: usize) -> String {
     format!("bulk/{number:06}")
 }
 
-/// Requests of 17 MiB, one after the other.
+/// Requests of 17 MiB, one after the other, each on a connection of its own.
 pub async fn oversized(victim: Victim) -> u64 {
-    let mut refused = 0;
-    let until = Instant::now() + EACH_ATTACK;
+    let put = body(&kvrpcpb::RawPutRequest {
+        context: Some(victim.context),
+        key: Bytes::from_static(b"big"),
+        value: vec![0; 17 << 20].into(),
+        ..Default::default()
+    });
+    let (mut refused, until) = (0, Instant::now() + EACH_ATTACK);
     while Instant::now() < until {
-        let put = kvrpcpb::RawPutRequest {
-            context: Some(victim.context),
-            key: Bytes::from_static(b"big"),
-            value: vec![0; 17 << 20].into(),
-            ..Default::default()
-        };
-        let status = victim.store().raw_put(put).await.unwrap_err();
-        assert!(
-            !matches!(status.code(), Code::Ok | Code::Internal),
-            "{status:?}"
-        );
+        let mut requests = victim.greedy().await;
+        let status = waste(&mut requests, "/tikvpb.Tikv/RawPut", put.clone()).await;
+        assert!(status != Some(Code::Ok) && status != Some(Code::Internal));
         refused += 1;
     }
     refused
@@ -107,16 +117,40 @@ pub async fn oversized(victim: Victim) -> u64 {
 
 /// Scans of everything, and of as much as one answer may hold, again and again.
 pub async fn scan_bomb(victim: Victim) -> u64 {
-    let mut store = victim.store().max_decoding_message_size(1 << 30);
+    let scans = [u32::MAX, ANSWER_VALUES].map(|limit| body(&victim.scan(limit)));
+    let mut requests = victim.greedy().await;
     let (mut scanned, until) = (0, Instant::now() + EACH_ATTACK);
     while Instant::now() < until {
-        // A status is an answer, too: the node has more to do than it takes at once.
-        for limit in [u32::MAX, ANSWER_VALUES] {
-            let _ = store.raw_scan(victim.scan(limit)).await;
+        for scan in &scans {
+            // A status is an answer, too: the node has more to do than it takes at once.
+            let status = waste(&mut requests, "/tikvpb.Tikv/RawScan", scan.clone()).await;
+            assert!(status.is_some(), "the connection is gone");
         }
         scanned += 1;
     }
     scanned
+}
+
+/// Makes a call and throws the answer away; its status, if the connection lasts so long. A client that decoded what it
+/// gets would have less time to ask.
+async fn waste(requests: &mut SendRequest<Bytes>, path: &str, body: Bytes) -> Option<Code> {
+    std::future::poll_fn(|cx| requests.poll_ready(cx))
+        .await
+        .ok()?;
+    let (answer, mut stream) = requests.send_request(request(path), false).ok()?;
+    stream.send_data(body, true).ok()?;
+    let answer = answer.await.ok()?;
+    let mut trailers = Some(answer.headers().clone());
+    let mut content = answer.into_body();
+    while let Some(piece) = content.data().await {
+        let bytes = piece.ok()?.len();
+        content.flow_control().release_capacity(bytes).ok()?;
+    }
+    if let Some(last) = content.trailers().await.ok()? {
+        trailers = Some(last);
+    }
+    let status = trailers?.get("grpc-status")?.as_bytes().to_vec();
+    Some(Code::from_bytes(&status))
 }
 
 /// What a call needs to be kept open.
@@ -128,17 +162,24 @@ async fn call(
     path: &str,
     message: &impl Message,
 ) -> Option<Open> {
+    let (answer, mut stream) = requests.send_request(request(path), false).ok()?;
+    stream.send_data(body(message), false).ok()?;
+    Some((requests, answer, stream))
+}
+
+fn request(path: &str) -> http::Request<()> {
     let request = http::Request::post(format!("http://node{path}"))
         .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(())
-        .expect("it is a request");
+        .header("te", "trailers");
+    request.body(()).expect("it is a request")
+}
+
+/// What a call says.
+fn body(message: &impl Message) -> Bytes {
     let mut body = vec![0];
     body.extend((message.encoded_len() as u32).to_be_bytes());
     body.extend(message.encode_to_vec());
-    let (answer, mut stream) = requests.send_request(request, false).ok()?;
-    stream.send_data(body.into(), false).ok()?;
-    Some((requests, answer, stream))
+    body.into()
 }
 
 /// Calls that are taken back as soon as they are sent, all in one go: until the node has enough of it, and closes
@@ -169,9 +210,9 @@ pub async fn late_resets(victim: Victim) -> u64 {
     let (mut reset, until) = (0, Instant::now() + EACH_ATTACK);
     while Instant::now() < until {
         let (mut answers, mut stream) = tokio::io::split(victim.spoken_to().await);
-        let reader = tokio::spawn(async move {
+        let reader = tokio::spawn(at_each_step(async move {
             let _ = tokio::io::copy(&mut answers, &mut tokio::io::sink()).await;
-        });
+        }));
         for number in 0_u32.. {
             if Instant::now() > until || stream.write_all(&call.of(number)).await.is_err() {
                 break;

@@ -4,7 +4,9 @@
 //! **What is asserted** holds on a machine that is busy with other things: memory stays within the limit and a tenth
 //! more, no operation of a good client fails or takes longer than [`LONGEST`], the node lives, and once an attack
 //! is over a good client works as before. The figures themselves are printed; with `HOSTILE_FACTOR=2` a good
-//! client's p99 beside an attack has to be within that factor of what it is without one, on a quiet machine.
+//! client's p99 beside an attack has to be within that factor of what it is without one, on a quiet machine where Linux
+//! does not group tasks (`kernel.sched_autogroup_enabled=0`): all that is started from one terminal is one for it otherwise,
+//! and the threads of the kernel that say what a disk has done wait for the next tick behind any of these, whatever way they give.
 //!
 //! **Attackers give way,** and good clients do not. They all share processors with the node here, which they would not
 //! elsewhere: the attackers' thread is one that the scheduler prefers all others to, and a good client's does not wait
@@ -12,6 +14,7 @@
 
 mod attacks;
 mod frames;
+mod give_way;
 mod good;
 
 use attacks::{EACH_ATTACK, Victim};
@@ -19,11 +22,8 @@ use bytes::Bytes;
 use client::{Client, Config};
 use e2e::{Cluster, Options, SERVES_WITHIN, leader_context, own_client};
 use good::{Fared, GoodClient};
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Context;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -84,7 +84,7 @@ impl Attackers {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
-            .on_thread_start(give_way)
+            .on_thread_start(give_way::prefer_others)
             .enable_all()
             .build();
         Self(Some(runtime.expect("there is a thread for attackers")))
@@ -99,7 +99,7 @@ impl Attackers {
         let runtime = self.0.as_ref().expect("it is there until it is dropped");
         let mut tasks = JoinSet::new();
         for _ in 0..count {
-            tasks.spawn_on(giving_way(attack()), runtime.handle());
+            tasks.spawn_on(give_way::at_each_step(attack()), runtime.handle());
         }
         tasks.join_all().await
     }
@@ -111,17 +111,6 @@ impl Drop for Attackers {
             runtime.shutdown_background();
         }
     }
-}
-
-/// The thread offers its processor at each step: once it has it, it would keep it until the kernel's next tick, 4 ms, from
-/// whoever is preferred to it but has used a little more than its share before.
-async fn giving_way<F: Future>(attack: F) -> F::Output {
-    let mut attack = pin!(attack);
-    let step = |cx: &mut Context<'_>| {
-        std::thread::yield_now();
-        attack.as_mut().poll(cx)
-    };
-    poll_fn(step).await
 }
 
 /// Where good clients run: with one task there is no use for a second thread, and what one hands to the other would
@@ -146,13 +135,6 @@ fn ask_for_short_turns() {
     };
     // SAFETY: the structure has the size that it says, and is only read; it changes nothing but when the thread runs.
     unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &wanted, 0) };
-}
-
-fn give_way() {
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the structure is only read; it changes nothing but how willingly the scheduler runs this thread.
-    let done = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters) };
-    assert_eq!(done, 0, "attackers can't be made to give way");
 }
 
 async fn fill(client: &Client) {
