@@ -59,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) idle_purges: u32,
     /// Held through a sync, so that a second one doesn't return before the first is done.
     syncing: Mutex<()>,
+    /// Held through a purge: what is moved meanwhile would not be where it rewrites it.
+    purging: Mutex<()>,
     /// As many as writers were at work at once.
     encoders: Mutex<Vec<Encoder>>,
 }
@@ -122,7 +124,8 @@ impl RaftLogEngine {
                 unsynced: AtomicBool::new(false),
                 uses: Uses::default(),
                 idle_purges: options.idle_purges,
-                syncing: Mutex::new(()),
+                syncing: Mutex::default(),
+                purging: Mutex::default(),
                 encoders: Mutex::default(),
             }),
         }
@@ -165,6 +168,12 @@ impl RaftLogEngine {
         groups.map(RegionId)
     }
 
+    /// Whether anything of a log is where it is written.
+    pub(crate) fn is_written(&self, region: RegionId) -> bool {
+        let has = |key| self.engine().get(region.get(), key).is_some();
+        self.written_bounds(region).is_some() || has(HARD_STATE_KEY) || has(APPLY_STATE_KEY)
+    }
+
     fn current(&self, region: RegionId) -> Result<Bounds> {
         let written = || Ok(self.written_bounds(region));
         self.find(region, written, |log| log.bounds())
@@ -186,7 +195,7 @@ impl RaftLogEngine {
         Ok(())
     }
 
-    fn state<T>(
+    pub(crate) fn state<T>(
         &self,
         region: RegionId,
         key: &[u8],
@@ -295,14 +304,12 @@ impl RaftLog for RaftLogEngine {
     }
 
     fn regions(&self) -> Result<Vec<RegionId>> {
-        let holds_anything = |region: &RegionId| {
-            self.written_bounds(*region).is_some()
-                || self.engine().get(region.get(), HARD_STATE_KEY).is_some()
-                || self.engine().get(region.get(), APPLY_STATE_KEY).is_some()
-        };
         // Once more at the end: logs may be moved either way meanwhile.
         let mut regions = self.shelved_regions()?;
-        regions.extend(self.written_regions().filter(holds_anything));
+        regions.extend(
+            self.written_regions()
+                .filter(|region| self.is_written(*region)),
+        );
         regions.append(&mut self.shelved_regions()?);
         Ok(regions.into_iter().collect())
     }
@@ -374,6 +381,7 @@ impl RaftLog for RaftLogEngine {
     }
 
     fn purge(&self) -> Result<()> {
+        let _purging = self.inner.purging.lock();
         let Opened { engine, watch, .. } = &self.inner.opened;
         watch.check()?;
         if let Err(error) = engine.purge_expired_files() {

@@ -10,11 +10,11 @@
 //! **Not here.** Who may move a log: see `uses`. What is on a shelf: see `shelved`.
 
 use crate::RaftLogEngine;
-use crate::encode::Encoder;
+use crate::encode::{APPLY_STATE_KEY, Encoder, HARD_STATE_KEY};
 use crate::shelved::{Shelved, key, region_of, shelf_of, shelves};
 use engine::bounds::Bounds;
 use engine::log_batch::LogOperation;
-use engine::{Error, RaftLog, Result, entry_bytes};
+use engine::{Error, RaftLog, Result, codec, entry_bytes};
 use raft_engine::{Command, LogBatch as EngineBatch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -24,7 +24,7 @@ use types::RegionId;
 const BYTES_MAX: u64 = 1024;
 /// A sweep moves so many logs at most, so that it does not last, and so many in one record.
 const SWEEP_MAX: usize = 20_000;
-const RECORD_MAX: usize = 128;
+const RECORD_MAX: usize = 32;
 /// A shelf is made anew when it has so many times the keys that stand for a log.
 const SPARE_FACTOR: usize = 2;
 
@@ -110,20 +110,40 @@ impl RaftLogEngine {
         Ok(taken)
     }
 
-    /// Puts logs on shelves to which nobody has written for long enough.
+    /// Puts logs on shelves to which nobody has written for long enough. One thread at a time.
     pub(crate) fn sweep(&self) -> Result<()> {
+        self.clean_revived()?;
         let uses = &self.inner.uses;
         let idle = uses.idle(self.inner.idle_purges, SWEEP_MAX);
         for regions in idle.chunks(RECORD_MAX) {
             let moving = uses.begin_to_move(regions);
-            let (large, result) = match self.shelve(&moving) {
-                Ok(large) => (large, Ok(())),
-                Err(error) => (moving.iter().copied().collect(), Err(error)),
-            };
-            uses.moved(&moving, |region| large.contains(&region));
-            result?;
+            match self.shelve(&moving) {
+                Ok(large) => uses.moved(&moving, |region| large.contains(&region)),
+                Err(error) => {
+                    uses.stay(&moving);
+                    return Err(error);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Removes what a purge makes anew: raft-engine tells its other queue which groups were removed, and has an empty one of
+    /// each in memory after that.
+    fn clean_revived(&self) -> Result<()> {
+        let uses = &self.inner.uses;
+        let unlisted = uses.begin_to_clean(self.written_regions());
+        let mut batch = EngineBatch::default();
+        for region in unlisted.iter().filter(|region| !self.is_written(**region)) {
+            batch.add_command(region.get(), Command::Clean);
+        }
+        let mut cleaned = Ok(());
+        if !batch.is_empty() {
+            cleaned = self.write_engine(&mut batch, false);
+            self.inner.unsynced.store(true, Ordering::SeqCst);
+        }
+        uses.moved(&unlisted, |_| false);
+        cleaned
     }
 
     /// Puts these logs on shelves, to which nobody writes meanwhile, and answers which ones are too large for it.
@@ -135,12 +155,11 @@ impl RaftLogEngine {
                 large.insert(*region);
                 continue;
             };
-            if log == Shelved::default() {
-                continue;
+            if log != Shelved::default() {
+                // The shelf first, so that readers find the log there before it is gone here.
+                let put = batch.put(shelf_of(*region), key(*region), log.encode());
+                put.map_err(|error| self.translate(error, "encode"))?;
             }
-            // The shelf first, so that readers find the log there before it is gone here.
-            let put = batch.put(shelf_of(*region), key(*region), log.encode());
-            put.map_err(|error| self.translate(error, "encode"))?;
             batch.add_command(region.get(), Command::Clean);
         }
         if !batch.is_empty() {
@@ -160,16 +179,20 @@ impl RaftLogEngine {
                 return Ok(None);
             }
         }
+        // Nothing of what is on a shelf, which this would take the place of.
         Ok(Some(Shelved {
-            hard_state: self.hard_state(region)?,
-            apply_state: self.apply_state(region)?,
+            hard_state: self.state(region, HARD_STATE_KEY, codec::decode_hard_state)?,
+            apply_state: self.state(region, APPLY_STATE_KEY, codec::decode_apply_state)?,
             entries,
         }))
     }
 
     /// Lists the logs that are not on shelves, and lets go of what says that others were. Nobody uses the log yet.
     pub(crate) fn take_stock(&self) -> Result<()> {
-        for region in self.written_regions() {
+        for region in self
+            .written_regions()
+            .filter(|region| self.is_written(*region))
+        {
             self.inner.uses.insert(region);
         }
         for shelf in shelves() {
@@ -212,7 +235,10 @@ mod tests {
     const REGIONS: std::ops::RangeInclusive<u64> = 1..=300;
 
     fn open(directory: &Path) -> RaftLogEngine {
+        // Files so small that they rotate and are purged.
         let options = RaftLogOptions {
+            file_bytes: 16 << 10,
+            purge_threshold_bytes: 32 << 10,
             idle_purges: 0,
             ..RaftLogOptions::default()
         };
@@ -293,6 +319,27 @@ mod tests {
         log.purge().unwrap();
         let saved = (written - fuzz::held()) / REGIONS.count() as i64;
         assert!(saved > 1_500, "{saved} bytes each");
+    }
+
+    #[test]
+    fn a_purge_does_not_make_its_old_group_anew() {
+        let (directory, log) = filled();
+        log.purge().unwrap();
+        let mut batch = log.batch();
+        for index in 8..100 {
+            batch.append(RegionId(1000), &[entry(index, 1000)]);
+            log.write(&mut batch, Durability::Buffered).unwrap();
+        }
+        for _ in 0..2 {
+            log.purge().unwrap();
+            assert!(REGIONS.into_iter().all(|region| is_shelved(&log, region)));
+        }
+        drop(log);
+        let log = open(directory.path());
+        for region in REGIONS {
+            assert!(is_shelved(&log, region));
+            check(&log, region, 7);
+        }
     }
 
     #[test]

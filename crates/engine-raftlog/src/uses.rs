@@ -93,13 +93,39 @@ impl Uses {
     /// Those of `regions` that are still idle; they are being moved until [`Self::moved`].
     pub(crate) fn begin_to_move(&self, regions: &[RegionId]) -> Vec<RegionId> {
         let mut logs = self.logs.lock();
-        let mut begin = |region: &RegionId| {
+        let begin = |region: &RegionId| {
             let log = logs.get_mut(region)?;
             let is_idle = log.idle_sweeps > 0 && log.may_move();
             log.is_moving = is_idle;
             is_idle.then_some(*region)
         };
-        regions.iter().filter_map(|region| begin(region)).collect()
+        regions.iter().filter_map(begin).collect()
+    }
+
+    /// Those of `regions` that are not listed; they are being moved until [`Self::moved`].
+    pub(crate) fn begin_to_clean(&self, regions: impl Iterator<Item = RegionId>) -> Vec<RegionId> {
+        let mut logs = self.logs.lock();
+        let unlisted: Vec<_> = regions
+            .filter(|region| !logs.contains_key(region))
+            .collect();
+        for region in &unlisted {
+            let is_moving = true;
+            let log = Use {
+                is_moving,
+                ..Use::default()
+            };
+            logs.insert(*region, log);
+        }
+        unlisted
+    }
+
+    /// These are no longer being moved, and stay where they were.
+    pub(crate) fn stay(&self, regions: &[RegionId]) {
+        let mut logs = self.logs.lock();
+        for region in regions {
+            logs.insert(*region, Use::default());
+        }
+        self.moved.notify_all();
     }
 
     /// These are no longer being moved: those that are large stay where they were, and all others are on shelves.

@@ -34,6 +34,8 @@ use std::time::{Duration, Instant};
 const LENGTH: Duration = Duration::from_micros(100);
 /// Who had less of late asks for little. It is more than a turn, of which some may have been the time of other threads.
 const LITTLE: Duration = Duration::from_micros(400);
+/// No more than this is remembered.
+const REMEMBERED: Duration = Duration::from_millis(4);
 /// What was had is forgotten after so many times as long without a wish.
 const FORGOTTEN_AFTER: u32 = 8;
 
@@ -215,7 +217,7 @@ impl Turns {
         };
         drop(turn);
         let ended = Instant::now();
-        self.had.time += ended - begun;
+        self.had.time = (self.had.time + (ended - begun)).min(REMEMBERED);
         if !wants_another {
             self.had.rests_since = Some(ended);
             self.leave();
@@ -347,6 +349,7 @@ mod tests {
         assert!(!task.had_turn(false), "it has had much");
         assert_eq!(task.woken(), 1);
         assert!(task.had_turn(false));
+        task.turns.had.rests_since = Some(Instant::now());
         assert!(!task.had_turn(false), "it has not rested for long");
         assert!(task.had_turn(false));
         task.turns.had = Had::default();
