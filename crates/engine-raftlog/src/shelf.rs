@@ -173,7 +173,7 @@ impl RaftLogEngine {
     fn small(&self, region: RegionId) -> Result<Option<Shelved>> {
         let mut entries = Vec::new();
         if let Some((first, last)) = self.written_bounds(region) {
-            entries = self.fetch(region, first, last + 1, BYTES_MAX)?;
+            entries = self.fetch(region, first, last.saturating_add(1), BYTES_MAX)?;
             let bytes: u64 = entries.iter().map(entry_bytes).sum();
             if bytes > BYTES_MAX || entries.last().is_none_or(|entry| entry.index < last) {
                 return Ok(None);

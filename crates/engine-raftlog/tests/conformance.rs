@@ -20,6 +20,15 @@ impl LogPlace for Usual {
     }
 }
 
+fn small_files() -> RaftLogOptions {
+    RaftLogOptions {
+        file_bytes: 512,
+        purge_threshold_bytes: 1024,
+        recovery_threads: 2,
+        ..RaftLogOptions::default()
+    }
+}
+
 struct SmallFiles(TempDir);
 
 impl LogPlace for SmallFiles {
@@ -31,11 +40,8 @@ impl LogPlace for SmallFiles {
 
     fn open(&self) -> RaftLogEngine {
         let options = RaftLogOptions {
-            file_bytes: 512,
-            purge_threshold_bytes: 1024,
-            recovery_threads: 2,
             compression_threshold_bytes: 100,
-            ..RaftLogOptions::default()
+            ..small_files()
         };
         RaftLogEngine::open(self.0.path(), &options).expect("the log opens")
     }
@@ -84,11 +90,8 @@ impl LogPlace for Shelves {
 
     fn open(&self) -> RaftLogEngine {
         let options = RaftLogOptions {
-            file_bytes: 512,
-            purge_threshold_bytes: 1024,
-            recovery_threads: 2,
             idle_purges: 0,
-            ..RaftLogOptions::default()
+            ..small_files()
         };
         RaftLogEngine::open(self.0.path(), &options).expect("the log opens")
     }
