@@ -20,12 +20,16 @@ use std::sync::Arc;
 use types::{ApiVersion, Region, RequestId};
 
 /// A Peer without what it points to. As an actor it has three words more and is a block of its own:
-/// allocators make the next larger ones for 1,536, 1,792 and 2,048 bytes.
-const PEER_BYTES: usize = 1_768;
+/// allocators make the next larger ones for 768, 896 and 1,024 bytes.
+const PEER_BYTES: usize = 872;
 /// A Peer with all that belongs to it: of three that leads or follows, and of one.
 const LEADER_BYTES: usize = 3_220;
-const FOLLOWER_BYTES: usize = 3_030;
+const FOLLOWER_BYTES: usize = 3_190;
 const ALONE_BYTES: usize = 2_980;
+/// The same while they sleep.
+const SLEEPING_LEADER_BYTES: usize = 1_400;
+const SLEEPING_FOLLOWER_BYTES: usize = 1_400;
+const SLEEPING_ALONE_BYTES: usize = 1_400;
 /// Without its Region, which is its Peer's.
 const APPLIER_BYTES: usize = 296;
 
@@ -97,9 +101,12 @@ struct Group {
 }
 
 impl Group {
-    fn new(members: usize) -> Self {
+    fn new(members: usize, hibernate_ticks: u64) -> Self {
         let region = Arc::new(first_regions(members, ApiVersion::V1).swap_remove(1));
-        let options = Arc::new(PeerOptions::default());
+        let options = Arc::new(PeerOptions {
+            hibernate_ticks,
+            ..PeerOptions::default()
+        });
         let peer = |me: &types::Peer| {
             let log = LogInfo {
                 hard_state: first_hard_state(),
@@ -227,6 +234,12 @@ impl Group {
     }
 }
 
+/// A replica of such a group that leads, and one that does not if there is any.
+fn two_of(mut group: Group) -> (Peer, Option<Peer>) {
+    let leader = group.peers.swap_remove(group.leader());
+    (leader, group.peers.pop())
+}
+
 fn is_about(bytes: usize, pinned: usize, what: &str) {
     assert!(
         (pinned - pinned / 16..=pinned).contains(&bytes),
@@ -236,13 +249,26 @@ fn is_about(bytes: usize, pinned: usize, what: &str) {
 
 #[test]
 fn an_idle_replica_holds_few_bytes() {
-    let mut group = Group::new(3).used_and_idle();
-    let leader = group.peers.swap_remove(group.leader());
-    let follower = group.peers.pop().expect("two are left");
-    let mut alone = Group::new(1).used_and_idle();
+    let never = 0;
+    let (leader, follower) = two_of(Group::new(3, never).used_and_idle());
+    let mut alone = Group::new(1, never).used_and_idle();
     is_about(size_of::<Peer>(), PEER_BYTES, "a Peer itself");
     is_about(bytes_of(leader), LEADER_BYTES, "a leader");
-    is_about(bytes_of(follower), FOLLOWER_BYTES, "a follower");
+    is_about(bytes_of(follower.unwrap()), FOLLOWER_BYTES, "a follower");
     is_about(bytes_of(alone.peers.pop()), ALONE_BYTES, "a Peer alone");
     is_about(bytes_of(alone.appliers.pop()), APPLIER_BYTES, "an applier");
+}
+
+#[test]
+fn a_sleeping_replica_holds_fewer() {
+    let soon = 6;
+    let (leader, follower) = two_of(Group::new(3, soon).used_and_idle());
+    let (alone, _) = two_of(Group::new(1, soon).used_and_idle());
+    is_about(bytes_of(leader), SLEEPING_LEADER_BYTES, "a leader");
+    is_about(
+        bytes_of(follower.unwrap()),
+        SLEEPING_FOLLOWER_BYTES,
+        "a follower",
+    );
+    is_about(bytes_of(alone), SLEEPING_ALONE_BYTES, "a Peer alone");
 }

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use workload::{KeySource, Mix, Operation, Report, Spec, Stop};
+use workload::{KeySource, Mix, Operation, Report, Spec, Stop, Target};
 
 /// What one thing costs while another one goes on.
 #[derive(Parser)]
@@ -137,6 +137,7 @@ impl Setup {
                 cut(&own, &spec, regions).await?;
                 tokio::time::sleep(SETTLE).await;
                 let client = tikv::connect("kontiki", &cluster.endpoints(), SERVING_WITHIN).await?;
+                find(&*client, &spec, regions).await?;
                 let report = workload::run(&spec, &[client]).await?;
                 rates[side].push(show(&format!("{regions} Regions"), Operation::Put, &report));
             }
@@ -182,6 +183,16 @@ async fn cut(client: &Client, spec: &Spec, regions: u64) -> Result<()> {
     for keys in keys.chunks(256) {
         let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
         client.split_region_at(&keys).await?;
+    }
+    Ok(())
+}
+
+/// Has a client find all Regions. If all of its tasks looked for them at once it would ask placement once for each task,
+/// one question after the other.
+async fn find(client: &tikv::TikvTarget, spec: &Spec, regions: u64) -> Result<()> {
+    let source = KeySource::new(spec);
+    for number in 0..regions {
+        client.get(source.key(number * spec.keys / regions)).await?;
     }
     Ok(())
 }

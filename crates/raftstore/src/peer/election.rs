@@ -6,6 +6,9 @@
 //! the leader, and a pause follows each part. Only where no leader is known everybody draws from the
 //! whole range.
 //!
+//! **After a start** nobody knows who led, but whom it voted for last is persisted. That replica comes first, so a
+//! cluster whose stores were all stopped has the leaders again that it had, and as soon as promises allow.
+//!
 //! **Invariants.** No timeout is shorter than `election_ticks_min`, on which leases rely.
 //!
 //! **Not here.** Who gets votes (raft-rs), and what a leader was promised (`lease`).
@@ -13,11 +16,11 @@
 use super::{Peer, PeerOptions};
 use types::PeerRole;
 
-/// A follower's place among those who follow the same leader.
+/// A replica's place among those who campaign once a leader is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     before: usize,
-    followers: usize,
+    candidates: usize,
 }
 
 impl Peer {
@@ -30,22 +33,38 @@ impl Peer {
             self.term(),
             self.raw.raft.state as u64,
         ];
-        let timeout = timeout_ticks(&self.options, self.place_behind_leader(), draw);
+        let timeout = timeout_ticks(&self.options, self.place(), draw);
         self.raw.raft.set_randomized_election_timeout(timeout);
     }
 
     /// The voters follow the leader in the order of their ids, and the first of all follows the last.
-    fn place_behind_leader(&self) -> Option<Place> {
-        let leader = self.leader().filter(|leader| *leader != self.me)?;
-        let voters = self.region.peers.iter();
-        let voters = voters.filter(|peer| peer.role != PeerRole::Learner && **peer != leader);
-        let order = |peer: &types::Peer| (peer.id < leader.id, peer.id);
-        let (mut before, mut followers) = (0, 0);
-        for voter in voters {
-            before += usize::from(order(voter) < order(&self.me));
-            followers += 1;
+    fn place(&self) -> Option<Place> {
+        let leader = self.leader();
+        let head = leader.or_else(|| self.voted_for_before_the_start())?;
+        if self.is_leader() {
+            return None;
         }
-        (before < followers).then_some(Place { before, followers })
+        let voters = self.region.peers.iter();
+        let candidates =
+            voters.filter(|peer| peer.role != PeerRole::Learner && Some(**peer) != leader);
+        let order = |peer: &types::Peer| (peer.id < head.id, peer.id);
+        let (mut before, mut all) = (0, 0);
+        for candidate in candidates {
+            before += usize::from(order(candidate) < order(&self.me));
+            all += 1;
+        }
+        (before < all).then_some(Place {
+            before,
+            candidates: all,
+        })
+    }
+
+    /// Who probably led when this replica was stopped, until it has asked for votes itself.
+    fn voted_for_before_the_start(&self) -> Option<types::Peer> {
+        let vote = self.raw.raft.vote;
+        let mut peers = self.region.peers.iter().copied();
+        let voted_for = peers.find(|peer| peer.id.get() == vote);
+        voted_for.filter(|_| self.votes_asked_term == 0)
     }
 }
 
@@ -54,9 +73,10 @@ fn timeout_ticks(options: &PeerOptions, place: Option<Place>, draw: [u64; 4]) ->
     let range = max - min;
     let (first, ticks) = match place {
         None => (0, range),
-        Some(Place { before, followers }) => {
-            (range * before / followers, (range / followers).div_ceil(2))
-        }
+        Some(Place { before, candidates }) => (
+            range * before / candidates,
+            (range / candidates).div_ceil(2),
+        ),
     };
     let hash = draw
         .into_iter()
@@ -80,16 +100,16 @@ mod tests {
     fn followers_of_one_leader_never_campaign_at_the_same_time() {
         let options = PeerOptions::default();
         let (min, max) = (options.election_ticks_min, options.election_ticks_max);
-        for followers in 1..=6 {
+        for candidates in 1..=6 {
             let mut last = min;
-            for before in 0..followers {
-                let place = Some(Place { before, followers });
+            for before in 0..candidates {
+                let place = Some(Place { before, candidates });
                 let drawn = (0..100).map(|term| timeout_ticks(&options, place, [7, 8, term, 0]));
                 let drawn: Vec<_> = drawn.collect();
                 let (first, end) = (drawn.iter().min().unwrap(), drawn.iter().max().unwrap());
                 assert!(
                     *first >= last && *end < max,
-                    "{before} of {followers}: {drawn:?}"
+                    "{before} of {candidates}: {drawn:?}"
                 );
                 last = end + 1;
             }

@@ -110,7 +110,7 @@ impl Peer {
     }
 
     /// Whether this replica has something to do or to wait for.
-    fn has_work(&self) -> bool {
+    pub(super) fn has_work(&self) -> bool {
         let log = &self.raw.raft.raft_log;
         let is_even = log.last_index() == self.applied_index && log.committed == self.applied_index;
         self.region.id == RegionId::PLACEMENT
@@ -148,7 +148,7 @@ impl Peer {
     }
 
     fn last_index(&self) -> u64 {
-        self.raw.raft.raft_log.last_index()
+        self.raw.last_index()
     }
 
     fn say(&self, to: types::Peer, extra: Extra, out: &mut Vec<Effect>) {

@@ -132,9 +132,10 @@ impl Peer {
     }
 
     /// A new replica that asks whether it would be voted for asks again with each tick: a store may be about
-    /// to start, or about to make its replica, and raft-rs would wait an election timeout. Nobody's term rises.
+    /// to start, about to make its replica, or has started later and keeps its promise for longer; raft-rs would wait an
+    /// election timeout. Nobody's term rises.
     pub(super) fn campaign_again(&mut self) {
-        let is_new = self.ticks < self.options.election_ticks_min as u64;
+        let is_new = self.ticks < self.options.election_ticks_max as u64;
         if is_new && self.raw.raft.state == StateRole::PreCandidate {
             self.campaign();
         }

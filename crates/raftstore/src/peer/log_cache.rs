@@ -73,7 +73,7 @@ impl Outside {
 }
 
 /// What is known of a log when a Peer starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LogInfo {
     /// As persisted; its commit index is at least the applied index.
     pub hard_state: HardState,
@@ -104,6 +104,25 @@ impl LogCache {
     /// raft-rs has started.
     pub(super) fn started(&mut self) {
         self.initial = None;
+    }
+
+    /// Gives back all that is left of a log whose entries were all let go of, and about how many bytes that are.
+    pub(super) fn take_down(&mut self, hard_state: HardState) -> (LogInfo, u64) {
+        assert!(self.entries.is_empty(), "entries are still needed");
+        let mut runs = std::mem::take(&mut self.runs);
+        runs.shrink_to_fit();
+        let info = LogInfo {
+            hard_state,
+            runs,
+            last_index: self.last_index,
+            tail: Vec::new(),
+        };
+        (info, self.log_bytes)
+    }
+
+    /// For one that was taken down.
+    pub(super) fn set_log_bytes(&mut self, bytes: u64) {
+        self.log_bytes = bytes;
     }
 
     /// Frees what nothing is in.

@@ -38,6 +38,7 @@ mod read;
 mod ready;
 mod receive;
 mod report;
+mod resting;
 #[cfg(test)]
 mod tests;
 
@@ -55,7 +56,7 @@ use crate::op::log_gc::{Cuts, LogGcOptions};
 use crate::op::merge::{MergeAsk, SourceWish};
 use crate::op::snapshot::{Arrived, Installing, Sending, SnapshotMeta};
 use crate::state::Tombstone;
-use ::raft::{GetEntriesContext, RawNode, StateRole};
+use ::raft::{GetEntriesContext, StateRole};
 use consistency::Consistency;
 use lease::Published;
 use leave::Standing;
@@ -64,6 +65,7 @@ pub(crate) use merge::Merges;
 use propose::{Proposal, Proposals};
 use read::Reads;
 use ready::Unpersisted;
+use resting::Core;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -315,7 +317,7 @@ pub struct Peer {
     pub(crate) me: types::Peer,
     /// All replicas of a store share them.
     pub(crate) options: Arc<PeerOptions>,
-    pub(crate) raw: RawNode<LogCache>,
+    pub(crate) raw: Core,
     pub(crate) proposals: Proposals,
     reads: Reads,
     /// Readies that are not durable yet, oldest first.
@@ -399,7 +401,7 @@ impl Peer {
             region,
             me,
             options,
-            raw,
+            raw: Core::new(raw),
             proposals: Proposals::default(),
             reads: Reads::default(),
             unpersisted: VecDeque::new(),
@@ -459,12 +461,15 @@ impl Peer {
 
     /// The term this replica is in.
     pub fn term(&self) -> u64 {
-        self.raw.raft.term
+        self.raw.term()
     }
 
     /// Whether this replica believes to lead.
     pub fn is_leader(&self) -> bool {
-        self.raw.raft.state == StateRole::Leader
+        match &self.raw {
+            Core::Up(raw) => raw.raft.state == StateRole::Leader,
+            Core::Resting(_) => self.raw.leader_id() == self.me.id.get(),
+        }
     }
 
     /// The last index that the applier has reported.
@@ -483,7 +488,7 @@ impl Peer {
 
     /// Bytes of log entries that this replica holds in memory.
     pub fn cached_bytes(&self) -> usize {
-        self.raw.store().bytes()
+        self.raw.cached_bytes()
     }
 
     /// An input that comes before each round: whether the store has more committed entries to apply
@@ -495,13 +500,18 @@ impl Peer {
 
     /// Lets go of all entries in memory that can be read from the log again.
     pub fn shed_cache(&mut self) {
-        self.raw.mut_store().evict_to(self.applied_index);
+        if let Core::Up(raw) = &mut self.raw {
+            raw.mut_store().evict_to(self.applied_index);
+        }
     }
 
     /// Takes in one input. What follows from it comes with the next [`Self::finish_round`].
     pub fn step(&mut self, input: Input, out: &mut Vec<Effect>) {
         if self.is_leaving {
             return self.step_leaving(input, out);
+        }
+        if self.concerns_raft(&input) {
+            self.rise();
         }
         self.stir(&input, out);
         match input {
@@ -555,7 +565,7 @@ impl Peer {
 
     /// Turns what has been stepped since the last call into effects.
     pub fn finish_round(&mut self, out: &mut Vec<Effect>) {
-        if self.is_leaving {
+        if self.is_leaving || self.raw.is_resting() {
             return;
         }
         self.receive_early_snapshot(out);
@@ -573,6 +583,7 @@ impl Peer {
         self.announce_leadership(out);
         self.report(out);
         self.take_wishes(out);
+        self.rest();
     }
 
     fn tick(&mut self, out: &mut Vec<Effect>) {
@@ -649,7 +660,7 @@ impl Peer {
     }
 
     fn leader(&self) -> Option<types::Peer> {
-        self.region.peer(PeerId(self.raw.raft.leader_id)).copied()
+        self.region.peer(PeerId(self.raw.leader_id())).copied()
     }
 
     pub(crate) fn flush_batch(&mut self, out: &mut Vec<Effect>) {

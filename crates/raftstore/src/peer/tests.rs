@@ -86,18 +86,21 @@ struct Net {
 /// The source's entries and its data.
 type File = (Vec<LogEntry>, Map);
 
+fn first_log() -> LogInfo {
+    LogInfo {
+        hard_state: first_hard_state(),
+        runs: vec![TermRun {
+            index: FIRST_INDEX,
+            term: FIRST_INDEX,
+        }],
+        last_index: FIRST_INDEX,
+        tail: vec![],
+    }
+}
+
 impl Replica {
     fn new(region: &Region, me: types::Peer, options: &PeerOptions) -> Self {
-        let log = LogInfo {
-            hard_state: first_hard_state(),
-            runs: vec![TermRun {
-                index: FIRST_INDEX,
-                term: FIRST_INDEX,
-            }],
-            last_index: FIRST_INDEX,
-            tail: vec![],
-        };
-        Self::with(region, me, log, first_apply_state(), options)
+        Self::with(region, me, first_log(), first_apply_state(), options)
     }
 
     fn uninitialized(region_id: RegionId, me: types::Peer, options: &PeerOptions) -> Self {
@@ -674,6 +677,36 @@ fn election_timeouts_come_from_the_seed() {
         all.iter().any(|ticks| *ticks != all[0]),
         "and differ between seeds"
     );
+}
+
+#[test]
+fn after_a_start_whoever_led_before_asks_first() {
+    let options = PeerOptions::default();
+    let range = options.election_ticks_max - options.election_ticks_min;
+    for led in 0..3 {
+        let mut net = Net::new(&options);
+        let region = net.replicas[0].peer.region().clone();
+        let log = LogInfo {
+            hard_state: types::HardState {
+                term: 6,
+                vote: region.peers[led].id,
+                ..first_hard_state()
+            },
+            ..first_log()
+        };
+        for (replica, me) in net.replicas.iter_mut().zip(&region.peers) {
+            *replica = Replica::with(&region, *me, log.clone(), first_apply_state(), &options);
+        }
+        let mut ticks = 0;
+        while !net.replicas.iter().any(|replica| replica.peer.is_leader()) {
+            for at in 0..3 {
+                net.tick(at);
+            }
+            ticks += 1;
+        }
+        assert!(net.replicas[led].peer.is_leader(), "{led}");
+        assert!(ticks <= options.election_ticks_min + range / 3, "{ticks}");
+    }
 }
 
 #[test]

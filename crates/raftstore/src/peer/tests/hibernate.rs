@@ -87,11 +87,69 @@ fn a_region_lets_go_of_its_log_before_it_sleeps() {
     net.settle();
     pass(&mut net, 2 * HIBERNATE_TICKS + 6);
     assert_eq!(asleep(&net), [0, 1, 2]);
-    let held = |at: usize| {
-        let peer = &net.replicas[at].peer;
+    let mut held = |at: usize| {
+        let peer = &mut net.replicas[at].peer;
+        peer.rise();
         peer.applied_index - peer.raw.store().truncated_index()
     };
     assert_eq!([held(0), held(1), held(2)], [1, 1, 1]);
+}
+
+/// What of raft-rs's state anybody could notice.
+fn raft_state(peer: &Peer) -> impl PartialEq + std::fmt::Debug + use<> {
+    let raft = &peer.raw.raft;
+    let (log, store) = (&raft.raft_log, peer.raw.store());
+    let progress =
+        |(id, known): (&u64, &::raft::Progress)| (*id, known.matched, known.next_idx, known.state);
+    let mut progress: Vec<_> = raft.prs().iter().map(progress).collect();
+    progress.sort_unstable_by_key(|known| known.0);
+    let log = (
+        log.committed,
+        log.applied,
+        log.persisted,
+        log.last_term(),
+        store.truncated_index(),
+        store.log_bytes(),
+    );
+    let place = (raft.term, raft.vote, raft.state, raft.leader_id);
+    (place, log, peer.is_leader().then_some(progress))
+}
+
+#[test]
+fn raft_rs_rests_while_a_replica_sleeps_and_rises_as_it_was() {
+    let mut net = Net::new(&options());
+    net.elect(0);
+    net.propose(0, 1);
+    net.settle();
+    pass(&mut net, HIBERNATE_TICKS - 1);
+    assert!(
+        net.replicas
+            .iter()
+            .all(|replica| !replica.peer.raw.is_resting())
+    );
+    let before: Vec<_> = net.replicas.iter().map(|r| raft_state(&r.peer)).collect();
+    pass(&mut net, 5);
+    assert_eq!(asleep(&net), [0, 1, 2]);
+    for (replica, before) in net.replicas.iter_mut().zip(before) {
+        assert!(replica.peer.raw.is_resting());
+        replica.peer.rise();
+        assert_eq!(raft_state(&replica.peer), before);
+    }
+}
+
+#[test]
+fn a_check_of_a_sleeping_follower_has_nobody_rise() {
+    let mut net = sleeping();
+    let down = vec![];
+    net.step(1, Input::Check { down: down.clone() });
+    assert!(net.replicas[1].peer.raw.is_resting());
+    net.step(0, Input::Check { down });
+    net.settle();
+    assert!(
+        net.replicas[0].peer.raw.is_resting(),
+        "again, after it has reported"
+    );
+    assert_eq!(asleep(&net), [0, 1, 2]);
 }
 
 #[test]
