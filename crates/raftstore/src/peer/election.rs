@@ -3,7 +3,7 @@
 //! **Why in turns.** Two replicas that draw their timeouts from one range now and then ask at the same time, split the
 //! votes, and wait for another timeout. A store that is lost has led hundreds of Regions, so for some of them that
 //! would happen each time. Here each follower has a part of the range for itself, by its place behind
-//! the leader, and a pause follows each part. Only where no leader is known everybody draws from the
+//! the leader, and a pause follows each part. Only where no leader is known, nor whom it voted for, it draws from the
 //! whole range.
 //!
 //! **After a start** nobody knows who led, but whom it voted for last is persisted. That replica comes first, so a
@@ -37,10 +37,15 @@ impl Peer {
         self.raw.raft.set_randomized_election_timeout(timeout);
     }
 
+    /// Whether nobody else campaigns before.
+    pub(super) fn is_first_in_line(&self) -> bool {
+        self.place().is_some_and(|place| place.before == 0)
+    }
+
     /// The voters follow the leader in the order of their ids, and the first of all follows the last.
     fn place(&self) -> Option<Place> {
         let leader = self.leader();
-        let head = leader.or_else(|| self.voted_for_before_the_start())?;
+        let head = leader.or_else(|| self.voted_for_last())?;
         if self.is_leader() {
             return None;
         }
@@ -59,8 +64,8 @@ impl Peer {
         })
     }
 
-    /// Who probably led when this replica was stopped, until it has asked for votes itself.
-    fn voted_for_before_the_start(&self) -> Option<types::Peer> {
+    /// Who probably led when this replica was stopped, or lost its leader, until it has asked for votes itself.
+    fn voted_for_last(&self) -> Option<types::Peer> {
         let vote = self.raw.raft.vote;
         let mut peers = self.region.peers.iter().copied();
         let voted_for = peers.find(|peer| peer.id.get() == vote);

@@ -131,12 +131,24 @@ impl Peer {
         }
     }
 
+    /// Whether it has asked if it would be voted for, and waits.
+    pub(super) fn asks_for_votes(&self) -> bool {
+        self.raw.raft.state == StateRole::PreCandidate
+    }
+
     /// A new replica that asks whether it would be voted for asks again with each tick: a store may be about
-    /// to start, about to make its replica, or has started later and keeps its promise for longer; raft-rs would wait an
-    /// election timeout. Nobody's term rises.
+    /// to start, or about to make its replica, and raft-rs would wait an election timeout. Nobody's term rises. The first in
+    /// line goes on with that for longer, since a store that started later keeps its promises for longer.
     pub(super) fn campaign_again(&mut self) {
-        let is_new = self.ticks < self.options.election_ticks_max as u64;
-        if is_new && self.raw.raft.state == StateRole::PreCandidate {
+        let (min, max) = (
+            self.options.election_ticks_min,
+            self.options.election_ticks_max,
+        );
+        let until = match self.is_first_in_line() {
+            true => max,
+            false => min,
+        };
+        if self.ticks < until as u64 {
             self.campaign();
         }
     }

@@ -595,8 +595,11 @@ impl Peer {
         self.tick_consistency(out);
         // A campaign reads entries that a snapshot has just replaced.
         if self.installing.is_none() {
+            let has_asked = self.asks_for_votes();
             self.raw.tick();
-            self.campaign_again();
+            if has_asked && self.asks_for_votes() {
+                self.campaign_again();
+            }
         }
         self.ask_again(out);
         self.ask_whether_member(out);

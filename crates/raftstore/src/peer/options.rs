@@ -13,7 +13,13 @@ impl Peer {
     pub(super) fn set_options(&mut self, options: Arc<PeerOptions>) {
         let kept = |options: &PeerOptions| {
             let (min, max) = (options.election_ticks_min, options.election_ticks_max);
-            (options.tick, options.heartbeat_ticks, min, max)
+            let bounds = (
+                options.append_bytes_max,
+                options.inflight_appends_max,
+                options.uncommitted_bytes_max,
+                options.apply_bytes_max,
+            );
+            (options.tick, options.heartbeat_ticks, min, max, bounds)
         };
         assert_eq!(kept(&self.options), kept(&options), "these are for good");
         self.report_due_ticks = self.report_due_ticks.min(options.report_ticks);

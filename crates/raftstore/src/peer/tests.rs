@@ -17,6 +17,7 @@ use types::{ApiVersion, StoreId};
 
 mod consistency;
 mod deposed;
+mod elections;
 mod hibernate;
 mod leases;
 mod membership;
@@ -655,76 +656,6 @@ fn a_replica_lets_go_of_what_is_applied_when_it_is_told_to() {
         net.tick(0);
     }
     assert_eq!(net.replicas[2].applied, net.replicas[0].applied);
-}
-
-#[test]
-fn election_timeouts_come_from_the_seed() {
-    let ticks = |seed| {
-        let mut net = Net::new(&PeerOptions {
-            seed,
-            ..PeerOptions::default()
-        });
-        let mut ticks = 0;
-        while !net.replicas[0].peer.is_leader() {
-            net.tick(0);
-            ticks += 1;
-        }
-        ticks
-    };
-    let all: Vec<_> = (0..20).map(ticks).collect();
-    assert_eq!(all, (0..20).map(ticks).collect::<Vec<_>>());
-    assert!(
-        all.iter().any(|ticks| *ticks != all[0]),
-        "and differ between seeds"
-    );
-}
-
-#[test]
-fn after_a_start_whoever_led_before_asks_first() {
-    let options = PeerOptions::default();
-    let range = options.election_ticks_max - options.election_ticks_min;
-    for led in 0..3 {
-        let mut net = Net::new(&options);
-        let region = net.replicas[0].peer.region().clone();
-        let log = LogInfo {
-            hard_state: types::HardState {
-                term: 6,
-                vote: region.peers[led].id,
-                ..first_hard_state()
-            },
-            ..first_log()
-        };
-        for (replica, me) in net.replicas.iter_mut().zip(&region.peers) {
-            *replica = Replica::with(&region, *me, log.clone(), first_apply_state(), &options);
-        }
-        let mut ticks = 0;
-        while !net.replicas.iter().any(|replica| replica.peer.is_leader()) {
-            for at in 0..3 {
-                net.tick(at);
-            }
-            ticks += 1;
-        }
-        assert!(net.replicas[led].peer.is_leader(), "{led}");
-        assert!(ticks <= options.election_ticks_min + range / 3, "{ticks}");
-    }
-}
-
-#[test]
-fn a_new_replica_whose_question_is_lost_asks_again_with_the_next_tick() {
-    let mut net = Net::new(&PeerOptions::default());
-    net.cut = vec![0];
-    net.step(0, Input::Campaign);
-    net.tick(0);
-    assert!(!net.replicas[0].peer.is_leader());
-    net.cut.clear();
-    let term = net.replicas[0].peer.term();
-    net.tick(0);
-    assert!(net.replicas[0].peer.is_leader());
-    assert_eq!(
-        net.replicas[0].peer.term(),
-        term + 1,
-        "asking costs no term"
-    );
 }
 
 #[test]

@@ -282,6 +282,7 @@ fn a_region_sleeps_without_a_follower_that_is_gone_and_wakes_when_that_is_back()
     let all = vec![store(2), store(3)];
     let missing = vec![store(3)];
     assert_eq!(net.slept[&0], Reliance::Followers { all, missing });
+    assert!(net.replicas[0].peer.raw.is_resting());
     net.cut.clear();
     net.step(0, Input::Wake);
     pass(&mut net, HIBERNATE_TICKS + 6);
