@@ -56,7 +56,7 @@ use crate::op::log_gc::{Cuts, LogGcOptions};
 use crate::op::merge::{MergeAsk, SourceWish};
 use crate::op::snapshot::{Arrived, Installing, Sending, SnapshotMeta};
 use crate::state::Tombstone;
-use ::raft::{GetEntriesContext, StateRole};
+use ::raft::GetEntriesContext;
 use consistency::Consistency;
 use lease::Published;
 use leave::Standing;
@@ -466,10 +466,7 @@ impl Peer {
 
     /// Whether this replica believes to lead.
     pub fn is_leader(&self) -> bool {
-        match &self.raw {
-            Core::Up(raw) => raw.raft.state == StateRole::Leader,
-            Core::Resting(_) => self.raw.leader_id() == self.me.id.get(),
-        }
+        self.raw.leads()
     }
 
     /// The last index that the applier has reported.

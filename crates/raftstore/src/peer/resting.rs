@@ -5,7 +5,8 @@
 //! **Invariants.** It rests only while there is nothing that raft-rs alone knows: no message, read or entry is under
 //! way, and the log is applied to its end. When it is up again it has the same term, vote, role and log, and tells
 //! of none of them anew; so nobody can say whether it rested. What a leader knows of its followers may have become less: whoever was
-//! not level with it is asked again.
+//! not level with it is asked again. The numbers of readies begin anew: none may be on its way when it rests, and
+//! `Input::Persisted` comes once for each.
 //!
 //! **Not here.** When a Peer sleeps (`hibernate`).
 
@@ -24,6 +25,7 @@ pub(crate) enum Core {
 /// What raft-rs is set up from again.
 #[derive(Default)]
 pub(crate) struct Resting {
+    leads: bool,
     leader_id: u64,
     log: LogInfo,
     log_bytes: u64,
@@ -44,6 +46,13 @@ impl Core {
         match self {
             Self::Up(raw) => raw.raft.term,
             Self::Resting(resting) => resting.log.hard_state.term,
+        }
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        match self {
+            Self::Up(raw) => raw.raft.state == StateRole::Leader,
+            Self::Resting(resting) => resting.leads,
         }
     }
 
@@ -96,13 +105,15 @@ impl Resting {
     fn of(raw: &mut RawNode<LogCache>) -> Self {
         let raft = &raw.raft;
         let hard_state = raft::from_raft_hard_state(&raft.hard_state());
-        let behind = match raft.state {
-            StateRole::Leader => behind(raft),
-            _ => Box::default(),
+        let leads = raft.state == StateRole::Leader;
+        let behind = match leads {
+            true => behind(raft),
+            false => Box::default(),
         };
         let leader_id = raft.leader_id;
         let (log, log_bytes) = raw.mut_store().take_down(hard_state);
         Self {
+            leads,
             leader_id,
             log,
             log_bytes,
@@ -159,7 +170,7 @@ impl Peer {
         cache.set_log_bytes(resting.log_bytes);
         let mut raw = raft::start(&config, cache).expect("it was started with that before");
         raw.raft.leader_id = resting.leader_id;
-        if resting.leader_id == self.me.id.get() {
+        if resting.leads {
             lead_on(&mut raw.raft, &resting.behind);
         }
         // Its role is news to it.
