@@ -137,7 +137,7 @@ impl Setup {
                 cut(&own, &spec, regions).await?;
                 tokio::time::sleep(SETTLE).await;
                 let client = tikv::connect("kontiki", &cluster.endpoints(), SERVING_WITHIN).await?;
-                find(&*client, &spec, regions).await?;
+                find(&client, &spec, regions).await?;
                 let report = workload::run(&spec, &[client]).await?;
                 rates[side].push(show(&format!("{regions} Regions"), Operation::Put, &report));
             }

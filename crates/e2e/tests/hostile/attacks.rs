@@ -3,7 +3,7 @@
 //! **Not here.** How many of them at once, and what they may cost.
 
 use crate::frames;
-use crate::give_way::{AtEachStep, at_each_step};
+use crate::give_way::{AtEachStep, InPieces, at_each_step};
 use bytes::Bytes;
 use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
@@ -59,7 +59,7 @@ impl Victim {
 
     async fn speak(&self, settings: &h2::client::Builder) -> SendRequest<Bytes> {
         let stream = TcpStream::connect(&self.address).await;
-        let stream = stream.expect("the node listens");
+        let stream = InPieces(stream.expect("the node listens"));
         let spoken = settings.handshake(stream).await;
         let (requests, connection) = spoken.expect("it speaks HTTP/2");
         tokio::spawn(at_each_step(connection));

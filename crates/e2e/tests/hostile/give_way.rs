@@ -6,8 +6,11 @@
 //! **Not here.** What attackers do.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::{Pin, pin};
-use std::task::Context;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 /// The scheduler prefers all others to the calling thread.
 pub fn prefer_others() {
@@ -25,6 +28,42 @@ pub async fn at_each_step<F: Future>(work: F) -> F::Output {
         work.as_mut().poll(cx)
     };
     poll_fn(step).await
+}
+
+/// A socket that offers the processor after each piece: a connection may have megabytes to say in one step.
+pub struct InPieces(pub TcpStream);
+
+const PIECE: usize = 16 << 10;
+
+impl AsyncRead for InPieces {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        std::thread::yield_now();
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for InPieces {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        std::thread::yield_now();
+        let piece = &bytes[..bytes.len().min(PIECE)];
+        Pin::new(&mut self.0).poll_write(cx, piece)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
 }
 
 /// Runs the tasks of a client's connections so.
