@@ -85,7 +85,7 @@ pub use room::DiskRoom;
 pub use slowness::Slowness;
 pub use snapshot::{RegionIter, RegionSnapshot};
 pub use split_check::SplitOptions;
-pub use threads::{ask_for_short_turns, begin_work, give_way, rest_if_due};
+pub use threads::{ask_for_short_turns, begin_work, give_way, processor_time, rest_if_due};
 pub use traffic::Traffic;
 pub use tuned::Tuned;
 
