@@ -258,13 +258,13 @@ fn edits_an_item(console: &mut Console, status: &[String]) {
     console
         .browser
         .until("document.querySelector('form.inline [name=value]') !== null");
-    console.browser.evaluate(&type_in("0"));
+    console.browser.evaluate(&type_in("257"));
     console.click("form.inline [value=all]");
     console
         .browser
         .until("document.querySelector('form.inline .wrong') !== null");
     console.picture("config-refused");
-    assert!(status.iter().all(|status| pool_size(status) == 2));
+    assert!(status.iter().all(|status| pool_size(status) == 0));
     console.browser.evaluate(&type_in("3"));
     console.click("form.inline [value=all]");
     console.browser.until("[...document.querySelectorAll('.toast')].some(one => one.textContent.includes('is 3 now'))");

@@ -118,8 +118,8 @@ async fn items_of_a_dozen_kinds_have_their_effect_within_a_second_under_load() {
     operator.set(small, |operator| operator.series("kontiki_regions") > 3.0);
     let pool = json!({ "raftstore.store-pool-size": 4 });
     operator.set(pool, |operator| operator.threads("peer-") == 4);
-    let pool = json!({ "raftstore.apply-pool-size": 1 });
-    operator.set(pool, |operator| operator.threads("apply-") == 1);
+    let pool = json!({ "raftstore.apply-pool-size": 3 });
+    operator.set(pool, |operator| operator.threads("apply-") == 3);
     let rescheduled = "kontiki_actor_rescheduled_total{system=\"peer\",reason=\"hot\"}";
     let often = json!({ "raftstore.reschedule-duration": "1ms" });
     operator.set_and_see_more(often, rescheduled, 3.0);

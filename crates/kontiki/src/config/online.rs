@@ -212,7 +212,7 @@ mod tests {
             ]
         );
         let problems = change(json!({
-            "raftstore.store-pool-size": 0,
+            "raftstore.store-pool-size": 257,
             "raftstore.reschedule-duration": "soon",
         }))
         .unwrap_err();

@@ -441,11 +441,11 @@ pub struct Raftstore {
     pub raft_max_inflight_msgs: u32,
     /// The largest entry; a larger write is refused before it is proposed.
     pub raft_entry_max_size: ReadableSize,
-    /// Threads that drive Peers.
+    /// Threads that drive Peers. 0: one on a machine of one or two processors, otherwise two.
     pub store_pool_size: usize,
     /// The most Peers in one round of such a thread.
     pub store_max_batch_size: usize,
-    /// Threads that apply committed entries.
+    /// Threads that apply committed entries. 0: as above.
     pub apply_pool_size: usize,
     /// The most Regions in one round of such a thread.
     pub apply_max_batch_size: usize,
@@ -510,9 +510,9 @@ impl Default for Raftstore {
             raft_max_size_per_msg: ReadableSize::mib(1),
             raft_max_inflight_msgs: 256,
             raft_entry_max_size: ReadableSize::mib(8),
-            store_pool_size: 2,
+            store_pool_size: 0,
             store_max_batch_size: 256,
-            apply_pool_size: 2,
+            apply_pool_size: 0,
             apply_max_batch_size: 256,
             reschedule_duration: ReadableDuration::secs(5),
             notify_capacity: 40_960,

@@ -373,9 +373,8 @@ impl Check<'_> {
             ("raftstore.store-pool-size", raftstore.store_pool_size),
             ("raftstore.apply-pool-size", raftstore.apply_pool_size),
         ] {
-            let fine = (1..=POOL_SIZE_MAX).contains(&size);
-            self.require(fine, key, || {
-                format!("must be between 1 and {POOL_SIZE_MAX}")
+            self.require(size <= POOL_SIZE_MAX, key, || {
+                format!("must be {POOL_SIZE_MAX} or less")
             });
         }
         for (key, count) in [
@@ -608,7 +607,7 @@ mod tests {
             c.raftstore.peer_stale_state_check_interval = ReadableDuration::secs(0);
         });
         refused("raftstore.store-pool-size", |c| {
-            c.raftstore.store_pool_size = 0
+            c.raftstore.store_pool_size = 257
         });
         refused("raftstore.apply-pool-size", |c| {
             c.raftstore.apply_pool_size = 257

@@ -318,13 +318,13 @@ mod tests {
     struct Recorder {
         seen: Arc<Mutex<Vec<(Module, usize)>>>,
         module: Module,
-        fails_at: usize,
+        fails_at: Option<usize>,
     }
 
     impl Manager for Recorder {
         fn apply(&self, config: &Config) -> Result<(), String> {
             let size = config.raftstore.store_pool_size;
-            if size == self.fails_at {
+            if Some(size) == self.fails_at {
                 return Err("no threads".to_owned());
             }
             self.seen.lock().push((self.module, size));
@@ -344,7 +344,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let seen = Arc::new(Mutex::new(Vec::new()));
             let recorder = |module: &Module| -> (Module, Box<dyn Manager>) {
-                let fails_at = if *module == Module::Node { 7 } else { 0 };
+                let fails_at = (*module == Module::Node).then_some(7);
                 let seen = Arc::clone(&seen);
                 let module = *module;
                 (
@@ -407,10 +407,10 @@ mod tests {
         let items = json!({ "log.level": "debug", "raftstore.store-pool-size": 7 });
         let error = fixture.change(items).unwrap_err();
         assert_eq!(error, refused(Fault::Machine, "no threads".to_owned()));
-        assert_eq!(*fixture.seen.lock(), [(Module::Log, 7), (Module::Log, 2)]);
+        assert_eq!(*fixture.seen.lock(), [(Module::Log, 7), (Module::Log, 0)]);
         assert_eq!(
             (fixture.size(), fixture.remembered()),
-            (2.into(), Items::new())
+            (0.into(), Items::new())
         );
     }
 
@@ -491,8 +491,8 @@ mod tests {
         let mut found = items.as_array().unwrap().iter();
         let item = found.find(|item| item["key"] == "raftstore.store-pool-size");
         let expected = json!({
-            "key": "raftstore.store-pool-size", "value": 5, "default": 2, "online": true,
-            "about": "Threads that drive Peers.",
+            "key": "raftstore.store-pool-size", "value": 5, "default": 0, "online": true,
+            "about": "Threads that drive Peers. 0: one on a machine of one or two processors, otherwise two.",
         });
         assert_eq!(item, Some(&expected));
     }

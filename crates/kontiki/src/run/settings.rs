@@ -83,6 +83,20 @@ pub fn rocks_log_options(config: &Config) -> RocksOptions {
     }
 }
 
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Threads of a batch system, by what the configuration says. While one of two processors waits for the disk the other
+/// has its share of clients and appliers to serve: a second poller would only make of each round two, with a sync each.
+fn pollers(wanted: usize, processors: usize) -> usize {
+    match wanted {
+        0 if processors <= 2 => 1,
+        0 => 2,
+        wanted => wanted,
+    }
+}
+
 /// For the services.
 pub fn limits(config: &Config) -> Limits {
     let mut limits = Limits::default();
@@ -111,7 +125,7 @@ pub fn node_options(config: &Config, seed: u64) -> NodeOptions {
     let tick = raftstore.raft_base_tick_interval.0;
     let election = raftstore.election_range_ticks();
     let pool = |pool_size, max_batch_size| batch_system::Config {
-        pool_size,
+        pool_size: pollers(pool_size, processors()),
         low_pool_size: 0,
         max_batch_size,
         messages_per_round: raftstore.messages_per_tick,
@@ -290,6 +304,14 @@ mod tests {
         assert!(limits(&config).read_threads >= 1);
         config.readpool.unified.max_thread_count = 7;
         assert_eq!(limits(&config).read_threads, 7);
+    }
+
+    #[test]
+    fn the_number_of_pollers_is_derived_or_given() {
+        let derived = [1, 2, 3, 64].map(|processors| pollers(0, processors));
+        assert_eq!(derived, [1, 1, 2, 2]);
+        assert_eq!(pollers(3, 1), 3);
+        assert!(node_options(&Config::default(), 1).peer_pool.pool_size >= 1);
     }
 
     #[test]
