@@ -445,7 +445,7 @@ pub struct Raftstore {
     pub store_pool_size: usize,
     /// The most Peers in one round of such a thread.
     pub store_max_batch_size: usize,
-    /// Threads that apply committed entries. 0: as above.
+    /// Threads that apply committed entries. 0: as many as store-pool-size has then.
     pub apply_pool_size: usize,
     /// The most Regions in one round of such a thread.
     pub apply_max_batch_size: usize,
