@@ -42,7 +42,7 @@ fn case(bug: PlantedBug) -> Case {
         UnsyncedShape => (&[PowerCut, RollingPowerCut, Loss][..], SHAPELESS),
         HalfSplit => (&[CutInWrite][..], HALF),
         ConfChangeTwice => (&[][..], OTHER_SHAPE),
-        MergeWithoutCatchUp => (&[][..], UNFINISHED),
+        MergeWithoutCatchUp => (&[SlowStore][..], UNFINISHED),
         // The latter, if it was taken in by its neighbour.
         NoTombstone => (&[][..], &["an apply state is gone", "Regions overlap"][..]),
         NoFarewell => (&[Isolation, OneWayCut][..], UNTOLD),
@@ -70,6 +70,8 @@ fn case(bug: PlantedBug) -> Case {
     }
     if bug == HalfSplit {
         (options.faults.gap_us_max, options.faults.outage_us_max) = (100_000, 50_000);
+    }
+    if matches!(bug, HalfSplit | MergeWithoutCatchUp) {
         options.actions = vec![ActionKind::Split, ActionKind::Merge];
     }
     if bug == UnconfirmedTimestamp {
@@ -97,7 +99,6 @@ fn is_rare(bug: PlantedBug) -> bool {
             | UnsyncedShape
             | UncheckedSnapshot
             | HalfSplit
-            | MergeWithoutCatchUp
     )
 }
 
@@ -113,11 +114,12 @@ const TORN: &[&str] = &[
     "not linearizable",
     "half of a batch",
 ];
-/// The latter: the source still waits for its own end.
+/// The last two: the source is still there, and waits for its own end.
 const UNFINISHED: &[&str] = &[
     "differ at applied index",
     "not linearizable",
     "do not sleep",
+    "Regions overlap",
 ];
 const LOST: &[&str] = &[
     "does not start",

@@ -67,12 +67,18 @@ struct Setup {
     /// The kontiki program; by default the one beside this program.
     #[arg(long, global = true)]
     kontiki: Option<PathBuf>,
+    /// Milliseconds by which each sync of a Raft log takes longer, as on a slower disk; needs a kontiki that was
+    /// built with failpoints.
+    #[arg(long, global = true, default_value_t = 0)]
+    slow_sync_ms: u64,
     /// More lines for the nodes' configuration.
     #[arg(long, global = true, default_value = "")]
     extra: String,
 }
 
 const NODES: usize = 3;
+/// The failpoint at which a Raft log is about to be synced.
+const SYNC: &str = "engine_raftlog::sync::begin";
 const SERVING_WITHIN: Duration = Duration::from_secs(60);
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Pairs of one message of the load.
@@ -109,9 +115,16 @@ impl Setup {
             tick: Duration::from_millis(self.tick_ms),
             parent: Some(self.dir.clone()),
             extra: self.extra.clone(),
+            environment: self.slow_disk().into_iter().collect(),
             ..Options::default()
         };
         Ok(Cluster::start_program(&program, NODES, options)?)
+    }
+
+    /// What has the nodes' disk seem slower than it is.
+    fn slow_disk(&self) -> Option<(String, String)> {
+        let slow = format!("{SYNC}=sleep({})", self.slow_sync_ms);
+        (self.slow_sync_ms > 0).then(|| (failpoint::VARIABLE.to_owned(), slow))
     }
 
     fn spec(&self, mix: Mix, keys: u64) -> Spec {
