@@ -230,15 +230,13 @@ async fn crash_under_load(world: &mut World, node: usize, name: &'static str) {
 
 /// Has placement persist another setting with each attempt.
 async fn decide(world: &mut World, name: &'static str) {
-    let node = world.find(Who::Placement, KEY).await;
-    world.arm(node, name);
     let mut percent = 90;
     let lead = async |world: &World| {
         percent = if percent == 99 { 90 } else { percent + 1 };
         let percent = percent.to_string();
         world.try_ctl(&["config", "placement", "set", "low-space-percent", &percent]);
     };
-    world.crash_by(node, name, lead).await;
+    let node = world.crash_placement(name, lead).await;
     world.come_back(node, &after(name)).await;
 }
 

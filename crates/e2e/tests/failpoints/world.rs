@@ -107,6 +107,12 @@ impl World {
         );
     }
 
+    /// It is not to, any more. False if it goes down meanwhile.
+    fn disarm(&self, node: usize, name: &str) -> bool {
+        let answer = self.ask(node, "DELETE", &format!("/fail/{name}"), "");
+        answer.is_some_and(|(code, _)| code == 200)
+    }
+
     /// What a status server answers; nothing, if it goes down meanwhile.
     pub fn ask(&self, node: usize, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(self.cluster.status_address(node)).ok()?;
@@ -140,6 +146,27 @@ impl World {
             tokio::time::sleep(POLL).await;
         }
         self.crashed(node, name).await;
+    }
+
+    /// Has whoever leads placement crash, and asks for what leads there again and again: another one may lead
+    /// before the node has come there. Gives the node.
+    pub async fn crash_placement(&mut self, name: &str, mut lead: impl AsyncFnMut(&Self)) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let node = self.find_placement().await;
+            self.arm(node, name);
+            lead(&*self).await;
+            let again = Instant::now() + AGAIN;
+            let has_ended = |world: &mut Self| world.cluster.node(node).unwrap().ended().is_some();
+            while !has_ended(self) && Instant::now() < again {
+                tokio::time::sleep(POLL).await;
+            }
+            if has_ended(self) || !self.disarm(node, name) {
+                self.crashed(node, name).await;
+                return node;
+            }
+            assert!(Instant::now() < deadline, "nobody comes to {name}");
+        }
     }
 
     /// Waits for the crash of a node, and that it was this one. It can be started afterwards.
@@ -281,9 +308,7 @@ impl World {
     /// The node with this part, in the Region of a key.
     pub async fn find(&mut self, who: Who, key: &str) -> usize {
         if who == Who::Placement {
-            let members = self.client.members().await.unwrap();
-            let leader = members.leader.unwrap();
-            return self.cluster.node_at(&leader.client_urls[0]).unwrap();
+            return self.find_placement().await;
         }
         let mut leader = None;
         self.until("a leader", async |world: &mut Self| {
@@ -305,6 +330,18 @@ impl World {
             _ => members.contains(node) && *node != leader,
         };
         (0..4).find(is_meant).unwrap()
+    }
+
+    async fn find_placement(&mut self) -> usize {
+        let mut leader = None;
+        self.until("a leader of placement", async |world: &mut Self| {
+            let members = world.client.members().await;
+            leader = members.ok().and_then(|members| members.leader);
+            leader.is_some()
+        })
+        .await;
+        let leader = leader.expect("it was waited for");
+        self.cluster.node_at(&leader.client_urls[0]).unwrap()
     }
 
     /// Has `kontiki ctl` do something, which may be refused as long as something else is under way.
