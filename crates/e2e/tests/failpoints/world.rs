@@ -132,18 +132,13 @@ impl World {
     /// Waits for the crash, and asks for what leads there again and again.
     pub async fn crash_by(&mut self, node: usize, name: &str, mut lead: impl AsyncFnMut(&Self)) {
         let deadline = Instant::now() + PATIENCE;
-        let mut asked = Instant::now();
         lead(&*self).await;
-        while self.cluster.node(node).unwrap().ended().is_none() {
+        while !self.ends_within(node, AGAIN).await {
             assert!(
                 Instant::now() < deadline,
                 "node {node} does not come to {name}"
             );
-            if asked.elapsed() > AGAIN {
-                lead(&*self).await;
-                asked = Instant::now();
-            }
-            tokio::time::sleep(POLL).await;
+            lead(&*self).await;
         }
         self.crashed(node, name).await;
     }
@@ -156,12 +151,7 @@ impl World {
             let node = self.find_placement().await;
             self.arm(node, name);
             lead(&*self).await;
-            let again = Instant::now() + AGAIN;
-            let has_ended = |world: &mut Self| world.cluster.node(node).unwrap().ended().is_some();
-            while !has_ended(self) && Instant::now() < again {
-                tokio::time::sleep(POLL).await;
-            }
-            if has_ended(self) || !self.disarm(node, name) {
+            if self.ends_within(node, AGAIN).await || !self.disarm(node, name) {
                 self.crashed(node, name).await;
                 return node;
             }
@@ -169,17 +159,21 @@ impl World {
         }
     }
 
-    /// Waits for the crash of a node, and that it was this one. It can be started afterwards.
-    pub async fn crashed(&mut self, node: usize, name: &str) {
+    /// Whether a node's process comes to its end in this time.
+    async fn ends_within(&mut self, node: usize, time: Duration) -> bool {
         let process = self.cluster.node(node).unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        while process.ended().is_none() {
-            assert!(
-                Instant::now() < deadline,
-                "node {node} does not come to {name}"
-            );
+        let deadline = Instant::now() + time;
+        while process.ended().is_none() && Instant::now() < deadline {
             tokio::time::sleep(POLL).await;
         }
+        process.ended().is_some()
+    }
+
+    /// Waits for the crash of a node, and that it was this one. It can be started afterwards.
+    pub async fn crashed(&mut self, node: usize, name: &str) {
+        let has_ended = self.ends_within(node, PATIENCE).await;
+        assert!(has_ended, "node {node} does not come to {name}");
+        let process = self.cluster.node(node).unwrap();
         let ended = process.ended().unwrap();
         let output = process.output();
         let crash = format!("failpoint {name}: crash");
